@@ -1,0 +1,1 @@
+"""Dialects: how the bytes of one family of devices are read."""

@@ -1,0 +1,62 @@
+"""Every exception that Rollcall raises on purpose, grouped by what the catcher does about it.
+
+RollcallError
+├── Misconfigured          a person must change something; the message says what was wrong, where, and what to do
+│   ├── MigrationRefused   the database is not as the migrations left it
+│   └── SecretUnreadable   a stored secret cannot be decrypted with the keys at hand
+├── Unavailable            wait and try again, for ever, with jitter; nothing is acknowledged meanwhile
+│   ├── DatabaseAway
+│   └── BrokerAway
+│       ├── BrokerRefused  the broker answered no (wrong password, banned): retried slowly
+│       └── ProtocolBroken the peer sent something that cannot be parsed
+└── Refused                the data itself was refused by the database (SQLSTATE 22, 23): dead-letter it
+"""
+
+
+class RollcallError(Exception):
+    """The root: `except RollcallError` catches what Rollcall raises and nothing else."""
+
+
+class Misconfigured(RollcallError):  # noqa: N818 - named for the state, as the catcher reads it
+    """A person must change something."""
+
+
+class MigrationRefused(Misconfigured):
+    """The database is not as the migrations left it."""
+
+
+class SecretUnreadable(Misconfigured):
+    """A stored secret cannot be decrypted with the keys at hand."""
+
+
+class Unavailable(RollcallError):  # noqa: N818
+    """Something we depend on is away: wait and try again."""
+
+
+class DatabaseAway(Unavailable):
+    """The database cannot be written now."""
+
+
+class BrokerAway(Unavailable):
+    """The broker cannot be reached, or the connection ended. The message is the reason."""
+
+
+class BrokerRefused(BrokerAway):
+    """The broker answered no to CONNECT. `code` is the CONNACK reason (MQTT 5 numbering where it has one)."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"the broker refused the connection: {reason} (0x{code:02x})")
+        self.code = code
+        self.reason = reason
+
+
+class ProtocolBroken(BrokerAway):
+    """The peer sent something that cannot be parsed: 'malformed packet, connection closed'."""
+
+
+class Refused(RollcallError):  # noqa: N818
+    """The database refused the data itself. `sqlstate` is of class 22 or 23."""
+
+    def __init__(self, sqlstate: str, message: str) -> None:
+        super().__init__(f"{sqlstate}: {message}")
+        self.sqlstate = sqlstate

@@ -1,0 +1,1 @@
+"""MQTT in: one port (`port.py`), two adapters (`v5.py`, `v311.py`)."""
