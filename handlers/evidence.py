@@ -1,0 +1,206 @@
+"""Everything that a batch says about one device, coalesced: a set of observations reduced to what a row depends on.
+
+`add` and `merge` are associative, commutative and idempotent (maxima, minima and unions; `marks` only feed the
+timeline), so it does not matter how observations were ordered, doubled or cut into batches.
+"""
+
+from typing import Any
+
+from handlers import runs
+from handlers.events import Micros, Observation, Presence
+
+DAY: Micros = 86_400_000_000
+MAX_MARKS = 32
+"""Presence transitions kept per device and batch; the rest are counted."""
+MAX_PARKED_RUNS = 32
+
+_ONLINE = Presence.ONLINE
+_OFFLINE = Presence.OFFLINE
+
+
+class FirmwareEvidence:
+    """What was seen of one component: the newest observation, and the earliest of each version on each UTC day."""
+
+    __slots__ = ("at", "points", "version")
+
+    def __init__(self, version: str, at: Micros) -> None:
+        self.version = version
+        self.at = at
+        self.points: dict[tuple[str, int], Micros] = {(version, at // DAY): at}
+
+    def add(self, version: str, at: Micros) -> None:
+        """Take in one sighting; the newest wins, ties by version in code point order (Postgres: COLLATE "C")."""
+        if (at, version) > (self.at, self.version):
+            self.version, self.at = version, at
+        point = (version, at // DAY)
+        known = self.points.get(point)
+        if known is None or at < known:
+            self.points[point] = at
+
+
+class Evidence:
+    """The coalesced observations of one device. Times in microseconds since the epoch; None where nothing was said."""
+
+    __slots__ = (
+        "battery",
+        "dropped_marks",
+        "firmware",
+        "marks",
+        "offline_at",
+        "online",
+        "readings",
+        "signal",
+        "snapshot_offline_at",
+        "snapshot_online_at",
+    )
+
+    def __init__(self) -> None:
+        self.online: list[runs.Run] = []
+        self.offline_at: Micros | None = None
+        self.snapshot_online_at: Micros | None = None
+        self.snapshot_offline_at: Micros | None = None
+        self.battery: tuple[Micros, int] | None = None
+        self.signal: tuple[Micros, int] | None = None
+        self.firmware: dict[str, FirmwareEvidence] = {}
+        self.readings: dict[str, tuple[Micros, float, str]] = {}
+        self.marks: list[tuple[Micros, bool]] = []
+        self.dropped_marks = 0
+
+    def add(self, observation: Observation) -> None:
+        """Take in one observation."""
+        if observation.presence is not None:
+            self._add_presence(observation.presence, observation.seen_at, observation.snapshot)
+        at = observation.at
+        if observation.battery_level is not None:
+            battery = (at, observation.battery_level)
+            if self.battery is None or battery > self.battery:
+                self.battery = battery
+        if observation.signal_strength is not None:
+            signal = (at, observation.signal_strength)
+            if self.signal is None or signal > self.signal:
+                self.signal = signal
+        for component, version in observation.firmware:
+            self.add_firmware(component, version, at)
+        for reading in observation.readings:
+            self.add_reading(reading.name, (at, reading.value, reading.unit))
+
+    def _add_presence(self, presence: Presence, seen_at: Micros, snapshot: bool) -> None:
+        if snapshot:
+            self._add_snapshot(presence, seen_at)
+        elif presence is _ONLINE:
+            self.add_online(seen_at, seen_at)
+            if self.marks and not self.marks[-1][1]:
+                self._mark(seen_at, True)
+        else:
+            if self.offline_at is None or seen_at > self.offline_at:
+                self.offline_at = seen_at
+            self._mark(seen_at, False)
+
+    def _add_snapshot(self, presence: Presence, seen_at: Micros) -> None:
+        # The first online and the last offline: read again at every reconnect, a retained `online` stays as old as
+        # it is and cannot keep its device alive.
+        if presence is _OFFLINE:
+            self.snapshot_offline_at = later(self.snapshot_offline_at, seen_at)
+        elif self.snapshot_online_at is None or seen_at < self.snapshot_online_at:
+            self.snapshot_online_at = seen_at
+
+    def add_online(self, first: Micros, last: Micros) -> None:
+        """Unite online evidence from `first` to `last`."""
+        online = self.online
+        if online:
+            newest_first, newest_last = online[-1]
+            if newest_first <= first <= newest_last + runs.GRAIN:
+                if last > newest_last:
+                    online[-1] = (newest_first, last)
+                return
+            runs.add(online, first, last)
+        else:
+            online.append((first, last))
+
+    def add_firmware(self, component: str, version: str, at: Micros) -> None:
+        """Take in one sighting of a version."""
+        known = self.firmware.get(component)
+        if known is None:
+            self.firmware[component] = FirmwareEvidence(version, at)
+        else:
+            known.add(version, at)
+
+    def add_reading(self, name: str, reading: tuple[Micros, float, str]) -> None:
+        """Keep the newest reading of each name; ties by value, then by unit."""
+        known = self.readings.get(name)
+        if known is None or reading > known:
+            self.readings[name] = reading
+
+    def _mark(self, at: Micros, online: bool) -> None:
+        if len(self.marks) < MAX_MARKS:
+            self.marks.append((at, online))
+        else:
+            self.dropped_marks += 1
+
+    def merge(self, other: "Evidence") -> None:
+        """Take in all of `other`."""
+        for first, last in other.online:
+            self.add_online(first, last)
+        self.offline_at = later(self.offline_at, other.offline_at)
+        self.snapshot_offline_at = later(self.snapshot_offline_at, other.snapshot_offline_at)
+        if other.snapshot_online_at is not None:
+            self._add_snapshot(_ONLINE, other.snapshot_online_at)
+        self.battery = max(self.battery or other.battery, other.battery or self.battery, key=_or_least)
+        self.signal = max(self.signal or other.signal, other.signal or self.signal, key=_or_least)
+        for component, firmware in other.firmware.items():
+            for (version, _), at in firmware.points.items():
+                self.add_firmware(component, version, at)
+            self.add_firmware(component, firmware.version, firmware.at)
+        for name, reading in other.readings.items():
+            self.add_reading(name, reading)
+        for at, online in other.marks:
+            self._mark(at, online)
+        self.dropped_marks += other.dropped_marks
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` takes: the parked form. At most the newest MAX_PARKED_RUNS runs are kept."""
+        return {
+            "online": self.online[-MAX_PARKED_RUNS:],
+            "offline_at": self.offline_at,
+            "snapshot_online_at": self.snapshot_online_at,
+            "snapshot_offline_at": self.snapshot_offline_at,
+            "battery": self.battery,
+            "signal": self.signal,
+            "firmware": [
+                [component, version, at]
+                for component, seen in self.firmware.items()
+                for version, at in [*((v, at) for (v, _), at in seen.points.items()), (seen.version, seen.at)]
+            ],
+            "readings": [[name, *reading] for name, reading in self.readings.items()],
+            "marks": self.marks,
+            "dropped_marks": self.dropped_marks,
+        }
+
+    @classmethod
+    def from_json(cls, form: dict[str, Any]) -> "Evidence":
+        """Return the evidence that `to_json` wrote."""
+        self = cls()
+        self.online = [(first, last) for first, last in form["online"]]
+        self.offline_at = form["offline_at"]
+        self.snapshot_online_at = form["snapshot_online_at"]
+        self.snapshot_offline_at = form["snapshot_offline_at"]
+        self.battery = tuple(form["battery"]) if form["battery"] else None
+        self.signal = tuple(form["signal"]) if form["signal"] else None
+        for component, version, at in form["firmware"]:
+            self.add_firmware(component, version, at)
+        for name, at, value, unit in form["readings"]:
+            self.add_reading(name, (at, value, unit))
+        self.marks = [(at, online) for at, online in form["marks"]]
+        self.dropped_marks = form["dropped_marks"]
+        return self
+
+
+def later(left: Micros | None, right: Micros | None) -> Micros | None:
+    """Return the later of two times, where None is none."""
+    if left is None or right is None:
+        return right if left is None else left
+    return max(left, right)
+
+
+def _or_least(value: tuple[Micros, int] | None) -> tuple[Micros, int]:
+    return value or (-1, 0)
