@@ -1,0 +1,502 @@
+-- The apply: what a batch says about devices becomes rows, in one call and so in one transaction and one round trip.
+
+create or replace function rollcall.timestamp_of(micros bigint) returns timestamptz
+language sql stable parallel safe
+return timestamptz '1970-01-01 00:00:00+00' + micros * interval '1 microsecond';
+
+create or replace function rollcall.micros_of(at timestamptz) returns bigint
+language sql stable parallel safe
+return (extract(epoch from at) * 1000000)::bigint;
+
+-- The runs of a device (see handlers/runs.py): known runs united with new evidence. Ranges are [first, silence), so
+-- the upper bound of each but the newest is a silence; one that begins at or after heard_until is bridged.
+create or replace function rollcall.united_runs(
+    known int8multirange, evidence int8multirange, offline_after bigint, heard_until bigint
+) returns int8multirange language plpgsql immutable as $$
+declare
+    covered int8multirange := known;
+    run int8range;
+    before int8range;
+    result int8multirange := '{}';
+begin
+    for run in select unnest(evidence) loop
+        -- evidence is [first, last] inclusive, stored as [first, last + 1)
+        covered := covered + int8multirange(int8range(lower(run), upper(run) - 1 + offline_after));
+    end loop;
+    for run in select r from unnest(covered) as r order by lower(r) loop
+        if before is not null and (heard_until is null or upper(before) >= heard_until) then
+            run := int8range(lower(before), upper(run));
+        elsif before is not null then
+            result := result + int8multirange(before);
+        end if;
+        before := run;
+    end loop;
+    return result + int8multirange(before);
+end $$;
+
+create or replace function rollcall.newest_run(runs int8multirange) returns int8range
+language sql immutable parallel safe
+return (select r from unnest(runs) as r order by lower(r) desc limit 1);
+
+create or replace function rollcall.trimmed_runs(runs int8multirange, keep int) returns int8multirange
+language sql immutable parallel safe
+return (select range_agg(r) from (select r from unnest(runs) as r order by lower(r) desc limit keep) as newest);
+
+create or replace function rollcall.offline_after_of(metadata jsonb, setting bigint) returns bigint
+language sql immutable parallel safe
+return case when jsonb_typeof(metadata -> 'offline_after_s') = 'number'
+    then greatest(10, least(31536000, (metadata ->> 'offline_after_s')::numeric))::bigint * 1000000
+    else setting end;
+
+create or replace function rollcall.status_of(
+    online_at bigint, offline_at bigint, silent_at bigint, snapshot_online_at bigint, snapshot_offline_at bigint
+) returns public.device_status language sql immutable parallel safe
+return (case
+    when online_at is null and offline_at is null then
+        case when snapshot_offline_at is not null or silent_at is not null then 'offline'
+            when snapshot_online_at is not null then 'online' end
+    when online_at is null or silent_at is not null or offline_at >= online_at
+        or snapshot_offline_at > online_at then 'offline'
+    else 'online' end)::public.device_status;
+
+-- The larger of offline_at and the last true silence; a silence is none where the device was known to be offline.
+create or replace function rollcall.last_offline(
+    offline_at bigint, silent_at bigint, alive_before int8multirange, offline_after bigint
+) returns bigint language sql immutable parallel safe
+return case
+    when silent_at is not null then silent_at
+    when alive_before is null or isempty(alive_before) then offline_at
+    when offline_at is null or offline_at < upper(alive_before) - offline_after then upper(alive_before)
+    else offline_at end;
+
+-- Lock the devices of a batch in one order and return the ids that are not there (any more).
+create or replace function rollcall.lock_devices(ids uuid[]) returns uuid[] language plpgsql as $$
+declare
+    found_count int;
+begin
+    perform 1 from public.devices d join rollcall.device_state s on s.device_id = d.id
+    where d.id = any (ids) order by d.id for no key update of d;
+    get diagnostics found_count = row_count;
+    if found_count = cardinality(ids) then
+        return '{}';
+    end if;
+    return array(
+        select i from unnest(ids) as i
+        where not exists (select 1 from rollcall.device_state s join public.devices d on d.id = s.device_id
+                          where s.device_id = i));
+end $$;
+
+-- Presence, battery and signal. Arrays are parallel, one element a device; times in microseconds.
+create or replace function rollcall.apply_presence(
+    ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[],
+    offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[],
+    batteries int[], battery_ats bigint[], signals int[], signal_ats bigint[], sources text[], resolution bigint
+) returns void language plpgsql as $$
+begin
+    with i as materialized (
+        select * from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats,
+            snapshot_online_ats, snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, sources)
+        as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, source)
+    ),
+    old as (
+        select i.*, d.status, d.last_seen, d.last_seen_online, d.last_seen_offline, d.battery_level, d.signal_strength,
+            d.integration_id, rollcall.offline_after_of(d.metadata, i.after_setting) as after,
+            s.online_at, s.offline_at, s.alive_from, s.alive_before, s.silent_at,
+            s.snapshot_online_at, s.snapshot_offline_at,
+            coalesce(s.battery_at, case when d.battery_level is not null
+                then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as old_battery_at,
+            coalesce(s.signal_at, case when d.signal_strength is not null
+                then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as old_signal_at,
+            s.battery_at as stored_battery_at, s.signal_at as stored_signal_at
+        from i join public.devices d on d.id = i.id join rollcall.device_state s on s.device_id = i.id
+    ),
+    ranged as (
+        select old.*, case
+            -- nothing new, or the newest run goes on (the common case), or the first evidence of all
+            when f is null or (runs is null and online_at is not null and silent_at is null
+                and f >= alive_from and f <= online_at + after) then null
+            else rollcall.united_runs(
+                coalesce(alive_before, '{}') + case when online_at is null then '{}' else
+                    int8multirange(int8range(alive_from, coalesce(silent_at, case
+                        when offline_at >= online_at then online_at + after
+                        else greatest(online_at, hearing.since) + after end))) end,
+                coalesce(runs::int8multirange, int8multirange(int8range(f, l, '[]'))), after, hearing.until)
+            end as united
+        from old left join lateral (
+            select max(m.heard_since) as since, min(m.heard_until) as until
+            from rollcall.mqtt_sessions m where m.integration_id = old.integration_id
+        ) as hearing on old.f is not null and (old.runs is not null or old.online_at is null
+            or old.silent_at is not null or old.f < old.alive_from or old.f > old.online_at + old.after)
+    ),
+    new as materialized (
+        select ranged.*,
+            greatest(online_at, l) as new_online_at,
+            greatest(offline_at, off_at) as new_offline_at,
+            case when united is null then alive_from else lower(rollcall.newest_run(united)) end as new_alive_from,
+            case when united is null then alive_before
+                else rollcall.trimmed_runs(united - int8multirange(rollcall.newest_run(united)), 16)
+                end as new_alive_before,
+            case when silent_at is null or greatest(online_at, l) is distinct from online_at
+                or greatest(offline_at, off_at) >= coalesce(online_at, 0) then null else silent_at end as new_silent_at,
+            least(snapshot_online_at, son) as new_son, greatest(snapshot_offline_at, soff) as new_soff,
+            (battery_at, battery) > (old_battery_at, battery_level)
+                or (battery_at is not null and old_battery_at is null) as battery_newer,
+            (signal_at, signal) > (old_signal_at, signal_strength)
+                or (signal_at is not null and old_signal_at is null) as signal_newer
+        from ranged
+    ),
+    decided as materialized (
+        select new.*,
+            rollcall.last_offline(new_offline_at, new_silent_at, new_alive_before, after) as new_last_offline,
+            case
+                when new_online_at is not distinct from online_at and new_offline_at is not distinct from offline_at
+                    and new_soff is not distinct from snapshot_offline_at and new_son is not distinct from
+                    snapshot_online_at then status
+                when status in ('warning', 'error') and not coalesce(new_offline_at > coalesce(offline_at, 0)
+                    and new_offline_at >= coalesce(new_online_at, 0), false) then status
+                else coalesce(rollcall.status_of(new_online_at, new_offline_at, new_silent_at, new_son, new_soff), status)
+                end as new_status
+        from new
+    ),
+    devices_written as (
+        update public.devices d set
+            status = n.new_status,
+            last_seen = case when n.new_online_at is not null
+                then greatest(d.last_seen, rollcall.timestamp_of(n.new_online_at)) else d.last_seen end,
+            last_seen_online = coalesce(rollcall.timestamp_of(n.new_online_at), d.last_seen_online),
+            last_seen_offline = rollcall.timestamp_of(n.new_last_offline),
+            battery_level = case when n.battery_newer then n.battery else d.battery_level end,
+            signal_strength = case when n.signal_newer then n.signal else d.signal_strength end,
+            updated_at = now()
+        from decided n
+        where d.id = n.id and (
+            n.new_status is distinct from d.status
+            or (n.new_online_at is not null and (d.last_seen_online is null
+                or rollcall.timestamp_of(n.new_online_at - resolution) > d.last_seen_online))
+            or rollcall.timestamp_of(n.new_last_offline) is distinct from d.last_seen_offline
+            or (n.battery_newer and n.battery is distinct from d.battery_level)
+            or (n.signal_newer and n.signal is distinct from d.signal_strength))
+    ),
+    state_written as (
+        update rollcall.device_state s set
+            online_at = n.new_online_at, offline_at = n.new_offline_at,
+            alive_from = n.new_alive_from, alive_before = n.new_alive_before, silent_at = n.new_silent_at,
+            snapshot_online_at = n.new_son, snapshot_offline_at = n.new_soff,
+            battery_at = greatest(n.old_battery_at, n.battery_at), signal_at = greatest(n.old_signal_at, n.signal_at)
+        from decided n
+        where s.device_id = n.id and (
+            n.new_online_at is distinct from s.online_at or n.new_offline_at is distinct from s.offline_at
+            or n.united is not null or n.new_silent_at is distinct from s.silent_at
+            or n.new_son is distinct from s.snapshot_online_at or n.new_soff is distinct from s.snapshot_offline_at
+            or greatest(n.old_battery_at, n.battery_at) is distinct from s.battery_at
+            or greatest(n.old_signal_at, n.signal_at) is distinct from s.signal_at)
+    ),
+    silences as (
+        select n.id, array(select upper(r) from unnest(coalesce(n.alive_before, '{}')) as r)
+                || coalesce(n.silent_at, -1) as before,
+            array(select upper(r) from unnest(coalesce(n.new_alive_before, '{}')) as r)
+                || coalesce(n.new_silent_at, -1) as after
+        from decided n
+        where n.alive_before is distinct from n.new_alive_before or n.silent_at is distinct from n.new_silent_at
+    ),
+    retracted as (
+        update rollcall.device_events e set retracted_at = clock_timestamp()
+        from silences, unnest(silences.before) as lost
+        where not lost = any (silences.after) and e.subject = silences.id and e.kind = 'offline'
+            and e.component = '' and e.source = 'sweep' and e.at = rollcall.timestamp_of(lost)
+            and e.retracted_at is null
+    )
+    insert into rollcall.device_events (subject, kind, at, source, detail)
+    select n.id, n.new_status::text, rollcall.timestamp_of(case when n.new_status = 'online'
+            then coalesce(n.f, n.son) else coalesce(n.off_at, n.soff) end), n.source, '{}'::jsonb
+    from decided n
+    where n.new_status is distinct from n.status and n.new_status in ('online', 'offline')
+        and case when n.new_status = 'online' then coalesce(n.f, n.son) else coalesce(n.off_at, n.soff) end is not null
+    union all
+    select silences.id, 'offline', rollcall.timestamp_of(found), 'sweep', '{}'::jsonb
+    from silences, unnest(silences.after) as found where found >= 0 and not found = any (silences.before)
+    on conflict do nothing;
+end $$;
+
+-- Firmware: one element a sighting.
+create or replace function rollcall.apply_firmware(ids uuid[], components text[], versions text[], ats bigint[])
+returns void language plpgsql as $$
+declare
+    touched_ids uuid[];
+    touched_components text[];
+begin
+    -- what was there before us counts: the history by others, else the row's value as of last_seen
+    insert into rollcall.firmware_points (device_id, component, version, day, at)
+    select distinct on (1, 2, 3, 4) q.id, q.component, q.version, q.at / 86400000000, q.at from (
+        select h.device_id as id, coalesce(h.component_type, 'main') as component, h.firmware_version as version,
+            rollcall.micros_of(h.installed_at) as at
+        from public.device_firmware_history h where h.device_id = any (ids) and h.installed_at is not null
+        union all
+        select d.id, 'main', d.firmware_version, rollcall.micros_of(coalesce(d.last_seen, d.created_at))
+        from public.devices d where d.id = any (ids) and d.firmware_version is not null
+            and not exists (select 1 from public.device_firmware_history h where h.device_id = d.id
+                and coalesce(h.component_type, 'main') = 'main')
+    ) as q
+    join (select distinct * from unnest(ids, components) as t (id, component)) as w using (id, component)
+    where not exists (select 1 from rollcall.device_firmware f
+        where f.device_id = q.id and f.component = q.component)
+    order by 1, 2, 3, 4, 5
+    on conflict do nothing;
+
+    with i as (select * from unnest(ids, components, versions, ats) as t (id, component, version, at)),
+    upserted as (
+        insert into rollcall.firmware_points as p (device_id, component, version, day, at)
+        select id, component, version, at / 86400000000, min(at) from i group by 1, 2, 3, 4 order by 1, 2, 3, 4
+        on conflict (device_id, component, version, day) do update set at = excluded.at where excluded.at < p.at
+        returning p.device_id, p.component
+    ),
+    newest as (
+        select distinct on (id, component) id, component, version, at from i
+        order by id, component, at desc, version collate "C" desc
+    ),
+    seeded as (
+        select distinct on (p.device_id, p.component) p.device_id, p.component, p.version, p.at
+        from newest n join rollcall.firmware_points p on p.device_id = n.id and p.component = n.component
+        where not exists (select 1 from rollcall.device_firmware f
+            where f.device_id = n.id and f.component = n.component)
+        order by p.device_id, p.component, p.at desc, p.version collate "C" desc
+    ),
+    heads as (
+        insert into rollcall.device_firmware as f (device_id, component, version, at)
+        select n.id, n.component,
+            case when (s.at, s.version collate "C") > (n.at, n.version) then s.version else n.version end,
+            greatest(n.at, s.at)
+        from newest n left join seeded s on s.device_id = n.id and s.component = n.component
+        order by n.id, n.component
+        on conflict (device_id, component) do update set version = excluded.version, at = excluded.at
+            where (excluded.at, excluded.version collate "C") > (f.at, f.version collate "C")
+        returning f.device_id, f.component, f.version, f.floating
+    ),
+    touched as (
+        select device_id, component from upserted
+        union
+        select h.device_id, h.component from heads h
+        left join rollcall.device_firmware f using (device_id, component)
+        where h.floating or f.version is distinct from h.version
+    )
+    select array_agg(device_id), array_agg(component) into touched_ids, touched_components from touched;
+
+    if touched_ids is not null then
+        perform rollcall.rewrite_history(touched_ids, touched_components);
+    end if;
+end $$;
+
+create or replace function rollcall.install_id(device uuid, component text, version text, at bigint) returns uuid
+language sql immutable parallel safe
+return md5(device::text || '/' || component || '/' || version || '/' || at::text)::uuid;
+
+-- The runs over a component's points (see handlers/firmware.py), one row an install.
+create or replace function rollcall.installs(ids uuid[], components text[])
+returns table (device_id uuid, component text, version text, at bigint, source text) language sql stable as $$
+    select r.device_id, r.component, r.version, r.at,
+        case when r.before is null then 'factory_default' else 'unknown' end
+    from (
+        select p.*, lag(p.version) over (partition by p.device_id, p.component
+            order by p.at, p.version collate "C") as before
+        from (
+            select q.device_id, q.component, q.version, q.at from unnest(ids, components) as t (device_id, component)
+            join rollcall.firmware_points q using (device_id, component)
+            union
+            select f.device_id, f.component, f.version, f.at from unnest(ids, components) as t (device_id, component)
+            join rollcall.device_firmware f using (device_id, component)
+        ) as p
+    ) as r where r.before is distinct from r.version
+$$;
+
+-- Make the history of these components equal the runs over their points. Rows of others are never changed: ours are
+-- known by their id, which is a hash of what they say.
+create or replace function rollcall.rewrite_history(ids uuid[], components text[]) returns void language plpgsql as $$
+begin
+    update rollcall.device_firmware f set floating = n.floating from (
+        select t.device_id, t.component,
+            exists (select 1 from rollcall.installs(ids, components) i where i.device_id = t.device_id
+                and i.component = t.component and i.version = g.version and i.at = g.at)
+            and not exists (select 1 from rollcall.firmware_points p where p.device_id = t.device_id
+                and p.component = t.component and p.version = g.version and p.at = g.at) as floating
+        from unnest(ids, components) as t (device_id, component)
+        join rollcall.device_firmware g using (device_id, component)
+    ) as n
+    where f.device_id = n.device_id and f.component = n.component and f.floating is distinct from n.floating;
+
+    with wanted as materialized (select * from rollcall.installs(ids, components)),
+    gone as (
+        delete from public.device_firmware_history h using unnest(ids, components) as t (device_id, component)
+        where h.device_id = t.device_id and coalesce(h.component_type, 'main') = t.component
+            and h.id = rollcall.install_id(h.device_id, t.component, h.firmware_version,
+                rollcall.micros_of(h.installed_at))
+            and not exists (select 1 from wanted i where i.device_id = h.device_id and i.component = t.component
+                and i.version = h.firmware_version and i.at = rollcall.micros_of(h.installed_at))
+        returning h.device_id, t.component, h.installed_at
+    )
+    update rollcall.device_events e set retracted_at = clock_timestamp() from gone
+    where e.subject = gone.device_id and e.kind = 'firmware' and e.component = gone.component
+        and e.at = gone.installed_at and e.retracted_at is null;
+
+    with wanted as materialized (select * from rollcall.installs(ids, components)),
+    added as (
+        insert into public.device_firmware_history
+            (id, device_id, firmware_version, component_type, installed_at, source)
+        select rollcall.install_id(i.device_id, i.component, i.version, i.at), i.device_id, i.version, i.component,
+            rollcall.timestamp_of(i.at), i.source
+        from wanted i
+        where not exists (select 1 from public.device_firmware_history h where h.device_id = i.device_id
+            and coalesce(h.component_type, 'main') = i.component and h.firmware_version = i.version
+            and h.installed_at = rollcall.timestamp_of(i.at))
+        order by i.device_id, i.component, i.at
+        on conflict (id) do nothing
+        returning device_id, component_type, installed_at, firmware_version
+    )
+    insert into rollcall.device_events (subject, kind, component, at, source, detail)
+    select device_id, 'firmware', component_type, installed_at, 'apply',
+        jsonb_build_object('version', firmware_version) from added
+    on conflict (subject, kind, component, at, source) do update set retracted_at = null, detail = excluded.detail;
+
+    update public.device_firmware_history h set source = i.source
+    from rollcall.installs(ids, components) i
+    where h.id = rollcall.install_id(i.device_id, i.component, i.version, i.at)
+        and h.source in ('factory_default', 'unknown') and h.source <> i.source;
+
+    update public.devices d set firmware_version = f.version, updated_at = now()
+    from unnest(ids, components) as t (device_id, component)
+    join rollcall.device_firmware f using (device_id, component)
+    where t.component = 'main' and d.id = t.device_id and d.firmware_version is distinct from f.version;
+end $$;
+
+create or replace function rollcall.apply_readings(
+    ids uuid[], names text[], readings double precision[], units text[], ats bigint[]
+) returns void language plpgsql as $$
+begin
+    insert into rollcall.device_readings as r (device_id, name, value, unit, at)
+    select t.* from unnest(ids, names, readings, units, ats) as t (id, name, value, unit, at)
+    where exists (select 1 from rollcall.device_readings k where k.device_id = t.id and k.name = t.name)
+        or (select count(*) from rollcall.device_readings k where k.device_id = t.id) < 64
+    order by 1, 2
+    on conflict (device_id, name) do update set value = excluded.value, unit = excluded.unit, at = excluded.at
+        where (excluded.at, excluded.value, excluded.unit collate "C") > (r.at, r.value, r.unit collate "C");
+end $$;
+
+-- The timeline's rows of a batch with offline evidence: each mark that changes what was so before it. Runs before
+-- apply_presence, because it compares with the row as it was.
+create or replace function rollcall.record_marks(ids uuid[], ats bigint[], onlines boolean[], sources text[])
+returns void language plpgsql as $$
+begin
+    insert into rollcall.device_events (subject, kind, at, source)
+    select id, case when online then 'online' else 'offline' end, rollcall.timestamp_of(at), source
+    from (
+        select t.*, lag(t.online, 1, d.status <> 'offline') over (partition by t.id order by t.at, not t.online) as before
+        from unnest(ids, ats, onlines, sources) as t (id, at, online, source) join public.devices d on d.id = t.id
+    ) as m
+    where before is distinct from online order by 1, 2
+    on conflict do nothing;
+end $$;
+
+-- Digests of what this commit answers (see ingest/digests.py), and how far each session has been heard.
+create or replace function rollcall.record_sessions(
+    session_ids bigint[], seqs bigint[], digests bytea[], heard_untils bigint[], keep bigint
+) returns void language plpgsql as $$
+begin
+    insert into rollcall.mqtt_digests (session_id, seq, digests)
+    select s, q, d from unnest(session_ids, seqs, digests) as t (s, q, d)
+    where length(d) > 0 order by 1, 2 on conflict do nothing;
+    delete from rollcall.mqtt_digests m using unnest(session_ids, seqs) as t (s, q)
+    where m.session_id = t.s and m.seq < t.q - keep;
+    update rollcall.mqtt_sessions m set heard_until = greatest(m.heard_until, t.h)
+    from unnest(session_ids, heard_untils) as t (s, h) where m.id = t.s and t.h is not null;
+end $$;
+
+-- One batch: everything or nothing. Returns the ids of devices that are gone; then nothing was applied.
+create or replace function rollcall.apply(
+    ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[],
+    offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[],
+    batteries int[], battery_ats bigint[], signals int[], signal_ats bigint[], sources text[],
+    firmware_ids uuid[], components text[], versions text[], firmware_ats bigint[],
+    reading_ids uuid[], names text[], readings double precision[], units text[], reading_ats bigint[],
+    mark_ids uuid[], mark_ats bigint[], mark_onlines boolean[], mark_sources text[],
+    session_ids bigint[], seqs bigint[], digests bytea[], heard_untils bigint[],
+    digests_kept bigint, resolution bigint
+) returns uuid[] language plpgsql as $$
+declare
+    gone uuid[];
+begin
+    perform set_config('rollcall.applying', 'on', true);
+    gone := rollcall.lock_devices(ids);
+    if cardinality(gone) > 0 then
+        return gone;
+    end if;
+    if cardinality(mark_ids) > 0 then
+        perform rollcall.record_marks(mark_ids, mark_ats, mark_onlines, mark_sources);
+    end if;
+    if cardinality(ids) > 0 then
+        perform rollcall.apply_presence(ids, after_settings, online_first, online_last, online_runs, offline_ats,
+            snapshot_online_ats, snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, sources, resolution);
+    end if;
+    if cardinality(firmware_ids) > 0 then
+        perform rollcall.apply_firmware(firmware_ids, components, versions, firmware_ats);
+    end if;
+    if cardinality(reading_ids) > 0 then
+        perform rollcall.apply_readings(reading_ids, names, readings, units, reading_ats);
+    end if;
+    if cardinality(session_ids) > 0 then
+        perform rollcall.record_sessions(session_ids, seqs, digests, heard_untils, digests_kept);
+    end if;
+    return gone;
+end $$;
+
+-- The sweep (see ingest/sweep.py): mark one chunk of silent devices, in id order after `after_id`. A device is silent
+-- when every session of its integration has heard, without a gap, past the last evidence plus offline_after.
+create or replace function rollcall.sweep(after_id uuid, chunk int, default_after bigint, fresh_after bigint)
+returns table (last_id uuid, scanned int, silenced int) language plpgsql as $$
+declare
+    chunk_ids uuid[];
+begin
+    select array_agg(c.id), count(*) into chunk_ids, scanned from (
+        select d.id from public.devices d where d.id > after_id order by d.id limit chunk) as c;
+    last_id := chunk_ids[cardinality(chunk_ids)];
+    select array_agg(id) into chunk_ids from rollcall.silent(chunk_ids, default_after, fresh_after);
+    silenced := 0;
+    if chunk_ids is not null then
+        perform 1 from public.devices d where d.id = any (chunk_ids) order by d.id for no key update;
+        with s as materialized (select * from rollcall.silent(chunk_ids, default_after, fresh_after)),
+        state as (
+            insert into rollcall.device_state as t (device_id, online_at, alive_from, silent_at)
+            select s.id, s.basis, s.basis, s.silent_at from s
+            on conflict (device_id) do update set silent_at = excluded.silent_at,
+                online_at = coalesce(t.online_at, case when t.snapshot_online_at is null then excluded.online_at end),
+                alive_from = coalesce(t.alive_from, case when t.snapshot_online_at is null then excluded.alive_from end)
+        ),
+        device as (
+            update public.devices d set status = 'offline', last_seen_offline = rollcall.timestamp_of(s.silent_at),
+                updated_at = now()
+            from s where d.id = s.id
+        )
+        insert into rollcall.device_events (subject, kind, at, source)
+        select s.id, 'offline', rollcall.timestamp_of(s.silent_at), 'sweep' from s
+        on conflict (subject, kind, component, at, source) do update set retracted_at = null;
+        get diagnostics silenced = row_count;
+    end if;
+    return next;
+end $$;
+
+create or replace function rollcall.silent(ids uuid[], default_after bigint, fresh_after bigint)
+returns table (id uuid, basis bigint, silent_at bigint) language sql stable as $$
+    select q.id, q.basis, q.silent_at from (
+        select d.id, b.basis, greatest(b.basis, hearing.since) + rollcall.offline_after_of(d.metadata,
+                coalesce((case when jsonb_typeof(n.settings -> 'offline_after_s') = 'number'
+                    then (n.settings ->> 'offline_after_s')::numeric end * 1000000)::bigint, default_after)) as silent_at,
+            hearing.until
+        from unnest(ids) as c (id) join public.devices d on d.id = c.id
+        join public.device_integrations n on n.id = d.integration_id and n.status = 'active'
+        left join rollcall.device_state s on s.device_id = d.id
+        cross join lateral (select coalesce(s.online_at, s.snapshot_online_at, s.offline_at,
+            rollcall.micros_of(coalesce(d.last_seen, d.created_at))) as basis) as b
+        join lateral (select max(m.heard_since) as since, min(m.heard_until) as until
+            from rollcall.mqtt_sessions m where m.integration_id = n.id) as hearing
+            on hearing.until >= fresh_after
+        where d.status = 'online'
+    ) as q where q.silent_at < q.until
+$$;

@@ -1,0 +1,93 @@
+-- The hot path's only SQL, by name. One block a statement: `-- name: words`, then the statement.
+
+-- name: apply
+select rollcall.apply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+    $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32);
+
+-- name: insert_dead_letters
+insert into rollcall.dead_letters (id, integration_id, session, topic, qos, retain, content_type, received_at, kind,
+    error, payload, truncated)
+select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::smallint[], $6::bool[], $7::text[],
+    $8::bigint[], $9::text[], $10::text[], $11::bytea[], $12::bool[])
+order by 1 on conflict (id) do nothing;
+
+-- name: receive_qos2
+insert into rollcall.mqtt_received (session_id, packet_id, digest)
+select * from unnest($1::bigint[], $2::int[], $3::bigint[]) order by 1, 2
+on conflict (session_id, packet_id) do update set digest = excluded.digest;
+
+-- name: release_qos2
+delete from rollcall.mqtt_received r using unnest($1::bigint[], $2::int[]) as t (s, p)
+where r.session_id = t.s and r.packet_id = t.p;
+
+-- name: identities
+select external_device_id, device_id from rollcall.device_identity
+where integration_id = $1 and external_device_id = any ($2::text[]);
+
+-- name: devices_by_external_id
+select d.external_device_id, array_agg(d.id order by d.created_at, d.id) as ids
+from public.devices d
+where d.integration_id = $1 and d.external_device_id = any ($2::text[])
+group by 1;
+
+-- name: bind_identities
+insert into rollcall.device_identity (integration_id, external_device_id, device_id)
+select $1, e, d from unnest($2::text[], $3::uuid[]) as t (e, d) order by 1, 2
+on conflict do nothing;
+
+-- name: seed_states
+insert into rollcall.device_state (device_id, online_at, alive_from, offline_at, battery_at, signal_at)
+select d.id, o.online_at, o.online_at,
+    rollcall.micros_of(coalesce(d.last_seen_offline, case when d.status = 'offline' then d.last_seen end)),
+    case when d.battery_level is not null then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end,
+    case when d.signal_strength is not null then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end
+from public.devices d cross join lateral (select rollcall.micros_of(coalesce(d.last_seen_online,
+    case when d.status <> 'offline' then coalesce(d.last_seen, d.created_at) end)) as online_at) as o
+where d.id = any ($1::uuid[]) order by d.id
+on conflict do nothing;
+
+-- name: counts_for_creation
+insert into rollcall.integration_counts (integration_id) values ($1)
+on conflict (integration_id) do update set
+    created_in_minute = case when rollcall.integration_counts.minute = date_trunc('minute', now())
+        then rollcall.integration_counts.created_in_minute else 0 end,
+    minute = date_trunc('minute', now())
+returning created_total, created_in_minute;
+
+-- name: count_created
+update rollcall.integration_counts set created_total = created_total + $2, created_in_minute = created_in_minute + $2
+where integration_id = $1;
+
+-- name: create_devices
+insert into public.devices (id, organization_id, integration_id, external_device_id, name, device_type)
+select t.id, n.organization_id, n.id, t.e, t.e, 'unknown'
+from unnest($2::uuid[], $3::text[]) as t (id, e), public.device_integrations n
+where n.id = $1 order by t.id;
+
+-- name: record_events
+insert into rollcall.device_events (subject, kind, component, at, source, detail)
+select * from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::jsonb[])
+on conflict do nothing;
+
+-- name: parked_for_update
+select external_device_id, evidence from rollcall.parked_devices
+where integration_id = $1 and external_device_id = any ($2::text[])
+order by external_device_id for update;
+
+-- name: count_parked
+select count(*) from rollcall.parked_devices where integration_id = $1;
+
+-- name: park
+insert into rollcall.parked_devices (integration_id, external_device_id, evidence, messages)
+select $1, t.e, t.v, t.m from unnest($2::text[], $3::jsonb[], $4::bigint[]) as t (e, v, m) order by 2
+on conflict (integration_id, external_device_id) do update set evidence = excluded.evidence,
+    messages = parked_devices.messages + excluded.messages, last_at = now();
+
+-- name: unpark
+delete from rollcall.parked_devices where integration_id = $1 and external_device_id = any ($2::text[])
+returning external_device_id, evidence;
+
+-- name: count_dropped
+insert into rollcall.integration_counts (integration_id, unknown_dropped) values ($1, $2)
+on conflict (integration_id) do update set
+    unknown_dropped = rollcall.integration_counts.unknown_dropped + excluded.unknown_dropped;
