@@ -213,8 +213,8 @@ begin
     where n.new_status is distinct from n.status and n.new_status in ('online', 'offline')
         and case when n.new_status = 'online' then coalesce(n.f, n.son) else coalesce(n.off_at, n.soff) end is not null
     union all
-    select silences.id, 'offline', rollcall.timestamp_of(found), 'sweep', '{}'::jsonb
-    from silences, unnest(silences.after) as found where found >= 0 and not found = any (silences.before)
+    select silences.id, 'offline', rollcall.timestamp_of(began), 'sweep', '{}'::jsonb
+    from silences, unnest(silences.after) as began where began >= 0 and not began = any (silences.before)
     on conflict do nothing;
 end $$;
 

@@ -1,0 +1,1 @@
+"""From what came in to what is committed, and back to its acknowledgement."""

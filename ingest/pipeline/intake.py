@@ -1,0 +1,152 @@
+"""The intake: messages are decoded as they come into the pile that the next commit takes.
+
+While one batch commits the next is being decoded; when the database is idle a lone message is committed at once.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID, uuid4
+
+from handlers.dialects.plain import Context, decode
+from handlers.events import Decoded, Micros, Observation, Publish
+from ingest.mqtt.port import Inbound, Released
+from ingest.pipeline.digests import Digests
+from ingest.store.batch import DeadLetter
+from ingest.store.identity import UnknownPolicy
+
+MAX_BATCH = 4_000
+
+
+class Acknowledger(Protocol):
+    """The part of a connection that a commit calls."""
+
+    def acknowledge(self, publishes: Sequence[Publish]) -> None:
+        """Acknowledge these, the oldest ones."""
+
+    def complete(self, released: Sequence[Released]) -> None:
+        """Complete these."""
+
+
+@dataclass(slots=True)
+class Origin:
+    """One connection of one MQTT session, as the pipeline sees it."""
+
+    integration_id: UUID
+    session_id: int
+    client_id: str
+    context: Context
+    policy: UnknownPolicy
+    offline_after: Micros
+    marker_topic: str
+    digests: Digests
+    connection: Acknowledger
+    draining_since: Micros | None = None
+    """heard_until of the session while its backlog is drained: until the first marker of this connection came back."""
+
+
+@dataclass(slots=True)
+class Item:
+    """One thing that came in, and what it means."""
+
+    origin: Origin
+    inbound: Inbound
+    observations: tuple[Observation, ...] = ()
+    dead: DeadLetter | None = None
+    marker: Micros | None = None
+    duplicate: bool = False
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a process did since it started; monotonic."""
+
+    received: int = 0
+    committed: int = 0
+    commits: int = 0
+    duplicates: int = 0
+    dead_letters: int = 0
+    field_errors: int = 0
+    skewed: int = 0
+    dropped_unknown: int = 0
+    dropped_qos0: int = 0
+    extra: dict[str, int] = field(default_factory=dict)
+
+
+class Intake:
+    """Where connections put what came and the committer takes it: bounded, in order."""
+
+    def __init__(self, counts: Counts, *, max_batch: int = MAX_BATCH) -> None:
+        self._max_batch = max_batch
+        self._counts = counts
+        self._items: list[Item] = []
+        self._filled = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def put(self, origin: Origin, inbounds: Sequence[Inbound]) -> None:
+        """Decode and queue; waits while the next batch is full."""
+        for start in range(0, len(inbounds), 500):
+            while len(self._items) >= self._max_batch:
+                self._room.clear()
+                await self._room.wait()
+            self._items.extend(self._item(origin, inbound) for inbound in inbounds[start : start + 500])
+            self._filled.set()
+            await asyncio.sleep(0)
+
+    async def take(self) -> list[Item]:
+        """Wait until something is there and return all of it."""
+        await self._filled.wait()
+        items, self._items = self._items, []
+        self._filled.clear()
+        self._room.set()
+        return items
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._items
+
+    def _item(self, origin: Origin, inbound: Inbound) -> Item:
+        self._counts.received += 1
+        if isinstance(inbound, Released):
+            return Item(origin, inbound)
+        if inbound.topic == origin.marker_topic:
+            return Item(origin, inbound, marker=_marker(inbound.payload))
+        if origin.digests.is_duplicate(inbound):
+            self._counts.duplicates += 1
+            return Item(origin, inbound, duplicate=True)
+        decoded = decode(inbound, origin.context, origin.draining_since)
+        self._counts.field_errors += len(decoded.field_errors)
+        self._counts.skewed += decoded.skewed
+        if decoded.dead is not None:
+            self._counts.dead_letters += 1
+            return Item(origin, inbound, dead=dead_letter(origin, inbound, decoded))
+        return Item(origin, inbound, decoded.observations)
+
+
+def dead_letter(origin: Origin, publish: Publish, decoded: Decoded) -> DeadLetter:
+    """Return the row that keeps what could not be decoded or was refused."""
+    assert decoded.dead is not None
+    return DeadLetter(
+        uuid4(),
+        origin.integration_id,
+        origin.client_id,
+        publish.topic.replace("\0", "\ufffd"),
+        publish.qos,
+        publish.retain,
+        publish.content_type,
+        publish.received_at,
+        decoded.dead.kind,
+        decoded.dead.error,
+        publish.payload,
+        publish.size > len(publish.payload),
+    )
+
+
+def _marker(payload: bytes) -> Micros | None:
+    try:
+        return int(payload)
+    except ValueError:
+        return None

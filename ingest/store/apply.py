@@ -1,0 +1,62 @@
+"""Commit a batch: one round trip, or one transaction where there is more than devices in it."""
+
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from handlers.events import Micros
+from ingest.store.batch import Batch, DeadLetter, apply_arguments
+from ingest.store.queries import queries
+from ingest.store.refusals import DATABASE_ERRORS, translated
+
+Connection = Any
+"""asyncpg's Connection or pool proxy; asyncpg ships no complete types."""
+
+
+class Applier:
+    """Writes batches. One at a time; the caller is the process's only writer."""
+
+    def __init__(self, pool: asyncpg.Pool, *, presence_resolution: Micros = 0, timeout_s: float = 30.0) -> None:
+        self._pool = pool
+        self._resolution = presence_resolution
+        self._timeout_s = timeout_s
+
+    async def commit(self, batch: Batch) -> list[UUID]:
+        """Commit all of `batch` and return [], or commit nothing and return the ids of devices that are gone.
+
+        Raises: Refused (class 22 or 23), DatabaseAway (anything else; Contended where another writer was in the way).
+        """
+        try:
+            async with self._pool.acquire(timeout=self._timeout_s) as connection:
+                if not batch.has_extras:
+                    return await self._apply(connection, batch)
+                async with connection.transaction() as transaction:
+                    gone = await self._apply(connection, batch)
+                    if gone:
+                        return gone
+                    await self._extras(connection, batch)
+                    del transaction
+                    return []
+        except DATABASE_ERRORS as error:
+            raise translated(error) from error
+
+    async def _apply(self, connection: Connection, batch: Batch) -> list[UUID]:
+        arguments = apply_arguments(batch, self._resolution)
+        gone: list[UUID] = await connection.fetchval(queries()["apply"], *arguments, timeout=self._timeout_s)
+        return gone
+
+    async def _extras(self, connection: Connection, batch: Batch) -> None:
+        if batch.dead_letters:
+            await connection.execute(
+                queries()["insert_dead_letters"], *columns(batch.dead_letters), timeout=self._timeout_s
+            )
+        if batch.received:
+            await connection.execute(queries()["receive_qos2"], *columns(batch.received), timeout=self._timeout_s)
+        if batch.released:
+            await connection.execute(queries()["release_qos2"], *columns(batch.released), timeout=self._timeout_s)
+
+
+def columns(rows: list[DeadLetter] | list[tuple[int, int, int]] | list[tuple[int, int]]) -> list[tuple[Any, ...]]:
+    """Return rows as parallel arrays."""
+    return list(zip(*rows, strict=True))

@@ -1,0 +1,34 @@
+"""What a database error means: the data is refused, try again at once, or the database is away.
+
+Only SQLSTATE classes 22 and 23 say something about the data. 40001, 40P01 and 55P03 are other writers' doing. All the
+rest is an outage, whatever it is: acknowledging traffic away because of a revoked grant would be a loss.
+"""
+
+import asyncio
+from typing import Final
+
+import asyncpg
+
+from ingest.errors import DatabaseAway, Refused
+
+RETRIED_AT_ONCE: Final = frozenset({"40001", "40P01", "55P03"})
+
+
+class Contended(DatabaseAway):
+    """Another writer was in the way: try again at once, with jitter."""
+
+
+def translated(error: BaseException) -> Refused | DatabaseAway:
+    """Return what `error`, raised by asyncpg or the network under it, means to the committer."""
+    if isinstance(error, asyncpg.PostgresError):
+        sqlstate = error.sqlstate or "XX000"
+        if sqlstate[:2] in ("22", "23"):
+            return Refused(sqlstate, str(error))
+        if sqlstate in RETRIED_AT_ONCE:
+            return Contended(f"{sqlstate}: {error}")
+        return DatabaseAway(f"{sqlstate}: {error}")
+    return DatabaseAway(f"{type(error).__name__}: {error}")
+
+
+DATABASE_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
+"""What a call to the database may raise that `translated` understands."""

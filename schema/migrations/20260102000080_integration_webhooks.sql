@@ -1,0 +1,3 @@
+alter table public.device_integrations
+    add column if not exists webhook_enabled boolean,
+    add column if not exists webhook_secret text;

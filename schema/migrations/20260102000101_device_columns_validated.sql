@@ -1,0 +1,1 @@
+select rollcall.validate_check('public.devices', 'golioth_status');

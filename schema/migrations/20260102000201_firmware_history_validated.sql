@@ -1,0 +1,1 @@
+select rollcall.validate_check('public.device_firmware_history', 'source');

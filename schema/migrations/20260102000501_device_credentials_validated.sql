@@ -1,0 +1,1 @@
+select rollcall.validate_check('public.device_credentials', 'credential_type');

@@ -1,0 +1,1 @@
+select rollcall.validate_check('public.sync_conflicts', 'resolution_strategy');
