@@ -1,0 +1,194 @@
+"""The dialect `plain`: JSON telemetry, and connection or status messages as a word or JSON.
+
+Reference for device engineers: docs/dialects/plain.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from handlers.events import (
+    DeadReason,
+    Decoded,
+    DeviceKey,
+    FieldError,
+    Liveness,
+    Micros,
+    Observation,
+    Presence,
+    Publish,
+)
+from handlers.telemetry import Fields, capped, read
+from handlers.text import clipped, described, shown
+from handlers.timestamps import usable
+from handlers.topics import Topics
+
+MAX_ARRAY = 1000
+"""Observations in one message."""
+
+ONLINE, OFFLINE = Presence.ONLINE, Presence.OFFLINE
+WORDS: Mapping[str, Presence] = {
+    **dict.fromkeys(("online", "1", "true", "connected"), ONLINE),
+    **dict.fromkeys(("offline", "0", "false", "disconnected"), OFFLINE),
+}
+_ACCEPTED = "online/offline, connected/disconnected, true/false or 1/0"
+_NOTHING = Decoded()
+RECEIPT = Liveness()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What decoding needs to know about an integration. `field_paths`: field or reading name -> dotted path."""
+
+    integration_id: UUID
+    topics: Topics
+    liveness: Liveness = RECEIPT
+    field_paths: Mapping[str, str] = field(default_factory=dict)
+
+
+def decode(publish: Publish, context: Context, heard_until: Micros | None) -> Decoded:
+    """Turn one publish into observations; whatever the bytes, this raises nothing.
+
+    `heard_until` is set only while a backlog is drained: until when this session is known to have heard everything.
+    """
+    route = context.topics.route(publish.topic)
+    if route is None:
+        return _dead("topic", f'no pattern matches "{shown(publish.topic)}": add one to the setting topics')
+    if route.error is not None:
+        return _dead("device_id", route.error)
+    payload = publish.payload
+    if publish.size > len(payload):
+        return _dead(
+            "oversized", f"{publish.size} bytes exceed max_payload; the first {len(payload)} were kept"
+        )
+    telemetry = route.kind == "telemetry"
+    if not payload or (telemetry and publish.retain):
+        return _NOTHING
+    if not telemetry:
+        return _presence(publish, context, route.device, heard_until)
+    try:
+        body = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        return _dead("json", f"the payload is not JSON: {error}")
+    if body.__class__ is list:
+        return _array(body, publish, context, route.device, heard_until)
+    if body.__class__ is not dict:
+        return _dead("shape", f"the payload is {described(body)}: send a JSON object or an array of objects")
+    errors: list[FieldError] = []
+    fields = read(body, context.field_paths, errors)
+    observation, skewed = _observe(fields, ONLINE, publish, context, route.device, heard_until)
+    if fields.device is not None:
+        _compare(fields.device, route.device, errors)
+    return Decoded((observation,), capped(errors) if errors else (), skewed)
+
+
+def _array(
+    bodies: list[Any], publish: Publish, context: Context, device: DeviceKey, heard_until: Micros | None
+) -> Decoded:
+    """Decode a batch of telemetry objects; an entry that is no object costs only itself."""
+    if len(bodies) > MAX_ARRAY:
+        return _dead("shape", f"an array of {len(bodies)} entries: send at most {MAX_ARRAY} in one message")
+    observations: list[Observation] = []
+    errors: list[FieldError] = []
+    any_skewed = False
+    for index, body in enumerate(bodies):
+        if body.__class__ is not dict:
+            errors.append(FieldError(f"[{index}]", f"is {described(body)}, not an object"))
+            continue
+        own: list[FieldError] = []
+        fields = read(body, context.field_paths, own)
+        observation, skewed = _observe(fields, ONLINE, publish, context, device, heard_until)
+        if fields.device is not None:
+            _compare(fields.device, device, own)
+        observations.append(observation)
+        errors += [FieldError(f"[{index}].{name}", error) for name, error in own]
+        any_skewed = any_skewed or skewed
+    if bodies and not observations:
+        return _dead("shape", "the payload is an array without any object: send an array of objects")
+    return Decoded(tuple(observations), capped(errors), any_skewed)
+
+
+def _presence(publish: Publish, context: Context, device: DeviceKey, heard_until: Micros | None) -> Decoded:
+    """Decode a connection or status message."""
+    errors: list[FieldError] = []
+    fields = Fields(None, None, (), (), None, (), None)
+    try:
+        body = _word_or_json(publish.payload)
+    except ValueError as error:
+        return _dead("json", f"the payload is neither a word nor JSON: {error}")
+    if isinstance(body, list):
+        return _dead("shape", f"the payload is an array: send {_ACCEPTED} or a JSON object")
+    if isinstance(body, dict):
+        fields = read(body, context.field_paths, errors)
+        presence = next((known for word in fields.words if (known := _meaning(word))), None)
+        said = described(fields.words[0]) if fields.words else "no status, state, connected or event"
+    else:
+        presence, said = _meaning(body), described(body)
+    if presence is None:
+        return _dead("presence", f"the payload says {said}: send {_ACCEPTED}")
+    observation, skewed = _observe(fields, presence, publish, context, device, heard_until)
+    if fields.device is not None:
+        _compare(fields.device, device, errors)
+    return Decoded((observation,), capped(errors), skewed)
+
+
+def _word_or_json(payload: bytes) -> object:
+    """Return the JSON value when it looks like one, else the bare text. Raises ValueError for neither."""
+    head = payload.lstrip()[:1]
+    if head in (b"{", b"[", b'"'):
+        return orjson.loads(payload)
+    return payload.decode()
+
+
+def _meaning(word: object) -> Presence | None:
+    if isinstance(word, str):
+        return WORDS.get(word.strip().lower()) if len(word) <= 256 else None
+    if isinstance(word, bool | int | float):
+        return ONLINE if word == 1 else OFFLINE if word == 0 else None
+    return None
+
+
+def _observe(
+    fields: Fields,
+    presence: Presence,
+    publish: Publish,
+    context: Context,
+    device: DeviceKey,
+    heard_until: Micros | None,
+) -> tuple[Observation, bool]:
+    """Put the fields at their times; the flag tells that the device's clock was not usable."""
+    received_at = at = seen_at = publish.received_at
+    battery, signal, firmware, readings, time, _, _ = fields
+    skewed = False
+    if time is not None and presence is ONLINE:
+        liveness = context.liveness
+        if not usable(time, received_at, liveness.max_ahead):
+            skewed = True
+        else:
+            at = time
+            if liveness.event_time or (heard_until is not None and heard_until <= time <= received_at):
+                seen_at = time
+    snapshot = publish.retain
+    if snapshot:
+        battery, signal, firmware, readings = None, None, (), ()
+    return (
+        Observation(
+            context.integration_id, device, at, seen_at, received_at, "mqtt", None, presence, snapshot,
+            battery, signal, firmware, readings,
+        ),
+        skewed,
+    )  # fmt: skip
+
+
+def _compare(claimed: tuple[str, str], device: DeviceKey, errors: list[FieldError]) -> None:
+    name, claim = claimed
+    if claim != device.external_id:
+        told = f'names "{shown(claim)}", the topic "{shown(device.external_id or "")}": the topic counts'
+        errors.append(FieldError(name, clipped(told)))
+
+
+def _dead(kind: str, error: str) -> Decoded:
+    return Decoded((), (), False, DeadReason(kind, clipped(error)))

@@ -1,0 +1,280 @@
+"""The fields of a JSON object: which key means what, and what its value is in the columns' units.
+
+Which key wins never depends on the order of keys: field paths first, then the outer object before nested ones, then
+the order of the tuples below, then the key in lower case before other spellings. An unusable value costs only itself:
+the next alias of the same field is tried.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from handlers import timestamps, units
+from handlers.events import (
+    MAIN,
+    MAX_COMPONENT,
+    MAX_COMPONENTS,
+    MAX_READING_NAME,
+    MAX_READINGS,
+    MAX_VERSION,
+    FieldError,
+    Micros,
+    Reading,
+)
+from handlers.text import clipped, described, shown, text_error
+
+BATTERY = ("battery", "battery_level", "batt", "soc", "battery_mv")
+SIGNAL = ("rssi", "signal", "signal_strength", "rsrp", "csq")
+FIRMWARE = ("firmware", "fw", "firmware_version", "version")
+TIME = ("ts", "time", "timestamp")
+DEVICE = ("device", "device_id", "deviceid")
+PRESENCE = ("status", "state", "connected", "event")
+CONTAINERS = ("data", "payload", "telemetry")
+"""Objects under these, and under `state`, are read as if their keys stood outside."""
+MAX_NESTED = 12
+MAX_FIELD_ERRORS = 32
+
+Errors = list[FieldError]
+
+# A key's code is group << 8 | level << 4 | place in its tuple: sorting codes sorts by preference. Level 0 is for field
+# paths, 1 the outer object. READING is any other key, BAD_NAME one that cannot name a reading.
+_BATTERY, _SIGNAL, _FIRMWARE, _TIME, _DEVICE, _PRESENCE, _CONTAINER = range(1, 8)
+_ROOT = 1 << 4
+_LEVELS = 15 << 4
+_NESTS = _PRESENCE << 8
+_READING, _BAD_NAME = 0, -1
+_ALIASES = (BATTERY, SIGNAL, FIRMWARE, TIME, DEVICE, PRESENCE, CONTAINERS)
+_KNOWN = {
+    alias: group << 8 | _ROOT | place
+    for group, aliases in enumerate(_ALIASES, start=1)
+    for place, alias in enumerate(aliases)
+}
+_NAMES = {code & ~_LEVELS: alias for alias, code in _KNOWN.items()}
+_MAX_CODES = 20_000
+_codes = dict(_KNOWN)
+"""A memo of `_code`, nothing else: what a key's text means never changes."""
+
+
+class Fields(NamedTuple):
+    """What one object says. `words` are the values that may be presence, `device` whom the payload names."""
+
+    battery_level: int | None
+    signal_strength: int | None
+    firmware: tuple[tuple[str, str], ...]
+    readings: tuple[Reading, ...]
+    time: Micros | None
+    words: tuple[object, ...]
+    device: tuple[str, str] | None
+
+
+def read(body: dict[str, Any], field_paths: Mapping[str, str], errors: Errors) -> Fields:
+    """Read one JSON object; what is wrong with a field is appended to `errors`."""
+    found: dict[int, Any] = {}
+    numbers: dict[str, float] = {}
+    ignored: frozenset[str] = frozenset()
+    if field_paths:
+        ignored = _follow(body, field_paths, found, numbers)
+    nested = _collect(body, 0, ignored, found, numbers, errors)
+    if nested:
+        _descend(nested, ignored, found, numbers, errors)
+    values: list[Any] = [None, None, None, (), None, None]
+    words: list[object] = []
+    done = 0
+    for code in sorted(found):
+        value = found[code]
+        group = code >> 8
+        if group == done or value is None:
+            continue
+        if group >= _PRESENCE:
+            if group == _PRESENCE and value.__class__ is not dict:
+                words.append(value)
+            continue
+        result = _READERS[code & ~_LEVELS](value)
+        if group == _DEVICE:
+            result = result and (_NAMES[code & ~_LEVELS], result)
+        elif result.__class__ is str:
+            errors.append(FieldError(_NAMES[code & ~_LEVELS], clipped(result)))
+            continue
+        if result is not None:
+            values[group] = result
+            done = group
+    readings = _readings(numbers, errors) if numbers else ()
+    return Fields(values[1], values[2], values[3], readings, values[4], tuple(words), values[5])
+
+
+def capped(errors: Errors) -> tuple[FieldError, ...]:
+    """Return at most MAX_FIELD_ERRORS errors; the last one counts those left out."""
+    if len(errors) <= MAX_FIELD_ERRORS:
+        return tuple(errors)
+    kept = errors[: MAX_FIELD_ERRORS - 1]
+    return (*kept, FieldError("*", f"{len(errors) - len(kept)} more field errors were left out"))
+
+
+def _collect(
+    body: Mapping[str, Any],
+    offset: int,
+    ignored: frozenset[str],
+    found: dict[int, Any],
+    numbers: dict[str, float],
+    errors: Errors,
+) -> list[tuple[int, dict[str, Any]]]:
+    """Sort one object's keys into known fields and readings; return the objects to read next."""
+    nested: list[tuple[int, dict[str, Any]]] = []
+    seen = len(found)
+    for key, value in body.items():
+        code = _codes.get(key)
+        if code is None:
+            code = _code(key)
+        if code > 0:
+            seen += 1
+            found[code + offset] = value
+            if code >= _NESTS and value.__class__ is dict:
+                nested.append((code, value))
+        elif value.__class__ is int or value.__class__ is float:
+            if code == _BAD_NAME:
+                problem = text_error(key, MAX_READING_NAME)
+                errors.append(FieldError(shown(key), clipped(f"the name of a reading {problem}")))
+            elif key not in ignored:
+                numbers.setdefault(key, value)
+    if len(found) != seen:
+        return _settle(body, offset, found)
+    return nested
+
+
+def _settle(body: Mapping[str, Any], offset: int, found: dict[int, Any]) -> list[tuple[int, dict[str, Any]]]:
+    """Choose between spellings of one key (`rssi`, `RSSI`): lower case first, then by text, never by order."""
+    nested: dict[int, dict[str, Any]] = {}
+    for key in sorted(body, key=lambda one: (one != one.lower(), one), reverse=True):
+        code = _code(key)
+        if code > 0:
+            found[code + offset] = body[key]
+            nested.pop(code, None)
+            if code >= _NESTS and isinstance(body[key], dict):
+                nested[code] = body[key]
+    return list(nested.items())
+
+
+def _descend(
+    nested: list[tuple[int, dict[str, Any]]],
+    ignored: frozenset[str],
+    found: dict[int, Any],
+    numbers: dict[str, float],
+    errors: Errors,
+) -> None:
+    """Read nested objects, the outer ones first, at most MAX_NESTED of them."""
+    level = 0
+    while nested and level < MAX_NESTED:
+        inner: list[tuple[int, dict[str, Any]]] = []
+        for _, body in sorted(nested, key=lambda one: one[0]):
+            level += 1
+            if level <= MAX_NESTED:
+                inner += _collect(body, level << 4, ignored, found, numbers, errors)
+        nested = inner
+
+
+def _code(key: str) -> int:
+    """Return what a key means, and remember it (bounded)."""
+    code = _KNOWN.get(key.lower(), _READING)
+    if code == _READING and text_error(key, MAX_READING_NAME):
+        code = _BAD_NAME
+    if len(key) <= MAX_READING_NAME:
+        if len(_codes) >= _MAX_CODES:
+            _codes.clear()
+            _codes.update(_KNOWN)
+        _codes[key] = code
+    return code
+
+
+def _follow(
+    body: dict[str, Any], field_paths: Mapping[str, str], found: dict[int, Any], numbers: dict[str, float]
+) -> frozenset[str]:
+    """Put the values at `field_paths` before all others; return the last keys, which are then no readings."""
+    leaves: list[str] = []
+    for target in sorted(field_paths):
+        value: Any = body
+        key = ""
+        for step in _steps(field_paths[target]):
+            key = _spelling(value, step)
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is None:
+            continue
+        leaves.append(key)
+        code = _KNOWN.get(target.lower(), _READING)
+        if code:
+            found.setdefault(code & ~_LEVELS, value)
+        elif value.__class__ in (int, float) and text_error(target, MAX_READING_NAME) is None:
+            numbers.setdefault(target, value)
+    return frozenset(leaves)
+
+
+@lru_cache(maxsize=4096)
+def _steps(path: str) -> tuple[str, ...]:
+    return tuple(path.split("."))
+
+
+def _spelling(value: object, step: str) -> str:
+    if not isinstance(value, dict) or step in value:
+        return step
+    wanted = step.lower()
+    return min((key for key in value if key.lower() == wanted), default=step)
+
+
+def _readings(numbers: dict[str, float], errors: Errors) -> tuple[Reading, ...]:
+    """Return at most MAX_READINGS finite numbers, in the order of the message."""
+    readings: list[Reading] = []
+    for name, number in numbers.items():
+        value = float(number)
+        if value - value != 0.0:
+            errors.append(FieldError(shown(name), "is not a finite number"))
+        elif len(readings) < MAX_READINGS:
+            readings.append(Reading(name, value))
+    if len(numbers) > MAX_READINGS:
+        told = f"has {len(numbers)} numbers, the first {MAX_READINGS} were kept"
+        errors.append(FieldError("readings", told))
+    return tuple(readings)
+
+
+def _firmware(value: object) -> tuple[tuple[str, str], ...] | str | None:
+    """Return (component, version) pairs by component; a text is the error."""
+    if isinstance(value, str):
+        version = value.strip()
+        error = text_error(version, MAX_VERSION)
+        return f"the version {error}" if error else ((MAIN, version),)
+    if not isinstance(value, dict):
+        return (
+            f'is {described(value)}, not a version: send text such as "1.4.2" or an object component: version'
+        )
+    if len(value) > MAX_COMPONENTS:
+        return f"has {len(value)} components, at most {MAX_COMPONENTS} fit"
+    pairs: dict[str, str] = {}
+    for name in sorted(value):
+        component, version = name.strip(), value[name]
+        if version is None:
+            continue
+        if not isinstance(version, str):
+            return f'component "{shown(name)}" is {described(version)}: send its version as text'
+        version = version.strip()
+        error = text_error(component, MAX_COMPONENT) or text_error(version, MAX_VERSION)
+        if error:
+            return f'component "{shown(name)}" or its version {error}'
+        pairs.setdefault(component, version)
+    return tuple(sorted(pairs.items())) or None
+
+
+def _device(value: object) -> str | None:
+    """Return the id that a payload claims; anything but text or a whole number claims none."""
+    return str(value) if value.__class__ is str or value.__class__ is int else None
+
+
+_GROUP_READERS: dict[int, Callable[[Any], Any]] = {
+    _BATTERY: units.battery,
+    _SIGNAL: units.signal,
+    _FIRMWARE: _firmware,
+    _TIME: timestamps.micros,
+    _DEVICE: _device,
+}
+_READERS: dict[int, Callable[[Any], Any]] = {
+    **{code: _GROUP_READERS[code >> 8] for code in _NAMES if code >> 8 in _GROUP_READERS},
+    _KNOWN["battery_mv"] & ~_LEVELS: units.battery_mv,
+    _KNOWN["csq"] & ~_LEVELS: units.csq,
+}
