@@ -7,8 +7,10 @@ RollcallError
 ├── Unavailable            wait and try again, for ever, with jitter; nothing is acknowledged meanwhile
 │   ├── DatabaseAway
 │   └── BrokerAway
-│       ├── BrokerRefused  the broker answered no (wrong password, banned): retried slowly
-│       └── ProtocolBroken the peer sent something that cannot be parsed
+│       ├── BrokerRefused     the broker answered no (wrong password, banned): retried slowly
+│       ├── SessionTakenOver  another connection uses our client id: stop, do not fight
+│       ├── NoConnack         it closed the connection instead of answering CONNECT
+│       └── ProtocolBroken    the peer sent something that cannot be parsed
 └── Refused                the data itself was refused by the database (SQLSTATE 22, 23): dead-letter it
 """
 
@@ -38,20 +40,36 @@ class DatabaseAway(Unavailable):
 
 
 class BrokerAway(Unavailable):
-    """The broker cannot be reached, or the connection ended. The message is the reason."""
+    """The broker cannot be reached, or the connection ended. The message is the reason.
+
+    `code` is the broker's own reason code in MQTT 5 numbering, where it gave one.
+    """
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class BrokerRefused(BrokerAway):
-    """The broker answered no to CONNECT. `code` is the CONNACK reason (MQTT 5 numbering where it has one)."""
+    """The broker answered no to CONNECT (or to the PUBLISH named by `what`), with a reason code."""
 
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(f"the broker refused the connection: {reason} (0x{code:02x})")
-        self.code = code
+    code: int
+
+    def __init__(self, code: int, reason: str, what: str = "the connection") -> None:
+        super().__init__(f"the broker refused {what}: {reason} (0x{code:02x})", code)
         self.reason = reason
 
 
 class ProtocolBroken(BrokerAway):
     """The peer sent something that cannot be parsed: 'malformed packet, connection closed'."""
+
+
+class SessionTakenOver(BrokerAway):
+    """The broker closed this connection because another one uses the client id (DISCONNECT 0x8E)."""
+
+
+class NoConnack(BrokerAway):
+    """The broker closed the connection without a CONNACK, as some do that do not speak our version of MQTT."""
 
 
 class Refused(RollcallError):  # noqa: N818

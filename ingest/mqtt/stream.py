@@ -1,0 +1,42 @@
+"""The TCP or TLS stream beneath a connection: opened with its options set, closed within a bound."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import sys
+
+from ingest.errors import BrokerAway
+from ingest.mqtt.port import Broker
+from ingest.mqtt.tls import ssl_context, tls_failure
+
+
+async def open_stream(broker: Broker, protocol: asyncio.Protocol) -> asyncio.Transport:
+    """Connect `protocol`; the caller bounds the wait.
+
+    Raises: BrokerAway, Misconfigured.
+    """
+    context = ssl_context(broker.tls) if broker.tls is not None else None
+    loop = asyncio.get_running_loop()
+    try:
+        transport, _ = await loop.create_connection(lambda: protocol, broker.host, broker.port, ssl=context)
+    except ssl.SSLError as error:
+        raise BrokerAway(f"{broker.host}:{broker.port}: {tls_failure(error)}") from error
+    except OSError as error:
+        raise BrokerAway(f"{broker.host}:{broker.port} cannot be reached: {error}") from error
+    sock = transport.get_extra_info("socket")
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if sys.platform == "linux" and broker.keep_alive_s:
+        # Notices a dead network also while reading is paused and a PINGRESP cannot be seen.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, broker.keep_alive_s * 1500)
+    return transport
+
+
+async def close_stream(transport: asyncio.Transport, lost: asyncio.Event, timeout_s: float) -> None:
+    """Close once what was written has left, or abort when that takes longer than `timeout_s`."""
+    transport.close()
+    for _ in range(2):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(lost.wait(), timeout_s)
+            return
+        transport.abort()
