@@ -29,15 +29,23 @@ begin
     execute format('alter table %s add constraint %I %s not valid', target, constraint_name, definition);
 end $$;
 
--- Validate what add_missing_constraint added: readers and writers go on meanwhile.
+-- Validate what add_missing_constraint added: readers and writers go on meanwhile. A CHECK that old rows break is taken
+-- back, because it would refuse every later update of those rows, by writers that worked before.
 create or replace function rollcall.validate_constraint(target regclass, constraint_name text)
 returns void language plpgsql as $$
+declare
+    definition text := (
+        select replace(pg_get_constraintdef(oid), ' NOT VALID', '') from pg_constraint
+        where conrelid = target and conname = constraint_name and not convalidated);
 begin
-    if exists (
-        select from pg_constraint where conrelid = target and conname = constraint_name and not convalidated
-    ) then
-        execute format('alter table %s validate constraint %I', target, constraint_name);
+    if definition is null then
+        return;
     end if;
+    execute format('alter table %s validate constraint %I', target, constraint_name);
+exception when check_violation then
+    execute format('alter table %s drop constraint %I', target, constraint_name);
+    raise warning '%', format('%1$s has rows that break %2$s, which is left out. Repair: correct those rows, then run: '
+        'alter table %1$s add constraint %2$I %3$s', target, constraint_name, definition);
 end $$;
 
 -- Whether a usable index on exactly these columns is there, whatever its name. A predicate that only leaves out the

@@ -1,8 +1,10 @@
 -- The tables of the platform. On the platform's own database they are there and nothing here changes them.
 do $$
 declare
-    created text[] := rollcall.missing_tables(
-        array['organizations', 'device_integrations', 'locations', 'departments', 'devices']);
+    missing text[] := array(
+        select t from unnest(array['organizations', 'device_integrations', 'locations', 'departments', 'devices']) as t
+        where to_regclass('public.' || t) is null);
+    created text;
 begin
     if to_regtype('public.device_status') is null then
         create type public.device_status as enum ('online', 'offline', 'warning', 'error');
@@ -75,9 +77,7 @@ begin
         updated_at timestamptz default now()
     ) with (fillfactor = 70);
 
-    perform rollcall.protect_tables(created);
+    foreach created in array missing loop
+        perform rollcall.close_table(('public.' || created)::regclass);
+    end loop;
 end $$;
-
-alter table public.device_integrations
-    add column if not exists webhook_enabled boolean,
-    add column if not exists webhook_secret text;

@@ -1,3 +1,3 @@
 -- no transaction
--- unless: select rollcall.has_index('public.devices', array['organization_id'])
+-- unless: select rollcall.has_index('public.devices', 'btree', '{organization_id}')
 create index concurrently if not exists devices_organization_id_idx on public.devices (organization_id);

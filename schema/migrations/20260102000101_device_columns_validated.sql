@@ -1,1 +1,0 @@
-select rollcall.validate_check('public.devices', 'golioth_status');

@@ -1,3 +1,0 @@
--- no transaction
--- unless: select rollcall.has_index('public.devices', array['hardware_ids'], 'gin')
-create index concurrently if not exists devices_hardware_ids_idx on public.devices using gin (hardware_ids);

@@ -1,1 +1,0 @@
-select rollcall.validate_check('public.device_firmware_history', 'source');

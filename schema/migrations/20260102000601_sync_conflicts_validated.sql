@@ -1,1 +1,0 @@
-select rollcall.validate_check('public.sync_conflicts', 'resolution_strategy');

@@ -1,0 +1,1 @@
+"""Servers that the tests own: nothing needs to be running first."""
