@@ -1,0 +1,166 @@
+"""What the process is told by its environment, and what one mqtt integration is told by its row.
+
+Everything here is read once; nothing on the hot path looks at it again.
+"""
+
+from pathlib import PurePath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ingest.errors import Misconfigured
+
+PREFIX = "ROLLCALL_"
+SECRET_FIELDS = frozenset({"keys", "database_url", "database_direct_url", "password"})
+"""Never repeated in a message: a key is a secret, and a URL or a settings row may hold a password."""
+
+OFFLINE_AFTER_MIN_S = 10
+OFFLINE_AFTER_MAX_S = 31_536_000
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+Protocol = Literal["5", "3.1.1", "auto"]
+
+
+class Settings(BaseSettings):
+    """The process's settings, from ROLLCALL_* variables and .env. Times in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+
+    database_url: str = Field(min_length=1)
+    database_direct_url: str | None = None
+    """For what needs a session of its own (migrations, LISTEN) where `database_url` is a transaction pooler."""
+    keys: SecretStr | None = None
+    """Comma-separated `kid:base64-of-32-bytes`; the first encrypts, all decrypt."""
+    max_inflight: int = Field(16_384, ge=1, le=65_535)
+    max_batch: int = Field(4_000, ge=1, le=65_535)
+    max_payload: int = Field(1 << 20, ge=1, le=268_435_455)
+    offline_after_s: int = Field(900, ge=OFFLINE_AFTER_MIN_S, le=OFFLINE_AFTER_MAX_S)
+    presence_resolution_s: float = Field(0, ge=0, le=86_400)
+    max_ahead_s: float = Field(300, ge=0, le=86_400)
+    sweep_every_s: float = Field(10, gt=0, le=3_600)
+    marker_interval_s: float = Field(5, gt=0, le=300)
+    keep_alive_s: int = Field(30, ge=1, le=65_535)
+    session_expiry_s: int = Field(86_400, ge=0, le=4_294_967_295)
+    lease_ttl_s: float = Field(15, ge=1, le=600)
+    log_level: LogLevel = "info"
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @property
+    def direct_url(self) -> str:
+        """The URL for what needs a session of its own."""
+        return self.database_direct_url or self.database_url
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Read the settings; a flag that is not None wins over the environment.
+
+    Raises: Misconfigured, naming each variable, what was given (never a secret) and what was expected.
+    """
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise Misconfigured(explained(error, lambda place: PREFIX + place.upper())) from None
+
+
+def explained(error: ValidationError, name_of: Any) -> str:
+    """Return one line a problem: 'NAME is VALUE: expected ...', without repeating a secret."""
+    return "\n".join(_line(problem, name_of) for problem in error.errors(include_url=False))
+
+
+def _line(problem: Any, name_of: Any) -> str:
+    place = [str(part) for part in problem["loc"]]
+    name = name_of(".".join(place)) if place else "the settings"
+    if problem["type"] == "missing":
+        return f"{name} is not set, and it is needed"
+    expected = _expected(problem)
+    if not place or SECRET_FIELDS.intersection(place):
+        return f"{name} cannot be used: expected {expected}"
+    return f"{name} is {problem['input']!r}: expected {expected}"
+
+
+def _expected(problem: Any) -> str:
+    message: str = problem["msg"]
+    for start in ("Input should be ", "Value error, "):
+        message = message.removeprefix(start)
+    return message
+
+
+class TlsSettings(BaseModel):
+    """TLS to the broker. PEM file paths; without `ca_file` the system's store decides."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    verify_host: bool = True
+
+    @field_validator("ca_file", "cert_file", "key_file")
+    @classmethod
+    def _is_a_file_name(cls, value: str | None) -> str | None:
+        if value is not None and not PurePath(value).name:
+            raise ValueError("the path of a PEM file")
+        return value
+
+
+class UnknownDevices(BaseModel):
+    """What happens to an id that has no row."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    policy: Literal["create", "park", "ignore"] = "create"
+    max_per_minute: int = Field(6_000, ge=0)
+    max_total: int = Field(100_000, ge=0)
+    max_parked: int = Field(10_000, ge=0)
+
+
+class MqttSettings(BaseModel):
+    """The `settings` of a device_integrations row of type mqtt. Unknown keys are somebody else's."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    host: str = Field("127.0.0.1", min_length=1)
+    port: int = Field(1883, ge=1, le=65_535)
+    tls: TlsSettings | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    """As stored: encrypted, or in the clear where somebody wrote it by hand."""
+    protocol: Protocol = "auto"
+    client_id: str = Field("rollcall", min_length=1)
+    """The prefix of the client id."""
+    topics: dict[str, Any] | None = None
+    dialect: str = "plain"
+    field_paths: dict[str, str] = Field(default_factory=dict)
+    unknown_devices: UnknownDevices = UnknownDevices()
+    liveness: Literal["receipt", "event_time"] = "receipt"
+    offline_after_s: int | None = Field(None, ge=OFFLINE_AFTER_MIN_S, le=OFFLINE_AFTER_MAX_S)
+    session_expiry_s: int | None = Field(None, ge=0, le=4_294_967_295)
+
+    @field_validator("tls", mode="before")
+    @classmethod
+    def _tls_may_be_a_flag(cls, value: object) -> object:
+        """`tls: true` means TLS with the system's store, `false` none."""
+        if value is True:
+            return {}
+        return None if value is False else value
+
+    @field_validator("unknown_devices", mode="before")
+    @classmethod
+    def _policy_may_be_a_word(cls, value: object) -> object:
+        return {"policy": value} if isinstance(value, str) else value
+
+
+def mqtt_settings(row: Any, integration: str) -> MqttSettings:
+    """Read an integration's settings.
+
+    Raises: Misconfigured, naming the integration, the key, what was given and what was expected.
+    """
+    try:
+        return MqttSettings.model_validate(row or {})
+    except ValidationError as error:
+        raise Misconfigured(explained(error, lambda place: f"integration {integration!r}: {place}")) from None

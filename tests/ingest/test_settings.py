@@ -1,0 +1,63 @@
+import pytest
+
+from ingest.errors import Misconfigured
+from ingest.settings import MqttSettings, load_settings, mqtt_settings
+
+
+@pytest.fixture(autouse=True)
+def _no_dotenv(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ROLLCALL_DATABASE_URL", raising=False)
+
+
+def test_only_the_database_url_is_needed():
+    settings = load_settings(database_url="postgresql://a/b")
+    assert settings.offline_after_s == 900
+    assert settings.direct_url == "postgresql://a/b"
+
+
+def test_a_flag_wins_over_the_environment(monkeypatch):
+    monkeypatch.setenv("ROLLCALL_DATABASE_URL", "postgresql://environment/x")
+    monkeypatch.setenv("ROLLCALL_MAX_BATCH", "7")
+    settings = load_settings(database_url="postgresql://flag/x", max_batch=None)
+    assert (settings.database_url, settings.max_batch) == ("postgresql://flag/x", 7)
+
+
+def test_a_missing_variable_is_named():
+    with pytest.raises(Misconfigured, match="ROLLCALL_DATABASE_URL is not set"):
+        load_settings()
+
+
+def test_a_wrong_variable_is_named_with_what_was_given_and_what_was_expected(monkeypatch):
+    monkeypatch.setenv("ROLLCALL_OFFLINE_AFTER_S", "5")
+    with pytest.raises(
+        Misconfigured, match="ROLLCALL_OFFLINE_AFTER_S is '5': expected greater than or equal to 10"
+    ):
+        load_settings(database_url="postgresql://a/b")
+
+
+def test_a_secret_is_not_repeated_in_the_message_or_the_repr():
+    with pytest.raises(Misconfigured) as caught:
+        mqtt_settings({"password": ["hunter2"]}, "plant")
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(load_settings(database_url="postgresql://a/b", keys="k:hunter2"))
+
+
+def test_an_empty_row_of_an_integration_has_every_default():
+    settings = mqtt_settings(None, "plant")
+    assert (settings.host, settings.port, settings.protocol) == ("127.0.0.1", 1883, "auto")
+    assert settings.unknown_devices.policy == "create"
+
+
+def test_a_wrong_key_of_an_integration_is_named_with_the_integration():
+    with pytest.raises(
+        Misconfigured, match="integration 'plant': port is 0: expected greater than or equal to 1"
+    ):
+        mqtt_settings({"port": 0}, "plant")
+
+
+def test_tls_may_be_true_and_the_policy_a_word():
+    settings = MqttSettings.model_validate({"tls": True, "unknown_devices": "park", "from_elsewhere": 1})
+    assert settings.tls is not None
+    assert settings.tls.verify_host
+    assert settings.unknown_devices.policy == "park"
