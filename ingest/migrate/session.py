@@ -1,0 +1,116 @@
+"""The one connection that migrates: opened, guarded by an advisory lock, its failures named for who must act."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+
+import asyncpg
+
+from ingest.errors import DatabaseAway, MigrationRefused, Misconfigured
+
+LOCK = 0x526F6C6C63616C6C
+"""The advisory lock's key: `Rollcall` in ASCII."""
+
+CROWDED = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""Somebody else has the lock: try again."""
+
+_AWAY = ("08", "53", "57", "58", "25006")
+_WRONG_URL = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.exceptions.ClientConfigurationError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for whom.
+
+    A statement that needs a lock on the platform's tables gives up after `lock_timeout_s`, because whoever comes after
+    it waits too, and tries again up to `attempts` times. CREATE INDEX CONCURRENTLY holds nobody up and may wait for
+    old transactions as long as `concurrent_timeout_s`.
+    """
+
+    lock_timeout_s: float = 2.0
+    attempts: int = 60
+    pause_s: float = 5.0
+    concurrent_timeout_s: float = 3600.0
+    runner_timeout_s: float = 1800.0
+
+
+@contextlib.contextmanager
+def named_failures(what: str = "") -> Iterator[None]:
+    """Turn what the driver raises into DatabaseAway (wait) or MigrationRefused (a person must act).
+
+    Locks that were not to be had and violations by old rows pass: the runner knows what to do about those.
+    """
+    prefix = f"{what}: " if what else ""
+    try:
+        yield
+    except (*CROWDED, asyncpg.IntegrityConstraintViolationError):
+        raise
+    except asyncpg.PostgresError as error:
+        if (error.sqlstate or "").startswith(_AWAY):
+            raise DatabaseAway(f"{prefix}{error}") from error
+        advice = "; migrate as the owner of the platform's tables" if error.sqlstate == "42501" else ""
+        raise MigrationRefused(f"{prefix}{error} (SQLSTATE {error.sqlstate}){advice}") from error
+    except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        raise DatabaseAway(f"{prefix}{error or type(error).__name__}") from error
+
+
+@contextlib.asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """Open a session for migrating and close it again.
+
+    Raises: Misconfigured when the URL or the credentials in it are wrong, DatabaseAway when nobody answers.
+    """
+    with named_failures():
+        try:
+            connection = await asyncpg.connect(dsn, statement_cache_size=0, timeout=30)
+        except _WRONG_URL as error:
+            raise Misconfigured(f"the database URL does not work: {error}") from error
+        try:
+            await connection.execute(
+                """
+                set application_name = 'rollcall migrate';
+                set search_path = pg_catalog, public;
+                set client_min_messages = warning;
+                set statement_timeout = 0;
+                set idle_in_transaction_session_timeout = 0;
+                set client_connection_check_interval = '5s';
+                """
+            )
+            yield connection
+        finally:
+            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await connection.close(timeout=5)
+
+
+@contextlib.asynccontextmanager
+async def only_runner(
+    connection: asyncpg.Connection, patience: Patience, tell: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Be the one runner of this database.
+
+    Polled, because a session that waits inside a statement keeps a snapshot open, and the other runner's CREATE INDEX
+    CONCURRENTLY would wait for that.
+
+    Raises: DatabaseAway when another runner does not end in time.
+    """
+    deadline = asyncio.get_running_loop().time() + patience.runner_timeout_s
+    waited = False
+    while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK):
+        if asyncio.get_running_loop().time() > deadline:
+            raise DatabaseAway(f"another runner is still migrating after {patience.runner_timeout_s:.0f} s")
+        if not waited:
+            tell("waiting for another runner")
+        waited = True
+        await asyncio.sleep(random.uniform(0.05, 0.3))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await connection.execute("select pg_advisory_unlock($1)", LOCK)
