@@ -31,6 +31,11 @@ class MigrationReport:
     warnings: tuple[str, ...] = ()
     dry_run: bool = False
 
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """What the database still has not had: after a dry run everything, else what was skipped."""
+        return self.applied if self.dry_run else self.skipped
+
 
 async def migrate(
     dsn: str,

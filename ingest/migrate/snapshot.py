@@ -1,0 +1,102 @@
+"""The schemas public and rollcall as canonical text: what all migrations make, to be compared with schema/snapshot.sql.
+
+Only what means the same on every supported Postgres is in it: no owners, no grants, no NOT NULL constraints by name (18
+has them, 15 does not), and view definitions without the qualifiers that 16 left out.
+
+Print one with `python -m ingest.migrate.snapshot DSN`.
+"""
+
+import asyncio
+import re
+import sys
+
+import asyncpg
+
+from ingest.migrate.session import connected
+
+_RELATIONS = """
+select c.oid, n.nspname || '.' || c.relname as name, c.relname,
+    case c.relkind when 'v' then 'view' else 'table' end as kind,
+    coalesce(array_to_string(c.reloptions, ', '), '') as options, c.relrowsecurity as secured,
+    case when c.relkind = 'v' then pg_get_viewdef(c.oid) end as definition
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname in ('public', 'rollcall') and c.relkind in ('r', 'p', 'v')
+order by n.nspname collate "C", c.relname collate "C"
+"""
+_COLUMNS = """
+select a.attrelid as oid, format('%I %s%s%s%s', a.attname, format_type(a.atttypid, a.atttypmod),
+    case when a.attnotnull then ' not null' else '' end,
+    case when a.attidentity <> '' then ' generated as identity' else '' end,
+    coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), '')) as line
+from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+where a.attrelid = any ($1::oid[]) and a.attnum > 0 and not a.attisdropped
+order by a.attnum
+"""
+_PARTS = """
+select oid, line from (
+    select conrelid as oid, 1 as kind, format('constraint %I %s', conname, pg_get_constraintdef(oid)) as line
+    from pg_constraint where contype in ('p', 'u', 'f', 'c', 'x')
+    union all
+    select i.indrelid, 2, pg_get_indexdef(i.indexrelid) || case when i.indisvalid then '' else ' -- invalid' end
+    from pg_index i where not exists (
+        select from pg_constraint k where k.conindid = i.indexrelid and k.contype in ('p', 'u', 'x'))
+    union all
+    select tgrelid, 3, pg_get_triggerdef(oid) from pg_trigger where not tgisinternal
+    union all
+    select polrelid, 4, format('policy %I for %s using (%s)', polname, polcmd, pg_get_expr(polqual, polrelid))
+    from pg_policy
+) as parts
+where oid = any ($1::oid[])
+order by kind, line collate "C"
+"""
+_TYPES = """
+select format('type %s.%I as enum (%s)', n.nspname, t.typname, string_agg(quote_literal(e.enumlabel), ', '
+    order by e.enumsortorder)) as line
+from pg_type t join pg_namespace n on n.oid = t.typnamespace join pg_enum e on e.enumtypid = t.oid
+where n.nspname in ('public', 'rollcall')
+group by n.nspname, t.typname order by 1
+"""
+_FUNCTIONS = """
+select pg_get_functiondef(p.oid) as definition
+from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+where n.nspname in ('public', 'rollcall') and p.prokind in ('f', 'p')
+    and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e')
+order by n.nspname collate "C", p.oid::regprocedure::text collate "C"
+"""
+
+
+async def snapshot(dsn: str) -> str:
+    """Return the canonical text of a database's schemas. Raises: DatabaseAway, Misconfigured."""
+    async with connected(dsn) as connection, connection.transaction(readonly=True):
+        await connection.execute("set local search_path = pg_catalog")
+        blocks = [row["line"] for row in await connection.fetch(_TYPES)]
+        blocks += await _relations(connection)
+        blocks += [_tidy(row["definition"]) for row in await connection.fetch(_FUNCTIONS)]
+    return "\n\n".join(blocks) + "\n"
+
+
+async def _relations(connection: asyncpg.Connection) -> list[str]:
+    relations = await connection.fetch(_RELATIONS)
+    lines: dict[int, list[str]] = {relation["oid"]: [] for relation in relations}
+    for query in (_COLUMNS, _PARTS):
+        for row in await connection.fetch(query, list(lines)):
+            lines[row["oid"]].append("    " + row["line"])
+    qualifiers = re.compile(r"\b(?:" + "|".join(re.escape(r["relname"]) for r in relations) + r")\.(?=\w)")
+    blocks = []
+    for relation in relations:
+        head = f"{relation['kind']} {relation['name']}"
+        head += f" with ({relation['options']})" if relation["options"] else ""
+        head += " row level security" if relation["secured"] else ""
+        block = [head, *lines[relation["oid"]]]
+        if relation["definition"]:
+            block.append(qualifiers.sub("", _tidy(relation["definition"])))
+        blocks.append("\n".join(block))
+    return blocks
+
+
+def _tidy(definition: str) -> str:
+    return "\n".join(line.rstrip() for line in definition.strip().splitlines())
+
+
+if __name__ == "__main__":
+    sys.stdout.write(asyncio.run(snapshot(sys.argv[1])))

@@ -1,0 +1,951 @@
+type public.device_status as enum ('online', 'offline', 'warning', 'error')
+
+table public.departments row level security
+    id uuid not null default gen_random_uuid()
+    location_id uuid not null
+    name character varying(255) not null
+    created_at timestamp with time zone default now()
+    updated_at timestamp with time zone default now()
+    constraint departments_location_id_fkey FOREIGN KEY (location_id) REFERENCES public.locations(id) ON DELETE CASCADE
+    constraint departments_pkey PRIMARY KEY (id)
+
+table public.device_credential_access_log row level security
+    id uuid not null default gen_random_uuid()
+    credential_id uuid not null
+    accessed_by uuid
+    accessed_at timestamp with time zone default now()
+    ip_address inet
+    user_agent text
+    constraint device_credential_access_log_credential_id_fkey FOREIGN KEY (credential_id) REFERENCES public.device_credentials(id) ON DELETE CASCADE
+    constraint device_credential_access_log_pkey PRIMARY KEY (id)
+    CREATE INDEX device_credential_access_log_credential_id_idx ON public.device_credential_access_log USING btree (credential_id)
+
+table public.device_credentials row level security
+    id uuid not null default gen_random_uuid()
+    device_id uuid not null
+    credential_type text not null
+    identity text not null
+    encrypted_secret text
+    created_at timestamp with time zone default now()
+    expires_at timestamp with time zone
+    last_accessed_at timestamp with time zone
+    last_accessed_by uuid
+    constraint device_credentials_credential_type_check CHECK ((credential_type = ANY (ARRAY['PRE_SHARED_KEY'::text, 'CERTIFICATE'::text, 'TOKEN'::text])))
+    constraint device_credentials_device_id_credential_type_key UNIQUE (device_id, credential_type)
+    constraint device_credentials_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
+    constraint device_credentials_pkey PRIMARY KEY (id)
+
+table public.device_firmware_history row level security
+    id uuid not null default gen_random_uuid()
+    device_id uuid not null
+    firmware_version text not null
+    component_type text
+    installed_at timestamp with time zone default now()
+    source text
+    metadata jsonb
+    created_at timestamp with time zone default now()
+    constraint device_firmware_history_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
+    constraint device_firmware_history_pkey PRIMARY KEY (id)
+    constraint device_firmware_history_source_check CHECK ((source = ANY (ARRAY['ota_update'::text, 'manual_provision'::text, 'factory_default'::text, 'unknown'::text])))
+    CREATE INDEX device_firmware_history_device_id_installed_at_idx ON public.device_firmware_history USING btree (device_id, installed_at DESC)
+    CREATE TRIGGER trg_update_firmware_version AFTER INSERT ON public.device_firmware_history FOR EACH ROW EXECUTE FUNCTION rollcall.copy_firmware_version()
+
+table public.device_integrations row level security
+    id uuid not null default gen_random_uuid()
+    organization_id uuid not null
+    integration_type character varying(50) not null
+    name character varying(255) not null
+    api_key_encrypted text
+    project_id character varying(255)
+    base_url character varying(500)
+    settings jsonb default '{}'::jsonb
+    status character varying(50) default 'active'::character varying
+    webhook_enabled boolean default false
+    webhook_secret text
+    created_at timestamp with time zone default now()
+    updated_at timestamp with time zone default now()
+    constraint device_integrations_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE
+    constraint device_integrations_organization_id_integration_type_name_key UNIQUE (organization_id, integration_type, name)
+    constraint device_integrations_pkey PRIMARY KEY (id)
+
+table public.devices with (fillfactor=70) row level security
+    id uuid not null default gen_random_uuid()
+    organization_id uuid not null
+    integration_id uuid
+    external_device_id character varying(255)
+    name character varying(255) not null
+    device_type character varying(100) not null
+    model character varying(100)
+    serial_number character varying(100)
+    status public.device_status default 'offline'::public.device_status
+    last_seen timestamp with time zone
+    battery_level integer
+    signal_strength integer
+    firmware_version character varying(50)
+    location_id uuid
+    department_id uuid
+    metadata jsonb default '{}'::jsonb
+    created_at timestamp with time zone default now()
+    updated_at timestamp with time zone default now()
+    last_seen_online timestamp with time zone
+    last_seen_offline timestamp with time zone
+    hardware_ids text[]
+    cohort_id text
+    golioth_status text
+    constraint devices_battery_level_check CHECK (((battery_level >= 0) AND (battery_level <= 100)))
+    constraint devices_department_id_fkey FOREIGN KEY (department_id) REFERENCES public.departments(id) ON DELETE SET NULL
+    constraint devices_golioth_status_check CHECK ((golioth_status = ANY (ARRAY['enabled'::text, 'disabled'::text, 'suspended'::text])))
+    constraint devices_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE SET NULL
+    constraint devices_location_id_fkey FOREIGN KEY (location_id) REFERENCES public.locations(id) ON DELETE SET NULL
+    constraint devices_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE
+    constraint devices_pkey PRIMARY KEY (id)
+    constraint devices_signal_strength_check CHECK (((signal_strength >= '-150'::integer) AND (signal_strength <= 0)))
+    CREATE INDEX devices_cohort_id_idx ON public.devices USING btree (cohort_id)
+    CREATE INDEX devices_hardware_ids_idx ON public.devices USING gin (hardware_ids)
+    CREATE INDEX devices_integration_id_external_device_id_idx ON public.devices USING btree (integration_id, external_device_id)
+    CREATE INDEX devices_organization_id_idx ON public.devices USING btree (organization_id)
+    CREATE UNIQUE INDEX devices_serial_number_key ON public.devices USING btree (serial_number) WHERE (serial_number IS NOT NULL)
+
+table public.firmware_artifacts row level security
+    id uuid not null default gen_random_uuid()
+    organization_id uuid not null
+    integration_id uuid
+    external_artifact_id text
+    package_name text
+    version text
+    component_type text
+    size_bytes bigint
+    checksum_sha256 text
+    release_date timestamp with time zone
+    metadata jsonb
+    created_at timestamp with time zone default now()
+    updated_at timestamp with time zone default now()
+    constraint firmware_artifacts_integration_id_external_artifact_id_key UNIQUE (integration_id, external_artifact_id)
+    constraint firmware_artifacts_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
+    constraint firmware_artifacts_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE
+    constraint firmware_artifacts_pkey PRIMARY KEY (id)
+    CREATE INDEX firmware_artifacts_organization_id_idx ON public.firmware_artifacts USING btree (organization_id)
+
+table public.locations row level security
+    id uuid not null default gen_random_uuid()
+    organization_id uuid not null
+    name character varying(255) not null
+    created_at timestamp with time zone default now()
+    updated_at timestamp with time zone default now()
+    constraint locations_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE
+    constraint locations_pkey PRIMARY KEY (id)
+
+table public.organizations row level security
+    id uuid not null default gen_random_uuid()
+    name character varying(255) not null
+    slug character varying(100) not null
+    description text
+    subscription_tier character varying(50) default 'starter'::character varying
+    is_active boolean default true
+    settings jsonb default '{}'::jsonb
+    created_at timestamp with time zone default now()
+    updated_at timestamp with time zone default now()
+    constraint organizations_pkey PRIMARY KEY (id)
+    constraint organizations_slug_key UNIQUE (slug)
+
+table public.sync_conflicts row level security
+    id uuid not null default gen_random_uuid()
+    device_id uuid not null
+    field_name text not null
+    local_value jsonb
+    remote_value jsonb
+    conflict_detected_at timestamp with time zone default now()
+    resolution_strategy text
+    resolved_at timestamp with time zone
+    resolved_by uuid
+    resolution_notes text
+    constraint sync_conflicts_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
+    constraint sync_conflicts_pkey PRIMARY KEY (id)
+    constraint sync_conflicts_resolution_strategy_check CHECK ((resolution_strategy = ANY (ARRAY['prefer_local'::text, 'prefer_remote'::text, 'manual'::text, 'merge'::text])))
+    CREATE INDEX sync_conflicts_device_id_idx ON public.sync_conflicts USING btree (device_id)
+
+table rollcall.dead_letters
+    id uuid not null
+    integration_id uuid not null
+    session text not null
+    topic text not null
+    qos smallint not null
+    retain boolean not null
+    content_type text
+    headers jsonb not null default '{}'::jsonb
+    received_at bigint not null
+    kind text not null
+    error text not null
+    payload bytea not null
+    truncated boolean not null default false
+    recorded_at timestamp with time zone not null default now()
+    constraint dead_letters_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
+    constraint dead_letters_pkey PRIMARY KEY (id)
+    CREATE INDEX dead_letters_kind_idx ON rollcall.dead_letters USING btree (integration_id, kind, recorded_at)
+
+view rollcall.device_clocks
+    device_id uuid
+    online_at timestamp with time zone
+    offline_at timestamp with time zone
+    alive_from timestamp with time zone
+    silent_at timestamp with time zone
+    battery_at timestamp with time zone
+    signal_at timestamp with time zone
+SELECT device_id,
+    to_timestamp((((online_at)::numeric / '1000000'::numeric))::double precision) AS online_at,
+    to_timestamp((((offline_at)::numeric / '1000000'::numeric))::double precision) AS offline_at,
+    to_timestamp((((alive_from)::numeric / '1000000'::numeric))::double precision) AS alive_from,
+    to_timestamp((((silent_at)::numeric / '1000000'::numeric))::double precision) AS silent_at,
+    to_timestamp((((battery_at)::numeric / '1000000'::numeric))::double precision) AS battery_at,
+    to_timestamp((((signal_at)::numeric / '1000000'::numeric))::double precision) AS signal_at
+   FROM rollcall.device_state;
+
+table rollcall.device_events
+    subject uuid not null
+    kind text not null
+    component text not null default ''::text
+    at timestamp with time zone not null
+    source text not null
+    recorded_at timestamp with time zone not null default clock_timestamp()
+    retracted_at timestamp with time zone
+    detail jsonb not null default '{}'::jsonb
+    constraint device_events_pkey PRIMARY KEY (subject, kind, component, at, source)
+    CREATE INDEX device_events_recorded_at_idx ON rollcall.device_events USING btree (recorded_at)
+    CREATE INDEX device_events_subject_at_idx ON rollcall.device_events USING btree (subject, at DESC)
+
+table rollcall.device_firmware with (fillfactor=70)
+    device_id uuid not null
+    component text not null
+    version text not null
+    at bigint not null
+    floating boolean not null default false
+    constraint device_firmware_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
+    constraint device_firmware_pkey PRIMARY KEY (device_id, component)
+
+table rollcall.device_identity
+    integration_id uuid not null
+    external_device_id text not null
+    device_id uuid not null
+    created_at timestamp with time zone not null default now()
+    constraint device_identity_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
+    constraint device_identity_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
+    constraint device_identity_pkey PRIMARY KEY (integration_id, external_device_id)
+    CREATE INDEX device_identity_device_id_idx ON rollcall.device_identity USING btree (device_id)
+
+table rollcall.device_readings with (fillfactor=70)
+    device_id uuid not null
+    name text not null
+    value double precision not null
+    unit text not null
+    at bigint not null
+    constraint device_readings_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
+    constraint device_readings_pkey PRIMARY KEY (device_id, name)
+
+table rollcall.device_state with (fillfactor=70)
+    device_id uuid not null
+    online_at bigint
+    offline_at bigint
+    alive_from bigint
+    alive_before int8multirange
+    silent_at bigint
+    snapshot_online_at bigint
+    snapshot_offline_at bigint
+    battery_at bigint
+    signal_at bigint
+    constraint device_state_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
+    constraint device_state_pkey PRIMARY KEY (device_id)
+
+table rollcall.firmware_points
+    device_id uuid not null
+    component text not null
+    version text not null
+    day integer not null
+    at bigint not null
+    constraint firmware_points_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
+    constraint firmware_points_pkey PRIMARY KEY (device_id, component, version, day)
+
+table rollcall.integration_counts
+    integration_id uuid not null
+    created_total bigint not null default 0
+    created_in_minute integer not null default 0
+    minute timestamp with time zone not null default date_trunc('minute'::text, now())
+    dead_letters_evicted bigint not null default 0
+    unknown_dropped bigint not null default 0
+    constraint integration_counts_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
+    constraint integration_counts_pkey PRIMARY KEY (integration_id)
+
+table rollcall.leases
+    name text not null
+    holder text not null
+    expires_at timestamp with time zone not null
+    constraint leases_pkey PRIMARY KEY (name)
+
+table rollcall.migrations
+    filename text not null
+    sha256 text not null
+    applied_at timestamp with time zone not null default clock_timestamp()
+    constraint migrations_pkey PRIMARY KEY (filename)
+
+table rollcall.mqtt_digests
+    session_id bigint not null
+    seq bigint not null
+    digests bytea not null
+    constraint mqtt_digests_pkey PRIMARY KEY (session_id, seq)
+    constraint mqtt_digests_session_id_fkey FOREIGN KEY (session_id) REFERENCES rollcall.mqtt_sessions(id) ON DELETE CASCADE
+
+table rollcall.mqtt_received
+    session_id bigint not null
+    packet_id integer not null
+    digest bigint not null
+    constraint mqtt_received_pkey PRIMARY KEY (session_id, packet_id)
+    constraint mqtt_received_session_id_fkey FOREIGN KEY (session_id) REFERENCES rollcall.mqtt_sessions(id) ON DELETE CASCADE
+
+table rollcall.mqtt_sessions with (fillfactor=70)
+    id bigint not null generated as identity
+    integration_id uuid not null
+    client_id text not null
+    heard_since bigint
+    heard_until bigint
+    connected_at timestamp with time zone
+    state text not null default 'new'::text
+    detail text not null default ''::text
+    subscriptions jsonb not null default '[]'::jsonb
+    constraint mqtt_sessions_integration_id_client_id_key UNIQUE (integration_id, client_id)
+    constraint mqtt_sessions_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
+    constraint mqtt_sessions_pkey PRIMARY KEY (id)
+
+table rollcall.parked_devices
+    integration_id uuid not null
+    external_device_id text not null
+    evidence jsonb not null
+    messages bigint not null default 0
+    first_at timestamp with time zone not null default now()
+    last_at timestamp with time zone not null default now()
+    constraint parked_devices_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
+    constraint parked_devices_pkey PRIMARY KEY (integration_id, external_device_id)
+
+CREATE OR REPLACE FUNCTION rollcall.add_missing_constraint(target regclass, kind "char", columns text[], constraint_name text, definition text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+begin
+    if exists (
+        select from pg_constraint c
+        where c.conrelid = target and c.contype = kind and columns <@ (
+            select array_agg(a.attname::text) from pg_attribute a
+            where a.attrelid = target and a.attnum = any (c.conkey))
+    ) then
+        return;
+    end if;
+    execute format('alter table %s add constraint %I %s not valid', target, constraint_name, definition);
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.adopt_firmware_trigger()
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+declare
+    ours pg_proc := (select p from pg_proc p where p.oid = 'rollcall.copy_firmware_version()'::regprocedure);
+    theirs pg_proc := (
+        select p from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+        where t.tgrelid = 'public.device_firmware_history'::regclass
+            and t.tgname = 'trg_update_firmware_version' and not t.tgisinternal);
+begin
+    if theirs.oid is null then
+        create trigger trg_update_firmware_version after insert on public.device_firmware_history
+            for each row execute function rollcall.copy_firmware_version();
+    elsif theirs.oid <> ours.oid then
+        execute format('create or replace function %s returns trigger language plpgsql %s set search_path = '''' as %L',
+            theirs.oid::regprocedure,
+            case when ours.prosecdef or theirs.prosecdef then 'security definer' else 'security invoker' end,
+            ours.prosrc);
+    end if;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.apply(ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[], offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[], sources text[], firmware_ids uuid[], components text[], versions text[], firmware_ats bigint[], reading_ids uuid[], names text[], readings double precision[], units text[], reading_ats bigint[], mark_ids uuid[], mark_ats bigint[], mark_onlines boolean[], mark_sources text[], session_ids bigint[], seqs bigint[], digests bytea[], heard_untils bigint[], digests_kept bigint, resolution bigint)
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+AS $function$
+declare
+    gone uuid[];
+begin
+    perform set_config('rollcall.applying', 'on', true);
+    gone := rollcall.lock_devices(ids);
+    if cardinality(gone) > 0 then
+        return gone;
+    end if;
+    if cardinality(mark_ids) > 0 then
+        perform rollcall.record_marks(mark_ids, mark_ats, mark_onlines, mark_sources);
+    end if;
+    if cardinality(ids) > 0 then
+        perform rollcall.apply_presence(ids, after_settings, online_first, online_last, online_runs, offline_ats,
+            snapshot_online_ats, snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, sources, resolution);
+    end if;
+    if cardinality(firmware_ids) > 0 then
+        perform rollcall.apply_firmware(firmware_ids, components, versions, firmware_ats);
+    end if;
+    if cardinality(reading_ids) > 0 then
+        perform rollcall.apply_readings(reading_ids, names, readings, units, reading_ats);
+    end if;
+    if cardinality(session_ids) > 0 then
+        perform rollcall.record_sessions(session_ids, seqs, digests, heard_untils, digests_kept);
+    end if;
+    return gone;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.apply_firmware(ids uuid[], components text[], versions text[], ats bigint[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+declare
+    touched_ids uuid[];
+    touched_components text[];
+begin
+    -- what was there before us counts: the history by others, else the row's value as of last_seen
+    insert into rollcall.firmware_points (device_id, component, version, day, at)
+    select distinct on (1, 2, 3, 4) q.id, q.component, q.version, q.at / 86400000000, q.at from (
+        select h.device_id as id, coalesce(h.component_type, 'main') as component, h.firmware_version as version,
+            rollcall.micros_of(h.installed_at) as at
+        from public.device_firmware_history h where h.device_id = any (ids) and h.installed_at is not null
+        union all
+        select d.id, 'main', d.firmware_version, rollcall.micros_of(coalesce(d.last_seen, d.created_at))
+        from public.devices d where d.id = any (ids) and d.firmware_version is not null
+            and not exists (select 1 from public.device_firmware_history h where h.device_id = d.id
+                and coalesce(h.component_type, 'main') = 'main')
+    ) as q
+    join (select distinct * from unnest(ids, components) as t (id, component)) as w using (id, component)
+    where not exists (select 1 from rollcall.device_firmware f
+        where f.device_id = q.id and f.component = q.component)
+    order by 1, 2, 3, 4, 5
+    on conflict do nothing;
+
+    with i as (select * from unnest(ids, components, versions, ats) as t (id, component, version, at)),
+    upserted as (
+        insert into rollcall.firmware_points as p (device_id, component, version, day, at)
+        select id, component, version, at / 86400000000, min(at) from i group by 1, 2, 3, 4 order by 1, 2, 3, 4
+        on conflict (device_id, component, version, day) do update set at = excluded.at where excluded.at < p.at
+        returning p.device_id, p.component
+    ),
+    newest as (
+        select distinct on (id, component) id, component, version, at from i
+        order by id, component, at desc, version collate "C" desc
+    ),
+    seeded as (
+        select distinct on (p.device_id, p.component) p.device_id, p.component, p.version, p.at
+        from newest n join rollcall.firmware_points p on p.device_id = n.id and p.component = n.component
+        where not exists (select 1 from rollcall.device_firmware f
+            where f.device_id = n.id and f.component = n.component)
+        order by p.device_id, p.component, p.at desc, p.version collate "C" desc
+    ),
+    heads as (
+        insert into rollcall.device_firmware as f (device_id, component, version, at)
+        select n.id, n.component,
+            case when (s.at, s.version collate "C") > (n.at, n.version) then s.version else n.version end,
+            greatest(n.at, s.at)
+        from newest n left join seeded s on s.device_id = n.id and s.component = n.component
+        order by n.id, n.component
+        on conflict (device_id, component) do update set version = excluded.version, at = excluded.at
+            where (excluded.at, excluded.version collate "C") > (f.at, f.version collate "C")
+        returning f.device_id, f.component, f.version, f.floating
+    ),
+    touched as (
+        select device_id, component from upserted
+        union
+        select h.device_id, h.component from heads h
+        left join rollcall.device_firmware f using (device_id, component)
+        where h.floating or f.version is distinct from h.version
+    )
+    select array_agg(device_id), array_agg(component) into touched_ids, touched_components from touched;
+
+    if touched_ids is not null then
+        perform rollcall.rewrite_history(touched_ids, touched_components);
+    end if;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.apply_presence(ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[], offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[], sources text[], resolution bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+begin
+    with i as materialized (
+        select * from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats,
+            snapshot_online_ats, snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, sources)
+        as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, source)
+    ),
+    old as (
+        select i.*, d.status, d.last_seen, d.last_seen_online, d.last_seen_offline, d.battery_level, d.signal_strength,
+            d.integration_id, rollcall.offline_after_of(d.metadata, i.after_setting) as after,
+            s.online_at, s.offline_at, s.alive_from, s.alive_before, s.silent_at,
+            s.snapshot_online_at, s.snapshot_offline_at,
+            coalesce(s.battery_at, case when d.battery_level is not null
+                then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as old_battery_at,
+            coalesce(s.signal_at, case when d.signal_strength is not null
+                then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as old_signal_at,
+            s.battery_at as stored_battery_at, s.signal_at as stored_signal_at
+        from i join public.devices d on d.id = i.id join rollcall.device_state s on s.device_id = i.id
+    ),
+    ranged as (
+        select old.*, case
+            -- nothing new, or the newest run goes on (the common case), or the first evidence of all
+            when f is null or (runs is null and online_at is not null and silent_at is null
+                and f >= alive_from and f <= online_at + after) then null
+            else rollcall.united_runs(
+                coalesce(alive_before, '{}') + case when online_at is null then '{}' else
+                    int8multirange(int8range(alive_from, coalesce(silent_at, case
+                        when offline_at >= online_at then online_at + after
+                        else greatest(online_at, hearing.since) + after end))) end,
+                coalesce(runs::int8multirange, int8multirange(int8range(f, l, '[]'))), after, hearing.until)
+            end as united
+        from old left join lateral (
+            select max(m.heard_since) as since, min(m.heard_until) as until
+            from rollcall.mqtt_sessions m where m.integration_id = old.integration_id
+        ) as hearing on old.f is not null and (old.runs is not null or old.online_at is null
+            or old.silent_at is not null or old.f < old.alive_from or old.f > old.online_at + old.after)
+    ),
+    new as materialized (
+        select ranged.*,
+            greatest(online_at, l) as new_online_at,
+            greatest(offline_at, off_at) as new_offline_at,
+            case when united is null then alive_from else lower(rollcall.newest_run(united)) end as new_alive_from,
+            case when united is null then alive_before
+                else rollcall.trimmed_runs(united - int8multirange(rollcall.newest_run(united)), 16)
+                end as new_alive_before,
+            case when silent_at is null or greatest(online_at, l) is distinct from online_at
+                or greatest(offline_at, off_at) >= coalesce(online_at, 0) then null else silent_at end as new_silent_at,
+            least(snapshot_online_at, son) as new_son, greatest(snapshot_offline_at, soff) as new_soff,
+            (battery_at, battery) > (old_battery_at, battery_level)
+                or (battery_at is not null and old_battery_at is null) as battery_newer,
+            (signal_at, signal) > (old_signal_at, signal_strength)
+                or (signal_at is not null and old_signal_at is null) as signal_newer
+        from ranged
+    ),
+    decided as materialized (
+        select new.*,
+            rollcall.last_offline(new_offline_at, new_silent_at, new_alive_before, after) as new_last_offline,
+            case
+                when new_online_at is not distinct from online_at and new_offline_at is not distinct from offline_at
+                    and new_soff is not distinct from snapshot_offline_at and new_son is not distinct from
+                    snapshot_online_at then status
+                when status in ('warning', 'error') and not coalesce(new_offline_at > coalesce(offline_at, 0)
+                    and new_offline_at >= coalesce(new_online_at, 0), false) then status
+                else coalesce(rollcall.status_of(new_online_at, new_offline_at, new_silent_at, new_son, new_soff), status)
+                end as new_status
+        from new
+    ),
+    devices_written as (
+        update public.devices d set
+            status = n.new_status,
+            last_seen = case when n.new_online_at is not null
+                then greatest(d.last_seen, rollcall.timestamp_of(n.new_online_at)) else d.last_seen end,
+            last_seen_online = coalesce(rollcall.timestamp_of(n.new_online_at), d.last_seen_online),
+            last_seen_offline = rollcall.timestamp_of(n.new_last_offline),
+            battery_level = case when n.battery_newer then n.battery else d.battery_level end,
+            signal_strength = case when n.signal_newer then n.signal else d.signal_strength end,
+            updated_at = now()
+        from decided n
+        where d.id = n.id and (
+            n.new_status is distinct from d.status
+            or (n.new_online_at is not null and (d.last_seen_online is null
+                or rollcall.timestamp_of(n.new_online_at - resolution) > d.last_seen_online))
+            or rollcall.timestamp_of(n.new_last_offline) is distinct from d.last_seen_offline
+            or (n.battery_newer and n.battery is distinct from d.battery_level)
+            or (n.signal_newer and n.signal is distinct from d.signal_strength))
+    ),
+    state_written as (
+        update rollcall.device_state s set
+            online_at = n.new_online_at, offline_at = n.new_offline_at,
+            alive_from = n.new_alive_from, alive_before = n.new_alive_before, silent_at = n.new_silent_at,
+            snapshot_online_at = n.new_son, snapshot_offline_at = n.new_soff,
+            battery_at = greatest(n.old_battery_at, n.battery_at), signal_at = greatest(n.old_signal_at, n.signal_at)
+        from decided n
+        where s.device_id = n.id and (
+            n.new_online_at is distinct from s.online_at or n.new_offline_at is distinct from s.offline_at
+            or n.united is not null or n.new_silent_at is distinct from s.silent_at
+            or n.new_son is distinct from s.snapshot_online_at or n.new_soff is distinct from s.snapshot_offline_at
+            or greatest(n.old_battery_at, n.battery_at) is distinct from s.battery_at
+            or greatest(n.old_signal_at, n.signal_at) is distinct from s.signal_at)
+    ),
+    silences as (
+        select n.id, array(select upper(r) from unnest(coalesce(n.alive_before, '{}')) as r)
+                || coalesce(n.silent_at, -1) as before,
+            array(select upper(r) from unnest(coalesce(n.new_alive_before, '{}')) as r)
+                || coalesce(n.new_silent_at, -1) as after
+        from decided n
+        where n.alive_before is distinct from n.new_alive_before or n.silent_at is distinct from n.new_silent_at
+    ),
+    retracted as (
+        update rollcall.device_events e set retracted_at = clock_timestamp()
+        from silences, unnest(silences.before) as lost
+        where not lost = any (silences.after) and e.subject = silences.id and e.kind = 'offline'
+            and e.component = '' and e.source = 'sweep' and e.at = rollcall.timestamp_of(lost)
+            and e.retracted_at is null
+    )
+    insert into rollcall.device_events (subject, kind, at, source, detail)
+    select n.id, n.new_status::text, rollcall.timestamp_of(case when n.new_status = 'online'
+            then coalesce(n.f, n.son) else coalesce(n.off_at, n.soff) end), n.source, '{}'::jsonb
+    from decided n
+    where n.new_status is distinct from n.status and n.new_status in ('online', 'offline')
+        and case when n.new_status = 'online' then coalesce(n.f, n.son) else coalesce(n.off_at, n.soff) end is not null
+    union all
+    select silences.id, 'offline', rollcall.timestamp_of(began), 'sweep', '{}'::jsonb
+    from silences, unnest(silences.after) as began where began >= 0 and not began = any (silences.before)
+    on conflict do nothing;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.apply_readings(ids uuid[], names text[], readings double precision[], units text[], ats bigint[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+begin
+    insert into rollcall.device_readings as r (device_id, name, value, unit, at)
+    select t.* from unnest(ids, names, readings, units, ats) as t (id, name, value, unit, at)
+    where exists (select 1 from rollcall.device_readings k where k.device_id = t.id and k.name = t.name)
+        or (select count(*) from rollcall.device_readings k where k.device_id = t.id) < 64
+    order by 1, 2
+    on conflict (device_id, name) do update set value = excluded.value, unit = excluded.unit, at = excluded.at
+        where (excluded.at, excluded.value, excluded.unit collate "C") > (r.at, r.value, r.unit collate "C");
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.close_table(target regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+declare
+    stranger text;
+begin
+    execute format('alter table %s enable row level security', target);
+    execute format('revoke all on table %s from public', target);
+    for stranger in select rolname from pg_roles where rolname in ('anon', 'authenticated') loop
+        execute format('revoke all on table %s from %I', target, stranger);
+    end loop;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.copy_firmware_version()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+begin
+    if current_setting('rollcall.applying', true) = 'on' or coalesce(new.component_type, 'main') <> 'main' then
+        return new;
+    end if;
+    update public.devices d
+    set firmware_version = new.firmware_version, updated_at = now()
+    where d.id = new.device_id and d.firmware_version is distinct from new.firmware_version
+        and not exists (
+            select from public.device_firmware_history h
+            where h.device_id = new.device_id and coalesce(h.component_type, 'main') = 'main'
+                and (coalesce(h.installed_at, h.created_at), h.firmware_version collate "C")
+                    > (coalesce(new.installed_at, new.created_at, now()), new.firmware_version collate "C"));
+    return new;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.has_index(target regclass, method text, columns text[], must_be_unique boolean DEFAULT false)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+    select exists (
+        select from pg_index i
+        join pg_class c on c.oid = i.indexrelid
+        join pg_am m on m.oid = c.relam
+        where i.indrelid = target and i.indisvalid and i.indisready and m.amname = method
+            and i.indexprs is null and (i.indisunique or not must_be_unique)
+            and (i.indpred is null
+                or pg_get_expr(i.indpred, i.indrelid) = format('(%I IS NOT NULL)', columns[1]))
+            and columns = (
+                select array_agg(a.attname::text order by k.ordinality)
+                from unnest(i.indkey::int2[]) with ordinality k (attnum, ordinality)
+                join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+                where k.ordinality <= i.indnkeyatts)
+    )
+$function$
+
+CREATE OR REPLACE FUNCTION rollcall.install_id(device uuid, component text, version text, at bigint)
+ RETURNS uuid
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN (md5((((((((device)::text || '/'::text) || component) || '/'::text) || version) || '/'::text) || (at)::text)))::uuid
+
+CREATE OR REPLACE FUNCTION rollcall.installs(ids uuid[], components text[])
+ RETURNS TABLE(device_id uuid, component text, version text, at bigint, source text)
+ LANGUAGE sql
+ STABLE
+AS $function$
+    select r.device_id, r.component, r.version, r.at,
+        case when r.before is null then 'factory_default' else 'unknown' end
+    from (
+        select p.*, lag(p.version) over (partition by p.device_id, p.component
+            order by p.at, p.version collate "C") as before
+        from (
+            select q.device_id, q.component, q.version, q.at from unnest(ids, components) as t (device_id, component)
+            join rollcall.firmware_points q using (device_id, component)
+            union
+            select f.device_id, f.component, f.version, f.at from unnest(ids, components) as t (device_id, component)
+            join rollcall.device_firmware f using (device_id, component)
+        ) as p
+    ) as r where r.before is distinct from r.version
+$function$
+
+CREATE OR REPLACE FUNCTION rollcall.last_offline(offline_at bigint, silent_at bigint, alive_before int8multirange, offline_after bigint)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN (silent_at IS NOT NULL) THEN silent_at WHEN ((alive_before IS NULL) OR isempty(alive_before)) THEN offline_at WHEN ((offline_at IS NULL) OR (offline_at < (upper(alive_before) - offline_after))) THEN upper(alive_before) ELSE offline_at END
+
+CREATE OR REPLACE FUNCTION rollcall.lock_devices(ids uuid[])
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+AS $function$
+declare
+    found_count int;
+begin
+    perform 1 from public.devices d join rollcall.device_state s on s.device_id = d.id
+    where d.id = any (ids) order by d.id for no key update of d;
+    get diagnostics found_count = row_count;
+    if found_count = cardinality(ids) then
+        return '{}';
+    end if;
+    return array(
+        select i from unnest(ids) as i
+        where not exists (select 1 from rollcall.device_state s join public.devices d on d.id = s.device_id
+                          where s.device_id = i));
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.micros_of(at timestamp with time zone)
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+RETURN ((EXTRACT(epoch FROM at) * (1000000)::numeric))::bigint
+
+CREATE OR REPLACE FUNCTION rollcall.newest_run(runs int8multirange)
+ RETURNS int8range
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN (SELECT r.r FROM unnest(newest_run.runs) r(r) ORDER BY (lower(r.r)) DESC LIMIT 1)
+
+CREATE OR REPLACE FUNCTION rollcall.offline_after_of(metadata jsonb, setting bigint)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN (jsonb_typeof((metadata -> 'offline_after_s'::text)) = 'number'::text) THEN ((GREATEST((10)::numeric, LEAST((31536000)::numeric, ((metadata ->> 'offline_after_s'::text))::numeric)))::bigint * 1000000) ELSE setting END
+
+CREATE OR REPLACE FUNCTION rollcall.record_marks(ids uuid[], ats bigint[], onlines boolean[], sources text[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+begin
+    insert into rollcall.device_events (subject, kind, at, source)
+    select id, case when online then 'online' else 'offline' end, rollcall.timestamp_of(at), source
+    from (
+        select t.*, lag(t.online, 1, d.status <> 'offline') over (partition by t.id order by t.at, not t.online) as before
+        from unnest(ids, ats, onlines, sources) as t (id, at, online, source) join public.devices d on d.id = t.id
+    ) as m
+    where before is distinct from online order by 1, 2
+    on conflict do nothing;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.record_sessions(session_ids bigint[], seqs bigint[], digests bytea[], heard_untils bigint[], keep bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+begin
+    insert into rollcall.mqtt_digests (session_id, seq, digests)
+    select s, q, d from unnest(session_ids, seqs, digests) as t (s, q, d)
+    where length(d) > 0 order by 1, 2 on conflict do nothing;
+    delete from rollcall.mqtt_digests m using unnest(session_ids, seqs) as t (s, q)
+    where m.session_id = t.s and m.seq < t.q - keep;
+    update rollcall.mqtt_sessions m set heard_until = greatest(m.heard_until, t.h)
+    from unnest(session_ids, heard_untils) as t (s, h) where m.id = t.s and t.h is not null;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.reference_users(target regclass, user_column text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+begin
+    if to_regclass('auth.users') is not null and has_table_privilege('auth.users', 'references') then
+        execute format('alter table %s add foreign key (%I) references auth.users (id) on delete set null',
+            target, user_column);
+    end if;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.rewrite_history(ids uuid[], components text[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+begin
+    update rollcall.device_firmware f set floating = n.floating from (
+        select t.device_id, t.component,
+            exists (select 1 from rollcall.installs(ids, components) i where i.device_id = t.device_id
+                and i.component = t.component and i.version = g.version and i.at = g.at)
+            and not exists (select 1 from rollcall.firmware_points p where p.device_id = t.device_id
+                and p.component = t.component and p.version = g.version and p.at = g.at) as floating
+        from unnest(ids, components) as t (device_id, component)
+        join rollcall.device_firmware g using (device_id, component)
+    ) as n
+    where f.device_id = n.device_id and f.component = n.component and f.floating is distinct from n.floating;
+
+    with wanted as materialized (select * from rollcall.installs(ids, components)),
+    gone as (
+        delete from public.device_firmware_history h using unnest(ids, components) as t (device_id, component)
+        where h.device_id = t.device_id and coalesce(h.component_type, 'main') = t.component
+            and h.id = rollcall.install_id(h.device_id, t.component, h.firmware_version,
+                rollcall.micros_of(h.installed_at))
+            and not exists (select 1 from wanted i where i.device_id = h.device_id and i.component = t.component
+                and i.version = h.firmware_version and i.at = rollcall.micros_of(h.installed_at))
+        returning h.device_id, t.component, h.installed_at
+    )
+    update rollcall.device_events e set retracted_at = clock_timestamp() from gone
+    where e.subject = gone.device_id and e.kind = 'firmware' and e.component = gone.component
+        and e.at = gone.installed_at and e.retracted_at is null;
+
+    with wanted as materialized (select * from rollcall.installs(ids, components)),
+    added as (
+        insert into public.device_firmware_history
+            (id, device_id, firmware_version, component_type, installed_at, source)
+        select rollcall.install_id(i.device_id, i.component, i.version, i.at), i.device_id, i.version, i.component,
+            rollcall.timestamp_of(i.at), i.source
+        from wanted i
+        where not exists (select 1 from public.device_firmware_history h where h.device_id = i.device_id
+            and coalesce(h.component_type, 'main') = i.component and h.firmware_version = i.version
+            and h.installed_at = rollcall.timestamp_of(i.at))
+        order by i.device_id, i.component, i.at
+        on conflict (id) do nothing
+        returning device_id, component_type, installed_at, firmware_version
+    )
+    insert into rollcall.device_events (subject, kind, component, at, source, detail)
+    select device_id, 'firmware', component_type, installed_at, 'apply',
+        jsonb_build_object('version', firmware_version) from added
+    on conflict (subject, kind, component, at, source) do update set retracted_at = null, detail = excluded.detail;
+
+    update public.device_firmware_history h set source = i.source
+    from rollcall.installs(ids, components) i
+    where h.id = rollcall.install_id(i.device_id, i.component, i.version, i.at)
+        and h.source in ('factory_default', 'unknown') and h.source <> i.source;
+
+    update public.devices d set firmware_version = f.version, updated_at = now()
+    from unnest(ids, components) as t (device_id, component)
+    join rollcall.device_firmware f using (device_id, component)
+    where t.component = 'main' and d.id = t.device_id and d.firmware_version is distinct from f.version;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.silent(ids uuid[], default_after bigint, fresh_after bigint)
+ RETURNS TABLE(id uuid, basis bigint, silent_at bigint)
+ LANGUAGE sql
+ STABLE
+AS $function$
+    select q.id, q.basis, q.silent_at from (
+        select d.id, b.basis, greatest(b.basis, hearing.since) + rollcall.offline_after_of(d.metadata,
+                coalesce((case when jsonb_typeof(n.settings -> 'offline_after_s') = 'number'
+                    then (n.settings ->> 'offline_after_s')::numeric end * 1000000)::bigint, default_after)) as silent_at,
+            hearing.until
+        from unnest(ids) as c (id) join public.devices d on d.id = c.id
+        join public.device_integrations n on n.id = d.integration_id and n.status = 'active'
+        left join rollcall.device_state s on s.device_id = d.id
+        cross join lateral (select coalesce(s.online_at, s.snapshot_online_at, s.offline_at,
+            rollcall.micros_of(coalesce(d.last_seen, d.created_at))) as basis) as b
+        join lateral (select max(m.heard_since) as since, min(m.heard_until) as until
+            from rollcall.mqtt_sessions m where m.integration_id = n.id) as hearing
+            on hearing.until >= fresh_after
+        where d.status = 'online'
+    ) as q where q.silent_at < q.until
+$function$
+
+CREATE OR REPLACE FUNCTION rollcall.status_of(online_at bigint, offline_at bigint, silent_at bigint, snapshot_online_at bigint, snapshot_offline_at bigint)
+ RETURNS public.device_status
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN (CASE WHEN ((online_at IS NULL) AND (offline_at IS NULL)) THEN CASE WHEN ((snapshot_offline_at IS NOT NULL) OR (silent_at IS NOT NULL)) THEN 'offline'::text WHEN (snapshot_online_at IS NOT NULL) THEN 'online'::text ELSE NULL::text END WHEN ((online_at IS NULL) OR (silent_at IS NOT NULL) OR (offline_at >= online_at) OR (snapshot_offline_at > online_at)) THEN 'offline'::text ELSE 'online'::text END)::public.device_status
+
+CREATE OR REPLACE FUNCTION rollcall.sweep(after_id uuid, chunk integer, default_after bigint, fresh_after bigint)
+ RETURNS TABLE(last_id uuid, scanned integer, silenced integer)
+ LANGUAGE plpgsql
+AS $function$
+declare
+    chunk_ids uuid[];
+begin
+    select array_agg(c.id), count(*) into chunk_ids, scanned from (
+        select d.id from public.devices d where d.id > after_id order by d.id limit chunk) as c;
+    last_id := chunk_ids[cardinality(chunk_ids)];
+    select array_agg(id) into chunk_ids from rollcall.silent(chunk_ids, default_after, fresh_after);
+    silenced := 0;
+    if chunk_ids is not null then
+        perform 1 from public.devices d where d.id = any (chunk_ids) order by d.id for no key update;
+        with s as materialized (select * from rollcall.silent(chunk_ids, default_after, fresh_after)),
+        state as (
+            insert into rollcall.device_state as t (device_id, online_at, alive_from, silent_at)
+            select s.id, s.basis, s.basis, s.silent_at from s
+            on conflict (device_id) do update set silent_at = excluded.silent_at,
+                online_at = coalesce(t.online_at, case when t.snapshot_online_at is null then excluded.online_at end),
+                alive_from = coalesce(t.alive_from, case when t.snapshot_online_at is null then excluded.alive_from end)
+        ),
+        device as (
+            update public.devices d set status = 'offline', last_seen_offline = rollcall.timestamp_of(s.silent_at),
+                updated_at = now()
+            from s where d.id = s.id
+        )
+        insert into rollcall.device_events (subject, kind, at, source)
+        select s.id, 'offline', rollcall.timestamp_of(s.silent_at), 'sweep' from s
+        on conflict (subject, kind, component, at, source) do update set retracted_at = null;
+        get diagnostics silenced = row_count;
+    end if;
+    return next;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.timestamp_of(micros bigint)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+RETURN ('1970-01-01 00:00:00+00'::timestamp with time zone + ((micros)::double precision * '00:00:00.000001'::interval))
+
+CREATE OR REPLACE FUNCTION rollcall.trimmed_runs(runs int8multirange, keep integer)
+ RETURNS int8multirange
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN (SELECT range_agg(newest.r) AS range_agg FROM (SELECT r.r FROM unnest(trimmed_runs.runs) r(r) ORDER BY (lower(r.r)) DESC LIMIT trimmed_runs.keep) newest)
+
+CREATE OR REPLACE FUNCTION rollcall.united_runs(known int8multirange, evidence int8multirange, offline_after bigint, heard_until bigint)
+ RETURNS int8multirange
+ LANGUAGE plpgsql
+ IMMUTABLE
+AS $function$
+declare
+    covered int8multirange := known;
+    run int8range;
+    before int8range;
+    result int8multirange := '{}';
+begin
+    for run in select unnest(evidence) loop
+        -- evidence is [first, last] inclusive, stored as [first, last + 1)
+        covered := covered + int8multirange(int8range(lower(run), upper(run) - 1 + offline_after));
+    end loop;
+    for run in select r from unnest(covered) as r order by lower(r) loop
+        if before is not null and (heard_until is null or upper(before) >= heard_until) then
+            run := int8range(lower(before), upper(run));
+        elsif before is not null then
+            result := result + int8multirange(before);
+        end if;
+        before := run;
+    end loop;
+    return result + int8multirange(before);
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.validate_constraint(target regclass, constraint_name text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+declare
+    definition text := (
+        select replace(pg_get_constraintdef(oid), ' NOT VALID', '') from pg_constraint
+        where conrelid = target and conname = constraint_name and not convalidated);
+begin
+    if definition is null then
+        return;
+    end if;
+    execute format('alter table %s validate constraint %I', target, constraint_name);
+exception when check_violation then
+    execute format('alter table %s drop constraint %I', target, constraint_name);
+    raise warning '%', format('%1$s has rows that break %2$s, which is left out. Repair: correct those rows, then run: '
+        'alter table %1$s add constraint %2$I %3$s', target, constraint_name, definition);
+end $function$
