@@ -90,7 +90,7 @@ def _figure(value: object) -> tuple[float | None, str]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None, ""
     if not -1e15 < value < 1e15:
-        return math.copysign(1e15, value), ""
+        return (-1e15 if value < 0 else 1e15), ""
     return float(value), ""
 
 
