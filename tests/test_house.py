@@ -1,0 +1,98 @@
+"""What keeps the house as it is: locks, layers, scripts, and a README that tells the truth."""
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+LOCKS = {"run": [], "local": ["local"], "dev": ["dev"]}
+
+
+def canonical(requirement: str) -> str:
+    name = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert name, requirement
+    return re.sub(r"[-_.]+", "-", name.group()).lower()
+
+
+def needed(extras: list[str]) -> set[str]:
+    """The distributions that pyproject.toml names for these extras, extras of our own followed."""
+    names = {canonical(line) for line in PROJECT["dependencies"]}
+    for extra in extras:
+        for line in EXTRAS[extra]:
+            own = re.match(r"rollcall\[(.+)\]", line)
+            names |= needed(own.group(1).split(",")) if own else {canonical(line)}
+    return names
+
+
+def blocks(lock: str) -> dict[str, str]:
+    """Each pinned distribution of a lock, with everything that the lock says of it."""
+    text = (ROOT / "requirements" / f"{lock}.lock").read_text()
+    return {canonical(block): block for block in re.split(r"\n(?=\S)", text) if block.strip()}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_pins_every_dependency_and_the_build(lock: str) -> None:
+    assert needed(LOCKS[lock]) | {"hatchling", "editables"} <= blocks(lock).keys()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_pins_one_version_with_hashes_and_names_no_registry(lock: str) -> None:
+    for name, block in blocks(lock).items():
+        assert re.match(r"[\w.-]+==[\w.]+", block), name
+        assert "--hash=sha256:" in block, name
+        assert not re.search(r"://|--index|--find-links", block), name
+
+
+def test_the_locks_agree() -> None:
+    pins = {lock: {name: block.split()[0] for name, block in blocks(lock).items()} for lock in LOCKS}
+    assert pins["run"].items() <= pins["local"].items() <= pins["dev"].items()
+
+
+def test_every_contract_of_the_layers_is_there() -> None:
+    contracts = {contract["name"]: contract for contract in PYPROJECT["tool"]["importlinter"]["contracts"]}
+    pure = next(contract for name, contract in contracts.items() if name.startswith("handlers is pure"))
+    assert {"ingest", "asyncio", "time", "logging", "os", "random"} <= set(pure["forbidden_modules"])
+    assert any("asyncpg" in contract["forbidden_modules"] for contract in contracts.values())
+    assert any("ingest.app" in contract["forbidden_modules"] for contract in contracts.values())
+
+
+@pytest.mark.parametrize("script", ["scripts/run", "scripts/test", "scripts/check", ".ci/run"])
+def test_a_script_is_executable_and_stops_at_the_first_failure(script: str) -> None:
+    assert os.access(ROOT / script, os.X_OK)
+    text = (ROOT / script).read_text()
+    assert text.startswith("#!/usr/bin/env bash\n")
+    assert "\nset -euo pipefail\n" in text
+
+
+def commands_of(page: str) -> list[str]:
+    shell = re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    lines = "\n".join(shell).replace("\\\n", " ").splitlines()
+    return [line.split("#")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def test_every_script_that_the_readme_names_exists() -> None:
+    scripts = [line.split()[0] for line in commands_of("README.md") if line.startswith(("scripts/", ".ci/"))]
+    assert {"scripts/run", "scripts/test"} <= set(scripts)
+    for script in scripts:
+        assert os.access(ROOT / script, os.X_OK), script
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/architecture.md", "docs/operations.md", "mosquitto/README.md"]
+)
+def test_every_file_that_a_page_names_exists(page: str) -> None:
+    text = (ROOT / page).read_text()
+    named = re.findall(
+        r"`((?:handlers|ingest|schema|tests|docs|scripts|requirements|mosquitto)/[\w./-]*)`", text
+    )
+    here = (ROOT / page).parent
+    linked = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    missing = [path for path in named if not (ROOT / path).exists()]
+    missing += [path for path in linked if not (here / path).exists()]
+    assert not missing
