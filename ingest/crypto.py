@@ -94,3 +94,8 @@ def _parsed(part: str, place: int) -> tuple[str, bytes]:
     if len(key) != KEY_BYTES:
         raise Misconfigured(f"ROLLCALL_KEYS: the key {kid!r} has {len(key)} bytes: expected {KEY_BYTES}")
     return kid, key
+
+
+def password_context(integration_id: object) -> str:
+    """Return the context under which an integration's broker password is encrypted."""
+    return f"device_integrations/{integration_id}/password"

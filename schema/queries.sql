@@ -69,25 +69,74 @@ insert into rollcall.device_events (subject, kind, component, at, source, detail
 select * from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::jsonb[])
 on conflict do nothing;
 
--- name: parked_for_update
+-- name: parked
 select external_device_id, evidence from rollcall.parked_devices
-where integration_id = $1 and external_device_id = any ($2::text[])
-order by external_device_id for update;
+where integration_id = $1 and external_device_id = any ($2::text[]);
+
+-- name: parked_with_device
+select p.external_device_id, p.evidence from rollcall.parked_devices p
+where p.integration_id = $1 and exists (select 1 from public.devices d
+    where d.integration_id = p.integration_id and d.external_device_id = p.external_device_id)
+order by 1 limit $2;
 
 -- name: count_parked
 select count(*) from rollcall.parked_devices where integration_id = $1;
 
 -- name: park
 insert into rollcall.parked_devices (integration_id, external_device_id, evidence, messages)
-select $1, t.e, t.v, t.m from unnest($2::text[], $3::jsonb[], $4::bigint[]) as t (e, v, m) order by 2
+select i, e, v, m from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bigint[]) as t (i, e, v, m) order by 1, 2
 on conflict (integration_id, external_device_id) do update set evidence = excluded.evidence,
-    messages = parked_devices.messages + excluded.messages, last_at = now();
+    messages = parked_devices.messages + excluded.messages, last_at = now()
+returning integration_id, external_device_id, messages = 1 as is_new;
 
 -- name: unpark
-delete from rollcall.parked_devices where integration_id = $1 and external_device_id = any ($2::text[])
-returning external_device_id, evidence;
+delete from rollcall.parked_devices p using unnest($1::uuid[], $2::text[]) as t (i, e)
+where p.integration_id = t.i and p.external_device_id = t.e;
 
 -- name: count_dropped
 insert into rollcall.integration_counts (integration_id, unknown_dropped) values ($1, $2)
 on conflict (integration_id) do update set
     unknown_dropped = rollcall.integration_counts.unknown_dropped + excluded.unknown_dropped;
+
+-- name: mqtt_integrations
+select id, name, settings from public.device_integrations
+where integration_type = 'mqtt' and status = 'active' order by id;
+
+-- name: replace_password
+update public.device_integrations set settings = jsonb_set(settings, '{password}', to_jsonb($3::text))
+where id = $1 and settings ->> 'password' = $2;
+
+-- name: lease
+insert into rollcall.leases (name, holder, expires_at) values ($1, $2, now() + make_interval(secs => $3))
+on conflict (name) do update set holder = excluded.holder, expires_at = excluded.expires_at
+    where rollcall.leases.holder = excluded.holder or rollcall.leases.expires_at < now()
+returning holder;
+
+-- name: release_lease
+delete from rollcall.leases where name = $1 and holder = $2;
+
+-- name: open_session
+insert into rollcall.mqtt_sessions (integration_id, client_id) values ($1, $2)
+on conflict (integration_id, client_id) do update set client_id = excluded.client_id
+returning id, heard_since, heard_until;
+
+-- name: session_digests
+select seq, digests from rollcall.mqtt_digests where session_id = $1 order by seq;
+
+-- name: session_received
+select packet_id, digest from rollcall.mqtt_received where session_id = $1;
+
+-- name: forget_digests
+with known as (delete from rollcall.mqtt_digests where session_id = $1)
+delete from rollcall.mqtt_received where session_id = $1;
+
+-- name: session_connected
+update rollcall.mqtt_sessions set connected_at = now(), state = 'connected', detail = $3, subscriptions = $4::jsonb,
+    heard_since = coalesce($2, heard_since) where id = $1;
+
+-- name: session_state
+update rollcall.mqtt_sessions set state = $2, detail = $3
+where id = $1 and (state, detail) is distinct from ($2, $3);
+
+-- name: sweep
+select * from rollcall.sweep($1, $2, $3, $4);

@@ -12,11 +12,13 @@ from uuid import UUID, uuid4
 from handlers.dialects.plain import Context, decode
 from handlers.events import Decoded, Micros, Observation, Publish
 from ingest.mqtt.port import Inbound, Released
-from ingest.pipeline.digests import Digests
+from ingest.digests import Digests, digest
 from ingest.store.batch import DeadLetter
 from ingest.store.identity import UnknownPolicy
 
 MAX_BATCH = 4_000
+MAX_WAITING_BYTES = 32 << 20
+"""Payload bytes that wait; as many again may be committing."""
 
 
 class Acknowledger(Protocol):
@@ -29,7 +31,7 @@ class Acknowledger(Protocol):
         """Complete these."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Origin:
     """One connection of one MQTT session, as the pipeline sees it."""
 
@@ -44,6 +46,20 @@ class Origin:
     connection: Acknowledger
     draining_since: Micros | None = None
     """heard_until of the session while its backlog is drained: until the first marker of this connection came back."""
+    pending: int = 0
+    """Handed over and not yet acknowledged."""
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def entered(self, count: int) -> None:
+        """Count what was handed over."""
+        self.pending += count
+        self.idle.clear()
+
+    def settled(self, count: int) -> None:
+        """Count what was committed and acknowledged."""
+        self.pending -= count
+        if self.pending == 0:
+            self.idle.set()
 
 
 @dataclass(slots=True)
@@ -56,6 +72,8 @@ class Item:
     dead: DeadLetter | None = None
     marker: Micros | None = None
     duplicate: bool = False
+    digest: int | None = None
+    """Of a publish that is applied: what recognises its redelivery."""
 
 
 @dataclass(slots=True)
@@ -81,32 +99,36 @@ class Intake:
         self._max_batch = max_batch
         self._counts = counts
         self._items: list[Item] = []
+        self._bytes = 0
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
 
     async def put(self, origin: Origin, inbounds: Sequence[Inbound]) -> None:
         """Decode and queue; waits while the next batch is full."""
+        origin.entered(len(inbounds))
         for start in range(0, len(inbounds), 500):
-            while len(self._items) >= self._max_batch:
+            while self.full:
                 self._room.clear()
                 await self._room.wait()
-            self._items.extend(self._item(origin, inbound) for inbound in inbounds[start : start + 500])
+            for inbound in inbounds[start : start + 500]:
+                self._items.append(self._item(origin, inbound))
+                self._bytes += len(inbound.payload) if isinstance(inbound, Publish) else 0
             self._filled.set()
             await asyncio.sleep(0)
 
     async def take(self) -> list[Item]:
         """Wait until something is there and return all of it."""
         await self._filled.wait()
-        items, self._items = self._items, []
+        items, self._items, self._bytes = self._items, [], 0
         self._filled.clear()
         self._room.set()
         return items
 
     @property
-    def empty(self) -> bool:
-        """Whether nothing waits."""
-        return not self._items
+    def full(self) -> bool:
+        """Whether `put` would wait: the sign to stop reading."""
+        return len(self._items) >= self._max_batch or self._bytes >= MAX_WAITING_BYTES
 
     def _item(self, origin: Origin, inbound: Inbound) -> Item:
         self._counts.received += 1
@@ -117,13 +139,14 @@ class Intake:
         if origin.digests.is_duplicate(inbound):
             self._counts.duplicates += 1
             return Item(origin, inbound, duplicate=True)
+        value = digest(inbound) if inbound.qos else None
         decoded = decode(inbound, origin.context, origin.draining_since)
         self._counts.field_errors += len(decoded.field_errors)
         self._counts.skewed += decoded.skewed
         if decoded.dead is not None:
             self._counts.dead_letters += 1
-            return Item(origin, inbound, dead=dead_letter(origin, inbound, decoded))
-        return Item(origin, inbound, decoded.observations)
+            return Item(origin, inbound, dead=dead_letter(origin, inbound, decoded), digest=value)
+        return Item(origin, inbound, decoded.observations, digest=value)
 
 
 def dead_letter(origin: Origin, publish: Publish, decoded: Decoded) -> DeadLetter:

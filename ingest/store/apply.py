@@ -7,6 +7,7 @@ import asyncpg
 
 from handlers.events import Micros
 from ingest.store.batch import Batch, DeadLetter, apply_arguments
+from ingest.store.identity import record
 from ingest.store.queries import queries
 from ingest.store.refusals import DATABASE_ERRORS, translated
 
@@ -31,13 +32,11 @@ class Applier:
             async with self._pool.acquire(timeout=self._timeout_s) as connection:
                 if not batch.has_extras:
                     return await self._apply(connection, batch)
-                async with connection.transaction() as transaction:
+                async with connection.transaction():
                     gone = await self._apply(connection, batch)
-                    if gone:
-                        return gone
-                    await self._extras(connection, batch)
-                    del transaction
-                    return []
+                    if not gone:
+                        await self._extras(connection, batch)
+                    return gone
         except DATABASE_ERRORS as error:
             raise translated(error) from error
 
@@ -55,6 +54,19 @@ class Applier:
             await connection.execute(queries()["receive_qos2"], *columns(batch.received), timeout=self._timeout_s)
         if batch.released:
             await connection.execute(queries()["release_qos2"], *columns(batch.released), timeout=self._timeout_s)
+        if batch.parked or batch.unparked:
+            await write_parked(connection, batch)
+
+
+async def write_parked(connection: Connection, batch: Batch) -> None:
+    """Upsert and delete parked rows; an id's first parking is a row of its integration's timeline."""
+    if batch.parked:
+        rows = await connection.fetch(queries()["park"], *zip(*batch.parked, strict=True))
+        fresh = [row for row in rows if row["is_new"]]
+        ids = [row["external_device_id"] for row in fresh]
+        await record(connection, "parked", [row["integration_id"] for row in fresh], {}, ids)
+    if batch.unparked:
+        await connection.execute(queries()["unpark"], *zip(*batch.unparked, strict=True))
 
 
 def columns(rows: list[DeadLetter] | list[tuple[int, int, int]] | list[tuple[int, int]]) -> list[tuple[Any, ...]]:

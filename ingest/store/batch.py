@@ -45,6 +45,15 @@ class SessionProgress(NamedTuple):
     heard_until: Micros | None
 
 
+class Parked(NamedTuple):
+    """What an id without a row has said so far, as JSON."""
+
+    integration_id: UUID
+    external_id: str
+    evidence: str
+    messages: int
+
+
 @dataclass(slots=True)
 class Batch:
     """Everything that is committed together."""
@@ -56,11 +65,13 @@ class Batch:
     """QoS 2: (session id, packet id, digest)"""
     released: list[tuple[int, int]] = field(default_factory=list)
     """QoS 2: (session id, packet id)"""
+    parked: list[Parked] = field(default_factory=list)
+    unparked: list[tuple[UUID, str]] = field(default_factory=list)
 
     @property
     def has_extras(self) -> bool:
         """Whether more than the one call of `rollcall.apply` is needed."""
-        return bool(self.dead_letters or self.received or self.released)
+        return bool(self.dead_letters or self.received or self.released or self.parked or self.unparked)
 
 
 def apply_arguments(batch: Batch, presence_resolution: Micros) -> list[Any]:

@@ -119,7 +119,13 @@ async def _report_duplicates(connection: Connection, groups: list[list[UUID]]) -
             await record(connection, "conflict", others, {"bound_instead": str(oldest)})
 
 
-async def record(connection: Connection, kind: str, subjects: list[UUID], detail: dict[str, str]) -> None:
+async def record(
+    connection: Connection,
+    kind: str,
+    subjects: list[UUID],
+    detail: dict[str, str],
+    components: list[str] | None = None,
+) -> None:
     """Write one timeline row a subject, dated now."""
     count = len(subjects)
     now = datetime.now(UTC)
@@ -127,7 +133,7 @@ async def record(connection: Connection, kind: str, subjects: list[UUID], detail
         queries()["record_events"],
         subjects,
         [kind] * count,
-        [""] * count,
+        components or [""] * count,
         [now] * count,
         ["mqtt"] * count,
         [orjson.dumps(detail).decode()] * count,

@@ -54,6 +54,11 @@ class Digests:
         else:
             self._known[publish.packet_id] = value
 
+    def clear(self) -> None:
+        """Forget everything: the broker has no session of ours any more, and packet ids start again."""
+        self._known.clear()
+        self._received.clear()
+
     def release(self, packet_id: int) -> None:
         """Forget a QoS 2 packet id: its sender has let go of it."""
         self._received.pop(packet_id, None)

@@ -1,0 +1,178 @@
+"""Integrations live: each active row of type mqtt has its session; a changed row restarts only its own."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from uuid import UUID
+
+from handlers.dialects.plain import Context
+from handlers.events import SECOND, Liveness
+from handlers.topics import Topics
+from ingest.crypto import Keyring, is_encrypted
+from ingest.errors import Misconfigured, RollcallError
+from ingest.mqtt.port import Broker, Clock, Tls
+from ingest.pipeline.intake import Intake
+from ingest.session import Session, SessionPlan
+from ingest.settings import MqttSettings, Settings, mqtt_settings
+from ingest.store.identity import UnknownPolicy
+from ingest.store.integrations import IntegrationRow, IntegrationRows
+from ingest.store.parking import Parking
+from ingest.store.sessions import Sessions
+
+log = logging.getLogger(__name__)
+
+REREAD_S = 60.0
+ADOPT_EVERY_S = 5.0
+
+
+class Planner:
+    """Turns a row into a plan."""
+
+    def __init__(self, settings: Settings, keyring: Keyring) -> None:
+        self._settings = settings
+        self.keyring = keyring
+
+    def plan(self, row: IntegrationRow) -> SessionPlan:
+        """Return what the row asks for.
+
+        Raises: Misconfigured, naming the integration and the key.
+        """
+        wanted = mqtt_settings(row.settings, row.name)
+        try:
+            topics = Topics.parse(wanted.topics)
+        except ValueError as error:
+            raise Misconfigured(f"integration {row.name!r}: topics: {error}") from error
+        ahead = int(self._settings.max_ahead_s * SECOND)
+        liveness = Liveness(wanted.liveness == "event_time", ahead)
+        unknown = wanted.unknown_devices
+        after_s = wanted.offline_after_s or self._settings.offline_after_s
+        return SessionPlan(
+            integration_id=row.id,
+            name=row.name,
+            broker=self._broker(row.id, wanted),
+            protocol=wanted.protocol,
+            context=Context(row.id, topics, liveness, wanted.field_paths),
+            policy=UnknownPolicy(unknown.policy, unknown.max_per_minute, unknown.max_total, unknown.max_parked),
+            offline_after=after_s * SECOND,
+            filters=tuple(topics.filters()),
+            marker_interval_s=self._settings.marker_interval_s,
+            lease_ttl_s=self._settings.lease_ttl_s,
+        )
+
+    def _broker(self, integration_id: UUID, wanted: MqttSettings) -> Broker:
+        settings, tls, expiry_s = self._settings, wanted.tls, wanted.session_expiry_s
+        return Broker(
+            host=wanted.host,
+            port=wanted.port,
+            client_id=f"{wanted.client_id}-{integration_id}-0",
+            username=wanted.username,
+            password=self._password(integration_id, wanted),
+            tls=Tls(tls.ca_file, tls.cert_file, tls.key_file, tls.verify_host) if tls else None,
+            session_expiry_s=settings.session_expiry_s if expiry_s is None else expiry_s,
+            keep_alive_s=settings.keep_alive_s,
+            receive_maximum=settings.max_inflight,
+            max_payload=settings.max_payload,
+        )
+
+    def _password(self, integration_id: UUID, wanted: MqttSettings) -> str | None:
+        stored = wanted.password.get_secret_value() if wanted.password else None
+        if stored is None or not is_encrypted(stored):
+            return stored
+        return self.keyring.decrypt(stored, str(integration_id))
+
+
+class Integrations:
+    """Keeps one Session running for each active row."""
+
+    def __init__(
+        self,
+        rows: IntegrationRows,
+        sessions: Sessions,
+        parking: Parking,
+        planner: Planner,
+        intake: Intake,
+        clock: Clock,
+        holder: str,
+        jitter: random.Random,
+    ) -> None:
+        self._rows = rows
+        self._sessions = sessions
+        self._parking = parking
+        self._planner = planner
+        self._intake = intake
+        self._clock = clock
+        self._holder = holder
+        self._jitter = jitter
+        self._running: dict[UUID, tuple[SessionPlan, asyncio.Task[None]]] = {}
+
+    async def run(self) -> None:
+        """Follow the rows for ever."""
+        adopting = asyncio.create_task(self._adopt(), name="adopt")
+        try:
+            while True:
+                changed = asyncio.create_task(self._rows.changed(REREAD_S))
+                try:
+                    await self._follow()
+                    await changed
+                except RollcallError as error:
+                    log.warning("the integrations cannot be read: %s", error)
+                    await asyncio.sleep(self._jitter.uniform(0.1, 1.0))
+                finally:
+                    changed.cancel()
+                    await asyncio.gather(changed, return_exceptions=True)
+        finally:
+            adopting.cancel()
+            await asyncio.gather(adopting, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        plans: dict[UUID, SessionPlan] = {}
+        for row in await self._rows.active():
+            await self._encrypt(row)
+            with contextlib.suppress(_Broken):
+                plans[row.id] = self._planned(row)
+        for integration_id, (plan, _) in list(self._running.items()):
+            if plans.get(integration_id) != plan:
+                await self._end(integration_id)
+        for integration_id, plan in plans.items():
+            if integration_id not in self._running:
+                session = Session(plan, self._sessions, self._intake, self._clock, self._holder, self._jitter)
+                task = asyncio.create_task(session.run(), name=f"session {plan.name}")
+                self._running[integration_id] = plan, task
+
+    def _planned(self, row: IntegrationRow) -> SessionPlan:
+        try:
+            return self._planner.plan(row)
+        except Misconfigured as error:
+            log.error("%s", error)
+            raise _Broken from error
+
+    async def _encrypt(self, row: IntegrationRow) -> None:
+        """Encrypt a password that somebody wrote in the clear, in place."""
+        clear = row.settings.get("password")
+        if isinstance(clear, str) and not is_encrypted(clear) and self._planner.keyring.can_encrypt:
+            encrypted = self._planner.keyring.encrypt(clear, str(row.id))
+            await self._rows.replace_password(row.id, clear, encrypted)
+
+    async def _adopt(self) -> None:
+        """Give parked evidence to devices that have appeared."""
+        while True:
+            await asyncio.sleep(ADOPT_EVERY_S)
+            for plan, _ in list(self._running.values()):
+                try:
+                    await self._parking.adopt(plan.integration_id, plan.offline_after)
+                except RollcallError as error:
+                    log.warning("integration %s: parked devices wait: %s", plan.name, error)
+
+    async def _end(self, integration_id: UUID) -> None:
+        _, task = self._running.pop(integration_id)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """End all sessions: each commits and acknowledges what is in hand first."""
+        await asyncio.gather(*(self._end(integration_id) for integration_id in list(self._running)))
+
+
+class _Broken(Exception):  # noqa: N818
+    """A row that cannot be planned: said in the log, the others go on."""

@@ -1,0 +1,181 @@
+"""One integration's MQTT session: hold the lease, connect, subscribe, read, mark, reconnect, for ever."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from handlers.dialects.plain import Context
+from handlers.events import Micros
+from ingest.errors import BrokerAway, BrokerRefused, Misconfigured, RollcallError
+from ingest.mqtt.auto import open_connection
+from ingest.mqtt.backoff import Backoff
+from ingest.mqtt.port import Broker, Clock, Connected, Connection, Subscription
+from ingest.pipeline.intake import Intake, Origin
+from ingest.store.identity import UnknownPolicy
+from ingest.store.sessions import Sessions, StoredSession
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlan:
+    """What one session is to do."""
+
+    integration_id: UUID
+    name: str
+    broker: Broker
+    protocol: str
+    context: Context
+    policy: UnknownPolicy
+    offline_after: Micros
+    filters: tuple[str, ...]
+    marker_interval_s: float
+    lease_ttl_s: float
+
+    @property
+    def marker_topic(self) -> str:
+        """The topic of the session's own, on which it hears how far it has heard."""
+        return f"rollcall/{self.broker.client_id}/marker"
+
+
+class Session:
+    """Runs a plan until cancelled. One replica at a time: the others stand by."""
+
+    def __init__(
+        self, plan: SessionPlan, sessions: Sessions, intake: Intake, clock: Clock, holder: str, jitter: random.Random
+    ) -> None:
+        self._plan = plan
+        self._sessions = sessions
+        self._intake = intake
+        self._clock = clock
+        self._holder = holder
+        self._lease = f"mqtt/{plan.broker.client_id}"
+        self._backoff = Backoff(jitter)
+        self._session_id: int | None = None
+
+    async def run(self) -> None:
+        """Serve for ever."""
+        while True:
+            refused = False
+            try:
+                if await self._sessions.lease(self._lease, self._holder, self._plan.lease_ttl_s):
+                    await self._serve_while_leased()
+                else:
+                    await self._say("standby", "another replica holds the lease")
+            except (BrokerRefused, Misconfigured) as error:
+                refused = True
+                await self._say("refused", str(error))
+            except RollcallError as error:
+                await self._say("away", str(error))
+            await asyncio.sleep(self._backoff.next(refused=refused))
+
+    async def _say(self, state: str, detail: str) -> None:
+        log.warning("integration %s: %s: %s", self._plan.name, state, detail)
+        if self._session_id is not None:
+            with contextlib.suppress(RollcallError):  # the log has it; the row is for those who look later
+                await self._sessions.set_state(self._session_id, state, detail)
+
+    async def _serve_while_leased(self) -> None:
+        stored = await self._sessions.open(self._plan.integration_id, self._plan.broker.client_id)
+        self._session_id = stored.id
+        async with _together(self._renew()) as renewing:
+            serving = asyncio.create_task(self._serve(stored))
+            try:
+                done, _ = await asyncio.wait({renewing, serving}, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            finally:
+                serving.cancel()
+                await asyncio.gather(serving, return_exceptions=True)
+                with contextlib.suppress(RollcallError):  # it expires by itself
+                    await self._sessions.release(self._lease, self._holder)
+
+    async def _renew(self) -> None:
+        """Renew the lease until it is lost. While the database is away nobody else can take it either."""
+        while True:
+            await asyncio.sleep(self._plan.lease_ttl_s / 3)
+            try:
+                if not await self._sessions.lease(self._lease, self._holder, self._plan.lease_ttl_s):
+                    raise BrokerAway("the lease went to another replica")
+            except RollcallError as error:
+                if isinstance(error, BrokerAway):
+                    raise
+                log.warning("integration %s: the lease cannot be renewed: %s", self._plan.name, error)
+
+    async def _serve(self, stored: StoredSession) -> None:
+        plan = self._plan
+        connection, connected = await open_connection(plan.protocol, plan.broker, self._clock)
+        if not connected.session_present:
+            stored.digests.clear()
+        origin = Origin(
+            plan.integration_id,
+            stored.id,
+            plan.broker.client_id,
+            plan.context,
+            plan.policy,
+            plan.offline_after,
+            plan.marker_topic,
+            stored.digests,
+            connection,
+            draining_since=stored.heard_until if connected.session_present else None,
+        )
+        try:
+            await self._subscribe(connection, connected, stored)
+            self._backoff.reset()
+            async with _together(self._mark(connection)) as marking:
+                await self._read(connection, origin, marking)
+        finally:
+            await self._let_go(connection, origin)
+
+    async def _subscribe(self, connection: Connection, connected: Connected, stored: StoredSession) -> None:
+        wanted = [Subscription(f, qos=2) for f in self._plan.filters]
+        granted = await connection.subscribe([*wanted, Subscription(self._plan.marker_topic)])
+        now = self._clock()
+        await self._sessions.connected(self._plan.integration_id, stored, connected, granted, now)
+        refused = [g for g in granted if g.qos is None]
+        if len(refused) == len(granted):
+            raise Misconfigured("the broker refused every topic: " + "; ".join(g.reason for g in refused))
+        log.info("integration %s: connected, MQTT %s", self._plan.name, connected.protocol)
+
+    async def _mark(self, connection: Connection) -> None:
+        """Publish the time to ourselves; what comes back says how far everything before it was heard."""
+        while True:
+            await connection.publish(self._plan.marker_topic, b"%d" % self._clock())
+            await asyncio.sleep(self._plan.marker_interval_s)
+
+    async def _read(self, connection: Connection, origin: Origin, marking: asyncio.Task[None]) -> None:
+        while True:
+            inbounds = await connection.receive()
+            if marking.done() and isinstance(marking.exception(), BrokerAway):
+                log.warning("integration %s: no marker: %s", self._plan.name, marking.exception())
+            if self._intake.full:
+                connection.pause()
+                await self._intake.put(origin, inbounds)
+                connection.resume()
+            else:
+                await self._intake.put(origin, inbounds)
+
+    async def _let_go(self, connection: Connection, origin: Origin) -> None:
+        """Commit and acknowledge what was handed over, then disconnect; the session stays at the broker.
+
+        A new connection must not start before: what is in hand would come again and count twice.
+        """
+        try:
+            if origin.pending:
+                await origin.idle.wait()
+        finally:
+            await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def _together(coroutine: "asyncio._CoroutineLike[None]") -> AsyncIterator[asyncio.Task[None]]:
+    task: asyncio.Task[None] = asyncio.create_task(coroutine)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

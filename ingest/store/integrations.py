@@ -1,0 +1,65 @@
+"""The rows of device_integrations that Rollcall serves, and the news of their changes."""
+
+import asyncio
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from ingest.store.queries import queries
+from ingest.store.refusals import DATABASE_ERRORS, translated
+
+CHANNEL = "rollcall_integrations"
+
+
+class IntegrationRow(NamedTuple):
+    """An active integration of type mqtt as it is stored."""
+
+    id: UUID
+    name: str
+    settings: dict[str, Any]
+
+
+class IntegrationRows:
+    """Reads the rows and listens to their changes. Methods raise DatabaseAway."""
+
+    def __init__(self, pool: asyncpg.Pool, direct_url: str, *, timeout_s: float = 30.0) -> None:
+        self._pool = pool
+        self._direct_url = direct_url
+        self._timeout_s = timeout_s
+
+    async def active(self) -> list[IntegrationRow]:
+        """Return the active mqtt integrations."""
+        try:
+            async with self._pool.acquire(timeout=self._timeout_s) as connection:
+                rows = await connection.fetch(queries()["mqtt_integrations"], timeout=self._timeout_s)
+        except DATABASE_ERRORS as error:
+            raise translated(error) from error
+        return [IntegrationRow(r["id"], r["name"], orjson.loads(r["settings"] or "{}")) for r in rows]
+
+    async def replace_password(self, integration_id: UUID, found: str, encrypted: str) -> None:
+        """Put the encrypted form where `found` still stands."""
+        try:
+            async with self._pool.acquire(timeout=self._timeout_s) as connection:
+                await connection.execute(queries()["replace_password"], integration_id, found, encrypted)
+        except DATABASE_ERRORS as error:
+            raise translated(error) from error
+
+    async def changed(self, poll_s: float) -> None:
+        """Return when a row may have changed: at a notification, after `poll_s`, or when listening broke."""
+        news = asyncio.Event()
+        try:
+            connection = await asyncpg.connect(self._direct_url, timeout=self._timeout_s)
+        except DATABASE_ERRORS as error:
+            raise translated(error) from error
+        try:
+            connection.add_termination_listener(lambda _: news.set())
+            await connection.add_listener(CHANNEL, lambda *_: news.set())
+            await asyncio.wait_for(news.wait(), poll_s)
+        except TimeoutError:
+            return
+        except DATABASE_ERRORS as error:
+            raise translated(error) from error
+        finally:
+            connection.terminate()

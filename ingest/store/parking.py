@@ -1,0 +1,71 @@
+"""Parking: what an id without a row said is kept, one bounded row an id, until its device appears."""
+
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from handlers.events import Micros
+from handlers.evidence import Evidence
+from ingest.store.apply import Applier
+from ingest.store.batch import Batch, Parked, Target
+from ingest.store.identity import Identities, UnknownPolicy
+from ingest.store.queries import queries
+from ingest.store.refusals import DATABASE_ERRORS, translated
+
+ADOPTED_AT_ONCE = 500
+
+
+class Parking:
+    """Parks evidence of unknown ids within the integration's bound, and gives it to devices that appeared."""
+
+    def __init__(self, pool: asyncpg.Pool, identities: Identities, applier: Applier, *, timeout_s: float = 30.0) -> None:
+        self._pool = pool
+        self._identities = identities
+        self._applier = applier
+        self._timeout_s = timeout_s
+
+    async def add(
+        self, integration_id: UUID, policy: UnknownPolicy, unknown: dict[str, Evidence], batch: Batch
+    ) -> int:
+        """Put these into `batch` merged with what is parked of them; return how many ids there was no room for.
+
+        Raises: Refused, DatabaseAway.
+        """
+        if policy.policy == "ignore":
+            return len(unknown)
+        try:
+            async with self._pool.acquire(timeout=self._timeout_s) as connection:
+                parked = await connection.fetch(queries()["parked"], integration_id, sorted(unknown))
+                room = policy.max_parked - await connection.fetchval(queries()["count_parked"], integration_id)
+        except DATABASE_ERRORS as error:
+            raise translated(error) from error
+        known = {row["external_device_id"]: Evidence.from_json(orjson.loads(row["evidence"])) for row in parked}
+        fresh = [external for external in unknown if external not in known]
+        for external in [*known, *fresh[: max(0, room)]]:
+            merged = known.get(external, Evidence())
+            merged.merge(unknown[external])
+            batch.parked.append(Parked(integration_id, external, orjson.dumps(merged.to_json()).decode(), 1))
+        return len(fresh) - len(fresh[: max(0, room)])
+
+    async def adopt(self, integration_id: UUID, offline_after: Micros) -> int:
+        """Apply what is parked for devices that have a row by now; return how many.
+
+        Raises: Refused, DatabaseAway.
+        """
+        try:
+            async with self._pool.acquire(timeout=self._timeout_s) as connection:
+                rows = await connection.fetch(queries()["parked_with_device"], integration_id, ADOPTED_AT_ONCE)
+        except DATABASE_ERRORS as error:
+            raise translated(error) from error
+        evidence = {row["external_device_id"]: Evidence.from_json(orjson.loads(row["evidence"])) for row in rows}
+        if not evidence:
+            return 0
+        found = await self._identities.resolve(integration_id, list(evidence), UnknownPolicy("ignore"))
+        batch = Batch()
+        for external, device_id in found.items():
+            batch.devices[Target(device_id, offline_after)] = evidence[external]
+            batch.unparked.append((integration_id, external))
+        gone = await self._applier.commit(batch)
+        self._identities.forget(gone)
+        return 0 if gone else len(batch.unparked)

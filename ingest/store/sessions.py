@@ -1,0 +1,90 @@
+"""What the database remembers of an MQTT session: digests, how far it was heard, and how it is."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from handlers.events import SECOND, Micros
+from ingest.mqtt.port import Connected, Granted
+from ingest.digests import Digests
+from ingest.store.identity import record
+from ingest.store.queries import queries
+from ingest.store.refusals import DATABASE_ERRORS, translated
+
+GAP: Micros = 60 * SECOND
+"""Away for longer than this, a session starts hearing anew: devices get offline_after from then on to be heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSession:
+    """A session as it was left."""
+
+    id: int
+    heard_until: Micros | None
+    digests: Digests
+
+
+class Sessions:
+    """The rows of rollcall.mqtt_sessions and their digests. Every method raises DatabaseAway."""
+
+    def __init__(self, pool: asyncpg.Pool, *, timeout_s: float = 30.0) -> None:
+        self._pool = pool
+        self._timeout_s = timeout_s
+
+    async def open(self, integration_id: UUID, client_id: str) -> StoredSession:
+        """Return the session as it was left, made where there was none."""
+        try:
+            async with self._pool.acquire(timeout=self._timeout_s) as connection:
+                row = await connection.fetchrow(queries()["open_session"], integration_id, client_id)
+                digests = await connection.fetch(queries()["session_digests"], row["id"])
+                received = await connection.fetch(queries()["session_received"], row["id"])
+        except DATABASE_ERRORS as error:
+            raise translated(error) from error
+        known = Digests.load([tuple(r) for r in digests], [tuple(r) for r in received])
+        return StoredSession(row["id"], row["heard_until"], known)
+
+    async def connected(
+        self, integration_id: UUID, stored: StoredSession, connected: Connected, granted: list[Granted], at: Micros
+    ) -> None:
+        """Record a connection. Where the session was lost, its digests go and the timeline says that there is a gap."""
+        lost = not connected.session_present
+        anew = lost or stored.heard_until is None or at - stored.heard_until > GAP
+        refused = [f"{g.topic_filter}: {g.reason}" for g in granted if g.qos is None]
+        detail = f"MQTT {connected.protocol}" + (f"; refused: {'; '.join(refused)}" if refused else "")
+        answers = orjson.dumps([{"filter": g.topic_filter, "qos": g.qos, "reason": g.reason} for g in granted])
+        try:
+            async with self._pool.acquire(timeout=self._timeout_s) as connection, connection.transaction():
+                if lost:
+                    await connection.execute(queries()["forget_digests"], stored.id)
+                if lost and stored.heard_until is not None:
+                    await record(connection, "gap", [integration_id], {"heard_until": str(stored.heard_until)})
+                since = at if anew else None
+                await connection.execute(queries()["session_connected"], stored.id, since, detail, answers.decode())
+        except DATABASE_ERRORS as error:
+            raise translated(error) from error
+
+    async def set_state(self, session_id: int, state: str, detail: str) -> None:
+        """Say how the session is: connected, away, refused, standby."""
+        await self._execute("session_state", session_id, state, detail)
+
+    async def lease(self, name: str, holder: str, ttl_s: float) -> bool:
+        """Take or renew a lease; False where another holds it."""
+        try:
+            async with self._pool.acquire(timeout=self._timeout_s) as connection:
+                return await connection.fetchval(queries()["lease"], name, holder, ttl_s) == holder
+        except DATABASE_ERRORS as error:
+            raise translated(error) from error
+
+    async def release(self, name: str, holder: str) -> None:
+        """Give a lease back."""
+        await self._execute("release_lease", name, holder)
+
+    async def _execute(self, name: str, *arguments: Any) -> None:
+        try:
+            async with self._pool.acquire(timeout=self._timeout_s) as connection:
+                await connection.execute(queries()[name], *arguments, timeout=self._timeout_s)
+        except DATABASE_ERRORS as error:
+            raise translated(error) from error
