@@ -1,0 +1,81 @@
+"""`rollcall dead-letters`: list, show, drop."""
+
+import asyncio
+from typing import Annotated
+from uuid import UUID
+
+import asyncpg
+import typer
+
+from ingest.cli.options import AsJson, DatabaseUrl, Integration, Limit
+from ingest.cli.output import print_row, print_rows
+from ingest.errors import Misconfigured
+from ingest.settings import load_settings
+from ingest.store import admin
+from ingest.store.session import Row, session
+
+app = typer.Typer(
+    no_args_is_help=True, help="Messages that could not be decoded or that the database refused."
+)
+Kind = Annotated[str | None, typer.Option("--kind", help="The kind of error.")]
+
+
+@app.command("list")
+def list_(
+    integration: Integration = None,
+    kind: Kind = None,
+    limit: Limit = 100,
+    as_json: AsJson = False,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """List dead letters, newest first."""
+
+    async def fetch() -> list[Row]:
+        async with session(load_settings(database_url=database_url).database_url) as connection:
+            identifier = await integration_id(connection, integration)
+            return await admin.dead_letters(connection, integration=identifier, kind=kind, limit=limit)
+
+    print_rows(
+        asyncio.run(fetch()), ["recorded_at", "integration", "kind", "topic", "error", "id"], as_json=as_json
+    )
+
+
+@app.command()
+def show(identifier: UUID, as_json: AsJson = False, database_url: DatabaseUrl = None) -> None:
+    """Show one dead letter with its payload."""
+
+    async def fetch() -> Row:
+        async with session(load_settings(database_url=database_url).database_url) as connection:
+            return await admin.dead_letter(connection, identifier)
+
+    print_row(asyncio.run(fetch()), as_json=as_json)
+
+
+@app.command()
+def drop(
+    ids: Annotated[list[UUID] | None, typer.Argument()] = None,
+    integration: Integration = None,
+    kind: Kind = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that the other options leave.")] = False,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Delete dead letters for good."""
+    if not ids and not everything:
+        raise Misconfigured(
+            "name the ids to drop, or pass --all (with --integration and --kind to narrow it)"
+        )
+
+    async def delete() -> int:
+        async with session(load_settings(database_url=database_url).database_url) as connection:
+            identifier = await integration_id(connection, integration)
+            return await admin.drop_dead_letters(connection, ids=ids or [], integration=identifier, kind=kind)
+
+    print(f"{asyncio.run(delete())} dropped")
+
+
+async def integration_id(connection: asyncpg.Connection, name: str | None) -> UUID | None:
+    """Return the id of the named integration, or None for None. Raises: Misconfigured."""
+    if name is None:
+        return None
+    found: UUID = (await admin.integration(connection, name, None))["id"]
+    return found

@@ -1,0 +1,175 @@
+"""`rollcall integration`: add, list, test, disable."""
+
+import asyncio
+import os
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from handlers.topics import Topics
+from ingest.cli.options import AsJson, DatabaseUrl, Organization
+from ingest.cli.output import print_row, print_rows
+from ingest.crypto import Keyring, is_encrypted, password_context
+from ingest.errors import Misconfigured
+from ingest.mqtt.auto import open_connection
+from ingest.mqtt.clock import StrictClock
+from ingest.mqtt.port import Broker, Subscription, Tls
+from ingest.settings import MqttSettings, Settings, load_settings, mqtt_settings
+from ingest.store import admin
+from ingest.store.session import Row, session
+
+app = typer.Typer(no_args_is_help=True, help="The brokers that Rollcall listens to.")
+
+
+@app.command()
+def add(
+    name: str,
+    organization: Annotated[str, typer.Option(help="Its slug; created when it is missing.")],
+    host: str = "127.0.0.1",
+    port: int = 1883,
+    username: str | None = None,
+    password: Annotated[
+        str | None, typer.Option(help="Seen by others on this machine: prefer --password-env.")
+    ] = None,
+    password_env: Annotated[str | None, typer.Option(help="The variable that holds the password.")] = None,
+    topic: Annotated[
+        list[str] | None, typer.Option(help="KIND=PATTERN, as telemetry=devices/{device_id}/up; repeatable.")
+    ] = None,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Verify the broker with the system's certificates.")
+    ] = False,
+    ca_file: Annotated[
+        str | None, typer.Option(help="Verify the broker with this CA (implies --tls).")
+    ] = None,
+    unknown_devices: Annotated[str | None, typer.Option(help="create, park or ignore.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="5, 3.1.1 or auto.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Change it when it is there.")] = False,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Add an mqtt integration. A running Rollcall connects at once."""
+    given: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "username": username,
+        "topics": _topics(topic or []),
+        "tls": {"ca_file": ca_file} if ca_file else tls or None,
+        "unknown_devices": {"policy": unknown_devices} if unknown_devices else None,
+        "protocol": protocol,
+    }
+    values = {key: value for key, value in given.items() if value is not None}
+    mqtt_settings(values, name)
+    secret = _password(password, password_env)
+    settings = load_settings(database_url=database_url)
+    print(asyncio.run(_add(settings, name, organization, values, secret, replace=replace)))
+
+
+async def _add(
+    settings: Settings, name: str, slug: str, values: Row, secret: str | None, *, replace: bool
+) -> UUID:
+    keyring = Keyring.from_setting(settings.keys)
+    async with session(settings.database_url) as connection, connection.transaction():
+        organization_id = await admin.organization(connection, slug)
+        identifier = await admin.integration_id(connection, organization_id, name)
+        if secret is not None:
+            context = password_context(identifier)
+            values["password"] = keyring.encrypt(secret, context) if keyring.can_encrypt else secret
+        await admin.save_integration(connection, identifier, organization_id, name, values, replace=replace)
+    return identifier
+
+
+@app.command("list")
+def list_(as_json: AsJson = False, database_url: DatabaseUrl = None) -> None:
+    """List the integrations, without secrets."""
+
+    async def fetch() -> list[Row]:
+        async with session(load_settings(database_url=database_url).database_url) as connection:
+            return await admin.integrations(connection)
+
+    columns = ["organization", "name", "type", "status", "devices", "id"]
+    print_rows(asyncio.run(fetch()), columns, as_json=as_json)
+
+
+@app.command("test")
+def check(
+    name: str, organization: Organization = None, as_json: AsJson = False, database_url: DatabaseUrl = None
+) -> None:
+    """Connect to the broker with a client id of its own, subscribe, and say what was granted."""
+    print_row(
+        asyncio.run(_check(load_settings(database_url=database_url), name, organization)), as_json=as_json
+    )
+
+
+async def _check(settings: Settings, name: str, slug: str | None) -> Row:
+    async with session(settings.database_url) as connection:
+        row = await admin.integration(connection, name, slug)
+    if row["type"] != "mqtt":
+        raise Misconfigured(f"integration {name!r} is of type {row['type']}: only mqtt can be tested")
+    mqtt = mqtt_settings(row["settings"], name)
+    broker = _broker(mqtt, Keyring.from_setting(settings.keys), row["id"])
+    connection, connected = await open_connection(mqtt.protocol, broker, StrictClock())
+    try:
+        filters = Topics.parse(mqtt.topics).filters()
+        granted = await connection.subscribe([Subscription(topic_filter) for topic_filter in filters])
+    finally:
+        await connection.close()
+    return {
+        "broker": f"{mqtt.host}:{mqtt.port}",
+        "protocol": connected.protocol,
+        **{g.topic_filter: f"granted, QoS {g.qos}" if g.qos is not None else g.reason for g in granted},
+    }
+
+
+@app.command()
+def disable(name: str, organization: Organization = None, database_url: DatabaseUrl = None) -> None:
+    """Stop listening to a broker; its devices stay as they are."""
+
+    async def change() -> None:
+        async with session(load_settings(database_url=database_url).database_url) as connection:
+            row = await admin.integration(connection, name, organization)
+            await admin.set_status(connection, row["id"], "inactive")
+
+    asyncio.run(change())
+    print(f"{name} is inactive")
+
+
+def _broker(mqtt: MqttSettings, keyring: Keyring, identifier: UUID) -> Broker:
+    stored = mqtt.password.get_secret_value() if mqtt.password else None
+    if stored is not None and is_encrypted(stored):
+        stored = keyring.decrypt(stored, password_context(identifier))
+    return Broker(
+        host=mqtt.host,
+        port=mqtt.port,
+        client_id=f"{mqtt.client_id}-test-{os.getpid()}",
+        username=mqtt.username,
+        password=stored,
+        tls=Tls(**mqtt.tls.model_dump()) if mqtt.tls else None,
+        clean_start=True,
+        session_expiry_s=0,
+    )
+
+
+def _topics(given: list[str]) -> dict[str, str | list[str]] | None:
+    patterns: dict[str, str | list[str]] = {}
+    for text in given:
+        kind, equals, pattern = text.partition("=")
+        if not equals:
+            raise Misconfigured(
+                f"--topic {text!r}: expected KIND=PATTERN, as telemetry=devices/{{device_id}}/up"
+            )
+        known = patterns.get(kind, [])
+        patterns[kind] = [*known, pattern] if isinstance(known, list) else [known, pattern]
+    try:
+        Topics.parse(patterns or None)
+    except ValueError as error:
+        raise Misconfigured(f"--topic: {error}") from None
+    return patterns or None
+
+
+def _password(password: str | None, variable: str | None) -> str | None:
+    if variable is None:
+        return password
+    try:
+        return os.environ[variable]
+    except KeyError:
+        raise Misconfigured(f"--password-env {variable}: that variable is not set") from None

@@ -1,0 +1,71 @@
+"""How commands print: a table for people, JSON for programs, errors to stderr."""
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Row = dict[str, Any]
+
+
+def fail(message: str) -> None:
+    """Print an error to stderr."""
+    print(f"rollcall: {message}", file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as JSON; times as ISO 8601, bytes as text."""
+    print(json.dumps(value, indent=2, default=_plain, ensure_ascii=False))
+
+
+def print_rows(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool) -> None:
+    """Print rows: as JSON all of their columns, else a table of the named ones."""
+    if as_json:
+        print_json(rows)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(shown(row[column])) for column in columns))
+    console().print(table if rows else "none")
+
+
+def print_row(row: Row, *, as_json: bool) -> None:
+    """Print one row: as JSON, or a line a column."""
+    if as_json:
+        print_json(row)
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in row.items():
+        table.add_row(Text(name, style="bold"), Text(shown(value)))
+    console().print(table)
+
+
+def console() -> Console:
+    """Return a console that cuts nothing off when its output is read by a program."""
+    return Console() if sys.stdout.isatty() else Console(width=200)
+
+
+def shown(value: Any) -> str:
+    """Return a value as a person reads it."""
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, dict | list):
+        return json.dumps(value, default=_plain)
+    return str(_plain(value)) if isinstance(value, bytes) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    return str(value)

@@ -1,0 +1,36 @@
+"""`rollcall run`: the service."""
+
+import asyncio
+import signal
+from typing import Annotated
+
+import typer
+
+from ingest.cli.options import DatabaseUrl
+from ingest.settings import Settings, load_settings
+
+
+def run(
+    database_url: DatabaseUrl = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    migrate: Annotated[bool, typer.Option("--migrate", help="Migrate the database first.")] = False,
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Exit codes: 0 stopped, 1 misconfigured (a person must change something), 3 unavailable.
+    """
+    asyncio.run(_run(load_settings(database_url=database_url, log_level=log_level), migrate_first=migrate))
+
+
+async def _run(settings: Settings, *, migrate_first: bool) -> None:
+    from ingest.app import serve
+
+    if migrate_first:
+        from ingest.migrate import migrate
+
+        await migrate(settings.direct_url)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(settings, stop)

@@ -1,0 +1,8 @@
+"""`rollcall version`."""
+
+import ingest
+
+
+def version() -> None:
+    """Print the version."""
+    print(ingest.__version__)

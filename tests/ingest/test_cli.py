@@ -1,0 +1,194 @@
+import asyncio
+import base64
+import json
+import sys
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from ingest.cli import main
+from ingest.crypto import Keyring, password_context
+from ingest.settings import load_settings
+
+KEYS = "k1:" + base64.b64encode(b"1" * 32).decode()
+
+
+@pytest.fixture
+def rollcall(database, monkeypatch, capsys, tmp_path):
+    """Run a command line against a fresh database and return (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ROLLCALL_DATABASE_URL", database)
+    monkeypatch.delenv("ROLLCALL_KEYS", raising=False)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["rollcall", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return ended.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def sql(database):
+    """Run one query and return its rows."""
+
+    def run(query, *arguments):
+        async def fetch():
+            connection = await asyncpg.connect(database)
+            try:
+                return await connection.fetch(query, *arguments)
+            finally:
+                await connection.close()
+
+        return asyncio.run(fetch())
+
+    return run
+
+
+@pytest.fixture
+def plant(rollcall):
+    """The id of an integration."""
+    return UUID(rollcall("integration", "add", "plant", "--organization", "acme")[1].strip())
+
+
+@pytest.fixture
+def lamp(sql, plant):
+    """The id of a device with clocks and a timeline."""
+    (row,) = sql(
+        """insert into devices (organization_id, integration_id, external_device_id, name, device_type, status)
+        select organization_id, id, 'ext-1', 'lamp', 'light', 'online' from device_integrations returning id"""
+    )
+    sql("insert into rollcall.device_state (device_id, online_at) values ($1, 1767225600000000)", row["id"])
+    sql(
+        """insert into rollcall.device_events (subject, kind, at, source)
+        values ($1, 'online', '2026-01-01Z', 'mqtt')""",
+        row["id"],
+    )
+    return row["id"]
+
+
+def test_version_prints_the_version(rollcall):
+    code, out, _ = rollcall("version")
+    assert (code, out) == (0, "0.1.0\n")
+
+
+def test_an_added_integration_is_listed_under_an_organization_that_was_created(rollcall, plant):
+    (row,) = json.loads(rollcall("integration", "list", "--json")[1])
+    assert (row["id"], row["organization"], row["status"]) == (str(plant), "acme", "active")
+    assert row["settings"] == {"host": "127.0.0.1", "port": 1883}
+
+
+def test_adding_it_again_is_refused_and_replace_changes_it(rollcall, plant):
+    code, _, err = rollcall("integration", "add", "plant", "--organization", "acme", "--port", "1884")
+    assert code == 1
+    assert "--replace" in err
+    again = rollcall("integration", "add", "plant", "--organization", "acme", "--port", "1884", "--replace")
+    assert again[1].strip() == str(plant)
+    assert json.loads(rollcall("integration", "list", "--json")[1])[0]["settings"]["port"] == 1884
+
+
+def test_the_password_is_stored_encrypted_and_never_listed(rollcall, sql, monkeypatch):
+    monkeypatch.setenv("ROLLCALL_KEYS", KEYS)
+    monkeypatch.setenv("BROKER_PASSWORD", "hunter2")
+    identifier = rollcall(
+        "integration", "add", "plant", "--organization", "acme", "--password-env", "BROKER_PASSWORD"
+    )[1].strip()
+    stored = json.loads(sql("select settings from device_integrations")[0]["settings"])["password"]
+    assert stored.startswith("rc1:k1:")
+    keyring = Keyring.from_setting(load_settings().keys)
+    assert keyring.decrypt(stored, password_context(identifier)) == "hunter2"
+    assert "password" not in rollcall("integration", "list", "--json")[1]
+
+
+def test_a_topic_without_a_device_id_is_refused_before_anything_is_written(rollcall):
+    code, _, err = rollcall("integration", "add", "p", "--organization", "acme", "--topic", "telemetry=up")
+    assert code == 1
+    assert "device_id" in err
+    assert json.loads(rollcall("integration", "list", "--json")[1]) == []
+
+
+def test_a_disabled_integration_is_inactive(rollcall, plant):
+    assert rollcall("integration", "disable", "plant")[0] == 0
+    assert json.loads(rollcall("integration", "list", "--json")[1])[0]["status"] == "inactive"
+
+
+def test_a_name_that_is_not_there_is_said_and_exits_with_1(rollcall):
+    assert rollcall("integration", "disable", "nowhere") == (
+        1,
+        "",
+        "rollcall: there is no integration 'nowhere'\n",
+    )
+
+
+def test_a_broker_that_is_away_exits_with_3(rollcall):
+    rollcall("integration", "add", "dead", "--organization", "acme", "--port", "1", "--protocol", "5")
+    code, _, err = rollcall("integration", "test", "dead")
+    assert code == 3, err
+
+
+def test_a_database_that_is_away_exits_with_3(rollcall):
+    code, _, err = rollcall("devices", "list", "--database-url", "postgresql://127.0.0.1:1/x")
+    assert code == 3
+    assert "does not answer" in err
+
+
+def test_a_database_that_is_not_migrated_exits_with_1_and_says_what_to_run(rollcall, empty_database):
+    code, _, err = rollcall("devices", "list", "--database-url", empty_database)
+    assert code == 1
+    assert "rollcall migrate" in err
+
+
+def test_devices_are_listed_by_status(rollcall, lamp):
+    assert "lamp" in rollcall("devices", "list")[1]
+    assert json.loads(rollcall("devices", "list", "--status", "offline", "--json")[1]) == []
+
+
+@pytest.mark.parametrize("reference", ["lamp", "ext-1"])
+def test_a_device_is_shown_with_its_clocks_and_timeline(rollcall, lamp, reference):
+    shown = json.loads(rollcall("devices", "show", reference, "--json")[1])
+    assert shown["id"] == str(lamp)
+    assert shown["clocks"]["online_at"].startswith("2026-01-01T00:00:00")
+    assert [event["kind"] for event in shown["timeline"]] == ["online"]
+    assert "timeline, newest first" in rollcall("devices", "show", reference)[1]
+
+
+@pytest.fixture
+def letter(sql, plant):
+    """The id of a dead letter whose payload is not UTF-8."""
+    (row,) = sql(
+        r"""insert into rollcall.dead_letters (id, integration_id, session, topic, qos, retain, received_at, kind,
+            error, payload)
+        values (gen_random_uuid(), $1, 's', 'devices/x/telemetry', 1, false, 1767225600000000, 'not_json',
+            'no JSON [here]', '\x7bff') returning id""",
+        plant,
+    )
+    return row["id"]
+
+
+def test_dead_letters_are_listed_shown_and_dropped(rollcall, letter):
+    assert "no JSON [here]" in rollcall("dead-letters", "list", "--integration", "plant")[1]
+    shown = json.loads(rollcall("dead-letters", "show", str(letter), "--json")[1])
+    assert shown["payload"] == "{\\xff"
+    assert rollcall("dead-letters", "drop", str(letter))[1] == "1 dropped\n"
+    assert rollcall("dead-letters", "list")[1] == "none\n"
+
+
+def test_nothing_is_dropped_unless_it_was_named_or_all_was_meant(rollcall, letter):
+    assert rollcall("dead-letters", "drop")[0] == 1
+    assert rollcall("dead-letters", "drop", "--kind", "other", "--all")[1] == "0 dropped\n"
+    assert rollcall("dead-letters", "drop", "--kind", "not_json", "--all")[1] == "1 dropped\n"
+
+
+def test_unknown_ids_are_listed_and_dropped(rollcall, sql, plant):
+    sql(
+        """insert into rollcall.parked_devices (integration_id, external_device_id, evidence, messages)
+        values ($1, 'a', '{}', 3), ($1, 'b', '{}', 9)""",
+        plant,
+    )
+    listed = json.loads(rollcall("unknown", "list", "--json")[1])
+    assert [row["external_device_id"] for row in listed] == ["b", "a"]
+    assert rollcall("unknown", "drop", "a")[1] == "1 dropped\n"
+    assert rollcall("unknown", "drop", "--integration", "plant", "--all")[1] == "1 dropped\n"
