@@ -1,0 +1,81 @@
+"""A TCP proxy on the loopback that a test puts before a server, to spoil the connection."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+
+class Proxy:
+    """`async with Proxy(port) as proxy`: connect to proxy.port instead.
+
+    `swallow`: what the client sends from now on never arrives. `byte_by_byte`: what the server sends comes in single
+    bytes.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self.host = "127.0.0.1"
+        self.port = 0
+        self.swallow = False
+        self.byte_by_byte = False
+        self.swallowed = bytearray()
+        self._target_port = target_port
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, self.host, 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Cut every connection now, on both sides."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_connection(self.host, self._target_port)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers |= {writer, far_writer}
+        for pump in (self._up(reader, far_writer), self._down(far_reader, writer)):
+            task = asyncio.create_task(pump)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65_536):
+                if self.swallow:
+                    self.swallowed += data
+                else:
+                    writer.write(data)
+                    await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65_536):
+                step = 1 if self.byte_by_byte else len(data)
+                for at in range(0, len(data), step):
+                    writer.write(data[at : at + step])
+                    await asyncio.sleep(0)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
