@@ -66,7 +66,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         await asyncio.gather(committing, *watching, return_exceptions=True)
         await _bounded(pool.close(), 1.0)
         pool.terminate()
-    log.info("stopped: %d received, %d committed in %d commits", counts.received, counts.committed, counts.commits)
+    log.info(
+        "stopped: %d received, %d committed in %d commits", counts.received, counts.committed, counts.commits
+    )
 
 
 async def open_pool(settings: Settings) -> asyncpg.Pool:

@@ -53,7 +53,9 @@ class Planner:
             broker=self._broker(row.id, wanted),
             protocol=wanted.protocol,
             context=Context(row.id, topics, liveness, wanted.field_paths),
-            policy=UnknownPolicy(unknown.policy, unknown.max_per_minute, unknown.max_total, unknown.max_parked),
+            policy=UnknownPolicy(
+                unknown.policy, unknown.max_per_minute, unknown.max_total, unknown.max_parked
+            ),
             offline_after=after_s * SECOND,
             filters=tuple(topics.filters()),
             marker_interval_s=self._settings.marker_interval_s,

@@ -46,7 +46,13 @@ class Session:
     """Runs a plan until cancelled. One replica at a time: the others stand by."""
 
     def __init__(
-        self, plan: SessionPlan, sessions: Sessions, intake: Intake, clock: Clock, holder: str, jitter: random.Random
+        self,
+        plan: SessionPlan,
+        sessions: Sessions,
+        intake: Intake,
+        clock: Clock,
+        holder: str,
+        jitter: random.Random,
     ) -> None:
         self._plan = plan
         self._sessions = sessions

@@ -19,7 +19,9 @@ FRESH: Micros = 60 * SECOND
 class Sweep:
     """Sweeps every `sweep_every_s` while it holds the lease."""
 
-    def __init__(self, silences: Silences, sessions: Sessions, clock: Clock, settings: Settings, holder: str) -> None:
+    def __init__(
+        self, silences: Silences, sessions: Sessions, clock: Clock, settings: Settings, holder: str
+    ) -> None:
         self._silences = silences
         self._sessions = sessions
         self._clock = clock

@@ -33,10 +33,14 @@ async def open_stream(broker: Broker, protocol: asyncio.Protocol) -> asyncio.Tra
 
 
 async def close_stream(transport: asyncio.Transport, lost: asyncio.Event, timeout_s: float) -> None:
-    """Close once what was written has left, or abort when that takes longer than `timeout_s`."""
-    transport.close()
-    for _ in range(2):
+    """Let the peer close first, so that it has read all that was written; then close, then abort, within a bound.
+
+    Closed by us at once, what a broker has not read yet can be overtaken by our next connection: acknowledgements
+    would be lost that the caller believes to have been sent.
+    """
+    transport.resume_reading()
+    for step in (transport.close, transport.abort, transport.abort):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(lost.wait(), timeout_s)
             return
-        transport.abort()
+        step()

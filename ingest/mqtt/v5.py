@@ -25,7 +25,7 @@ _PUBACK, _PUBREC, _PUBCOMP = 0x4002, 0x5002, 0x7002
 _OLD_CONNACK = b"\x20\x02\x00\x01"
 """How an MQTT 3.1.1 broker says 'unacceptable protocol version'."""
 _ANSWER_TIMEOUT_S = 10.0
-_CLOSE_TIMEOUT_S = 2.0
+_CLOSE_TIMEOUT_S = 1.0
 
 
 class Mqtt5Connection(asyncio.Protocol):
@@ -162,7 +162,7 @@ class Mqtt5Connection(asyncio.Protocol):
     async def close(self) -> None:
         """DISCONNECT 0, keeping the session, and wait until the socket is closed; bounded."""
         self._write(mqtt5.DisconnectPacket().write())
-        self._end(BrokerAway("closed by us"))
+        self._end(BrokerAway("closed by us"), linger=True)
         if self._transport is not None:
             await close_stream(self._transport, self._lost, _CLOSE_TIMEOUT_S)
 
@@ -233,7 +233,7 @@ class Mqtt5Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _end(self, reason: BrokerAway, code: int | None = None) -> None:
+    def _end(self, reason: BrokerAway, code: int | None = None, *, linger: bool = False) -> None:
         """End once: the first reason stays. `code` goes to the broker in a DISCONNECT."""
         if self._ended is not None:
             return
@@ -242,7 +242,7 @@ class Mqtt5Connection(asyncio.Protocol):
         self._ended = reason
         if self._keep_alive is not None:
             self._keep_alive.stop()
-        if self._transport is not None:
+        if self._transport is not None and not linger:
             self._transport.close()
         for answer in self._answers.values():
             _fail(answer, reason)

@@ -7,9 +7,9 @@ from collections import Counter, deque
 
 from handlers.events import DeadReason, Decoded, Micros, Publish
 from handlers.evidence import Evidence
+from ingest.digests import packed
 from ingest.errors import DatabaseAway, Refused
 from ingest.mqtt.port import Released
-from ingest.digests import packed
 from ingest.pipeline.intake import Counts, Intake, Item, Origin, dead_letter
 from ingest.store.apply import Applier
 from ingest.store.batch import Batch, SessionProgress, Target
@@ -205,4 +205,6 @@ def record_progress(items: list[Item], batch: Batch) -> None:
             packs.setdefault(origin, []).append(packed(inbound.packet_id, item.digest))
     for origin in {**packs, **heard}:
         mine = b"".join(packs.get(origin, []))
-        batch.sessions.append(SessionProgress(origin.session_id, origin.digests.seq + 1, mine, heard.get(origin)))
+        batch.sessions.append(
+            SessionProgress(origin.session_id, origin.digests.seq + 1, mine, heard.get(origin))
+        )

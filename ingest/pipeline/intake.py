@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 
 from handlers.dialects.plain import Context, decode
 from handlers.events import Decoded, Micros, Observation, Publish
-from ingest.mqtt.port import Inbound, Released
 from ingest.digests import Digests, digest
+from ingest.mqtt.port import Inbound, Released
 from ingest.store.batch import DeadLetter
 from ingest.store.identity import UnknownPolicy
 

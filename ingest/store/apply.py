@@ -18,7 +18,9 @@ Connection = Any
 class Applier:
     """Writes batches. One at a time; the caller is the process's only writer."""
 
-    def __init__(self, pool: asyncpg.Pool, *, presence_resolution: Micros = 0, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, *, presence_resolution: Micros = 0, timeout_s: float = 30.0
+    ) -> None:
         self._pool = pool
         self._resolution = presence_resolution
         self._timeout_s = timeout_s
@@ -51,9 +53,13 @@ class Applier:
                 queries()["insert_dead_letters"], *columns(batch.dead_letters), timeout=self._timeout_s
             )
         if batch.received:
-            await connection.execute(queries()["receive_qos2"], *columns(batch.received), timeout=self._timeout_s)
+            await connection.execute(
+                queries()["receive_qos2"], *columns(batch.received), timeout=self._timeout_s
+            )
         if batch.released:
-            await connection.execute(queries()["release_qos2"], *columns(batch.released), timeout=self._timeout_s)
+            await connection.execute(
+                queries()["release_qos2"], *columns(batch.released), timeout=self._timeout_s
+            )
         if batch.parked or batch.unparked:
             await write_parked(connection, batch)
 
@@ -69,6 +75,8 @@ async def write_parked(connection: Connection, batch: Batch) -> None:
         await connection.execute(queries()["unpark"], *zip(*batch.unparked, strict=True))
 
 
-def columns(rows: list[DeadLetter] | list[tuple[int, int, int]] | list[tuple[int, int]]) -> list[tuple[Any, ...]]:
+def columns(
+    rows: list[DeadLetter] | list[tuple[int, int, int]] | list[tuple[int, int]],
+) -> list[tuple[Any, ...]]:
     """Return rows as parallel arrays."""
     return list(zip(*rows, strict=True))

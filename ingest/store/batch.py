@@ -78,8 +78,12 @@ def apply_arguments(batch: Batch, presence_resolution: Micros) -> list[Any]:
     """Return the arguments of `rollcall.apply`, in its order."""
     devices = [_device_row(target, evidence) for target, evidence in batch.devices.items()]
     columns: list[Any] = _columns(devices, 13)
-    columns += _columns([row for t, e in batch.devices.items() if e.firmware for row in _firmware_rows(t, e)], 4)
-    columns += _columns([row for t, e in batch.devices.items() if e.readings for row in _reading_rows(t, e)], 5)
+    columns += _columns(
+        [row for t, e in batch.devices.items() if e.firmware for row in _firmware_rows(t, e)], 4
+    )
+    columns += _columns(
+        [row for t, e in batch.devices.items() if e.readings for row in _reading_rows(t, e)], 5
+    )
     columns += _columns([row for t, e in batch.devices.items() if e.marks for row in _mark_rows(t, e)], 4)
     columns += _columns(batch.sessions, 4)
     return [*columns, DIGESTS_KEPT, presence_resolution]
@@ -92,7 +96,7 @@ def _columns(rows: list[Any], width: int) -> list[Any]:
 def _device_row(target: Target, evidence: Evidence) -> tuple[Any, ...]:
     online = evidence.online
     first, last = online[-1] if online else (None, None)
-    runs = "{%s}" % ",".join(f"[{a},{b}]" for a, b in online) if len(online) > 1 else None
+    runs = "{" + ",".join(f"[{a},{b}]" for a, b in online) + "}" if len(online) > 1 else None
     battery_at, battery = evidence.battery or (None, None)
     signal_at, signal = evidence.signal or (None, None)
     return (

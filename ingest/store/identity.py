@@ -72,7 +72,9 @@ class Identities:
         if missing:
             rows = await connection.fetch(queries()["devices_by_external_id"], integration_id, missing)
             await _report_duplicates(connection, [row["ids"] for row in rows])
-            await _bind(connection, integration_id, {row["external_device_id"]: row["ids"][0] for row in rows})
+            await _bind(
+                connection, integration_id, {row["external_device_id"]: row["ids"][0] for row in rows}
+            )
             bound = {row["external_device_id"] for row in rows}
             fresh = [external for external in missing if external not in bound]
             if fresh and policy.policy == "create":
@@ -82,7 +84,9 @@ class Identities:
         return found
 
 
-async def _identified(connection: Connection, integration_id: UUID, external_ids: list[str]) -> dict[str, UUID]:
+async def _identified(
+    connection: Connection, integration_id: UUID, external_ids: list[str]
+) -> dict[str, UUID]:
     rows = await connection.fetch(queries()["identities"], integration_id, external_ids)
     return {row["external_device_id"]: row["device_id"] for row in rows}
 

@@ -19,7 +19,9 @@ ADOPTED_AT_ONCE = 500
 class Parking:
     """Parks evidence of unknown ids within the integration's bound, and gives it to devices that appeared."""
 
-    def __init__(self, pool: asyncpg.Pool, identities: Identities, applier: Applier, *, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, identities: Identities, applier: Applier, *, timeout_s: float = 30.0
+    ) -> None:
         self._pool = pool
         self._identities = identities
         self._applier = applier
@@ -37,10 +39,14 @@ class Parking:
         try:
             async with self._pool.acquire(timeout=self._timeout_s) as connection:
                 parked = await connection.fetch(queries()["parked"], integration_id, sorted(unknown))
-                room = policy.max_parked - await connection.fetchval(queries()["count_parked"], integration_id)
+                room = policy.max_parked - await connection.fetchval(
+                    queries()["count_parked"], integration_id
+                )
         except DATABASE_ERRORS as error:
             raise translated(error) from error
-        known = {row["external_device_id"]: Evidence.from_json(orjson.loads(row["evidence"])) for row in parked}
+        known = {
+            row["external_device_id"]: Evidence.from_json(orjson.loads(row["evidence"])) for row in parked
+        }
         fresh = [external for external in unknown if external not in known]
         for external in [*known, *fresh[: max(0, room)]]:
             merged = known.get(external, Evidence())
@@ -55,10 +61,14 @@ class Parking:
         """
         try:
             async with self._pool.acquire(timeout=self._timeout_s) as connection:
-                rows = await connection.fetch(queries()["parked_with_device"], integration_id, ADOPTED_AT_ONCE)
+                rows = await connection.fetch(
+                    queries()["parked_with_device"], integration_id, ADOPTED_AT_ONCE
+                )
         except DATABASE_ERRORS as error:
             raise translated(error) from error
-        evidence = {row["external_device_id"]: Evidence.from_json(orjson.loads(row["evidence"])) for row in rows}
+        evidence = {
+            row["external_device_id"]: Evidence.from_json(orjson.loads(row["evidence"])) for row in rows
+        }
         if not evidence:
             return 0
         found = await self._identities.resolve(integration_id, list(evidence), UnknownPolicy("ignore"))

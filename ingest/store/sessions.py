@@ -8,8 +8,8 @@ import asyncpg
 import orjson
 
 from handlers.events import SECOND, Micros
-from ingest.mqtt.port import Connected, Granted
 from ingest.digests import Digests
+from ingest.mqtt.port import Connected, Granted
 from ingest.store.identity import record
 from ingest.store.queries import queries
 from ingest.store.refusals import DATABASE_ERRORS, translated
@@ -47,22 +47,33 @@ class Sessions:
         return StoredSession(row["id"], row["heard_until"], known)
 
     async def connected(
-        self, integration_id: UUID, stored: StoredSession, connected: Connected, granted: list[Granted], at: Micros
+        self,
+        integration_id: UUID,
+        stored: StoredSession,
+        connected: Connected,
+        granted: list[Granted],
+        at: Micros,
     ) -> None:
         """Record a connection. Where the session was lost, its digests go and the timeline says that there is a gap."""
         lost = not connected.session_present
         anew = lost or stored.heard_until is None or at - stored.heard_until > GAP
         refused = [f"{g.topic_filter}: {g.reason}" for g in granted if g.qos is None]
         detail = f"MQTT {connected.protocol}" + (f"; refused: {'; '.join(refused)}" if refused else "")
-        answers = orjson.dumps([{"filter": g.topic_filter, "qos": g.qos, "reason": g.reason} for g in granted])
+        answers = orjson.dumps(
+            [{"filter": g.topic_filter, "qos": g.qos, "reason": g.reason} for g in granted]
+        )
         try:
             async with self._pool.acquire(timeout=self._timeout_s) as connection, connection.transaction():
                 if lost:
                     await connection.execute(queries()["forget_digests"], stored.id)
                 if lost and stored.heard_until is not None:
-                    await record(connection, "gap", [integration_id], {"heard_until": str(stored.heard_until)})
+                    await record(
+                        connection, "gap", [integration_id], {"heard_until": str(stored.heard_until)}
+                    )
                 since = at if anew else None
-                await connection.execute(queries()["session_connected"], stored.id, since, detail, answers.decode())
+                await connection.execute(
+                    queries()["session_connected"], stored.id, since, detail, answers.decode()
+                )
         except DATABASE_ERRORS as error:
             raise translated(error) from error
 
@@ -74,7 +85,7 @@ class Sessions:
         """Take or renew a lease; False where another holds it."""
         try:
             async with self._pool.acquire(timeout=self._timeout_s) as connection:
-                return await connection.fetchval(queries()["lease"], name, holder, ttl_s) == holder
+                return bool(await connection.fetchval(queries()["lease"], name, holder, ttl_s) == holder)
         except DATABASE_ERRORS as error:
             raise translated(error) from error
 

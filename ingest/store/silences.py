@@ -25,7 +25,9 @@ class Silences:
         while True:
             try:
                 async with self._pool.acquire(timeout=self._timeout_s) as connection:
-                    row = await connection.fetchrow(queries()["sweep"], after, chunk, offline_after, fresh_after)
+                    row = await connection.fetchrow(
+                        queries()["sweep"], after, chunk, offline_after, fresh_after
+                    )
             except DATABASE_ERRORS as error:
                 raise translated(error) from error
             silenced += row["silenced"] or 0
