@@ -33,8 +33,8 @@ begin
         create trigger trg_update_firmware_version after insert on public.device_firmware_history
             for each row execute function rollcall.copy_firmware_version();
     elsif theirs.oid <> ours.oid then
-        execute format('create or replace function %s returns trigger language plpgsql %s set search_path = '''' as %L',
-            theirs.oid::regprocedure,
+        execute format('create or replace function %s.%I() returns trigger language plpgsql %s set search_path = '''' as %L',
+            theirs.pronamespace::regnamespace, theirs.proname,
             case when ours.prosecdef or theirs.prosecdef then 'security definer' else 'security invoker' end,
             ours.prosrc);
     end if;
