@@ -6,6 +6,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer
+
+from ingest.cli import application
+from ingest.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -96,3 +100,35 @@ def test_every_file_that_a_page_names_exists(page: str) -> None:
     missing = [path for path in named if not (ROOT / path).exists()]
     missing += [path for path in linked if not (here / path).exists()]
     assert not missing
+
+
+def flags_of(words: list[str]) -> set[str]:
+    """The options of the command that `words` begins with. Raises: KeyError when there is no such command."""
+    command = typer.main.get_command(application())
+    while subcommands := getattr(command, "commands", None):
+        command = subcommands[words.pop(0)]
+    return {flag for parameter in command.params for flag in parameter.opts}
+
+
+def test_every_rollcall_command_that_the_readme_names_exists_with_its_options() -> None:
+    lines = [line.split()[1:] for line in commands_of("README.md") if line.startswith("rollcall ")]
+    assert lines
+    for words in lines:
+        assert {word for word in words if word.startswith("--")} <= flags_of(list(words))
+
+
+def test_the_commands_of_the_scripts_and_the_image_exist() -> None:
+    assert "--data" in flags_of(["up"])
+    assert "--migrate" in flags_of(["run"])
+    flags_of(["version"])
+
+
+def test_the_page_of_settings_has_each_one_and_its_default() -> None:
+    rows = re.findall(
+        rf"^\| `{PREFIX}(\w+)` \| ([^|]*) \|", (ROOT / "docs/operations.md").read_text(), re.MULTILINE
+    )
+    page = {name.lower(): default for name, default in rows}
+    assert page.keys() == Settings.model_fields.keys()
+    for name, field in Settings.model_fields.items():
+        if field.default is not None and not field.is_required():
+            assert page[name] == str(field.default), name
