@@ -352,8 +352,9 @@ begin
         returning device_id, component_type, installed_at, firmware_version
     )
     insert into rollcall.device_events (subject, kind, component, at, source, detail)
-    select device_id, 'firmware', component_type, installed_at, 'apply',
-        jsonb_build_object('version', firmware_version) from added
+    select distinct on (device_id, component_type, installed_at) device_id, 'firmware', component_type, installed_at,
+        'apply', jsonb_build_object('version', firmware_version)
+    from added order by device_id, component_type, installed_at, firmware_version collate "C" desc
     on conflict (subject, kind, component, at, source) do update set retracted_at = null, detail = excluded.detail;
 
     update public.device_firmware_history h set source = i.source
