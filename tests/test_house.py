@@ -125,7 +125,7 @@ def test_the_commands_of_the_scripts_and_the_image_exist() -> None:
 
 def test_the_page_of_settings_has_each_one_and_its_default() -> None:
     rows = re.findall(
-        rf"^\| `{PREFIX}(\w+)` \| ([^|]*) \|", (ROOT / "docs/operations.md").read_text(), re.MULTILINE
+        rf"^\| `{PREFIX}(\w+)` \|\s*([^|]*?)\s*\|", (ROOT / "docs/operations.md").read_text(), re.MULTILINE
     )
     page = {name.lower(): default for name, default in rows}
     assert page.keys() == Settings.model_fields.keys()
