@@ -3,7 +3,6 @@
 import asyncio
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import mqtt5
 
@@ -15,7 +14,9 @@ from ingest.errors import (
     ProtocolBroken,
     SessionTakenOver,
 )
+from ingest.mqtt.answers import Answers
 from ingest.mqtt.framing import Framer
+from ingest.mqtt.inbox import Inbox
 from ingest.mqtt.keepalive import KeepAlive
 from ingest.mqtt.port import Broker, Clock, Connected, Granted, Inbound, Released, Subscription
 from ingest.mqtt.stream import close_stream, open_stream
@@ -24,7 +25,6 @@ _ANSWER = struct.Struct(">HH").pack
 _PUBACK, _PUBREC, _PUBCOMP = 0x4002, 0x5002, 0x7002
 _OLD_CONNACK = b"\x20\x02\x00\x01"
 """How an MQTT 3.1.1 broker says 'unacceptable protocol version'."""
-_ANSWER_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 1.0
 
 
@@ -34,13 +34,11 @@ class Mqtt5Connection(asyncio.Protocol):
     def __init__(self, broker: Broker, clock: Clock) -> None:
         self._broker = broker
         self._framer = Framer(broker.max_payload, clock)
-        self._inbound: list[Inbound] = []
-        self._ended: BrokerAway | None = None
+        self._inbox = Inbox()
         self._transport: asyncio.Transport | None = None
         self._keep_alive: KeepAlive | None = None
-        self._waiter: asyncio.Future[None] | None = None
         self._connack: asyncio.Future[mqtt5.ConnAckPacket] | None = None
-        self._answers: dict[int, asyncio.Future[mqtt5.Packet]] = {}
+        self._answers = Answers[mqtt5.Packet](self._is_paused)
         self._packet_ids = _packet_ids()
         self._window = asyncio.Semaphore(65_535)
         self._lost = asyncio.Event()
@@ -61,8 +59,8 @@ class Mqtt5Connection(asyncio.Protocol):
             self._end(
                 BrokerAway(f"no answer from {broker.host}:{broker.port} in {broker.connect_timeout_s:g} s")
             )
-            assert self._ended is not None
-            raise self._ended from None
+            assert self._inbox.ended is not None
+            raise self._inbox.ended from None
         except BaseException as error:
             self._end(error if isinstance(error, BrokerAway) else BrokerAway("connecting was abandoned"))
             raise
@@ -72,7 +70,7 @@ class Mqtt5Connection(asyncio.Protocol):
             raise refused
         self._window = asyncio.Semaphore(connack.receive_max)
         interval = broker.keep_alive_s if connack.server_keep_alive is None else connack.server_keep_alive
-        if self._ended is None:
+        if self._inbox.ended is None:
             self._keep_alive = KeepAlive(interval, self._ping, self._dead)
         return Connected(connack.session_present, "5")
 
@@ -88,7 +86,8 @@ class Mqtt5Connection(asyncio.Protocol):
             for one in subscriptions
         ]
         packet_id = self._free_packet_id()
-        suback = await self._ask(packet_id, mqtt5.SubscribePacket(packet_id, filters).write(), "SUBACK")
+        self._write(mqtt5.SubscribePacket(packet_id, filters).write())
+        suback = await self._answers.wait(packet_id, "SUBACK")
         if not isinstance(suback, mqtt5.SubAckPacket) or len(suback.reason_codes) != len(filters):
             raise self._break("SUBACK does not fit its SUBSCRIBE")
         return [
@@ -103,16 +102,7 @@ class Mqtt5Connection(asyncio.Protocol):
 
         Raises: BrokerAway once the connection has ended and everything was handed out.
         """
-        while not self._inbound:
-            if self._ended is not None:
-                raise self._ended
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        inbound, self._inbound = self._inbound, []
-        return inbound
+        return await self._inbox.take()
 
     def acknowledge(self, publishes: Sequence[Publish]) -> None:
         """PUBACK or PUBREC these in order; nothing once the connection has ended."""
@@ -139,7 +129,8 @@ class Mqtt5Connection(asyncio.Protocol):
         async with self._window:
             packet_id = self._free_packet_id()
             packet = mqtt5.PublishPacket(topic, payload, qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=packet_id)
-            puback = await self._ask(packet_id, packet.write(), "PUBACK")
+            self._write(packet.write())
+            puback = await self._answers.wait(packet_id, "PUBACK")
         if not isinstance(puback, mqtt5.PubAckPacket):
             raise self._break("PUBLISH was not answered with PUBACK")
         if int(puback.reason_code) >= 0x80:
@@ -149,13 +140,13 @@ class Mqtt5Connection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Stop reading; go on pinging."""
-        if self._ended is None and self._transport is not None and self._keep_alive is not None:
+        if self._inbox.ended is None and self._transport is not None and self._keep_alive is not None:
             self._keep_alive.paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read again."""
-        if self._ended is None and self._transport is not None and self._keep_alive is not None:
+        if self._inbox.ended is None and self._transport is not None and self._keep_alive is not None:
             self._keep_alive.resume()
             self._transport.resume_reading()
 
@@ -173,16 +164,16 @@ class Mqtt5Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, queue and wake the receiver once (asyncio.Protocol)."""
-        if self._ended is not None:
+        if self._inbox.ended is not None:
             return
         if self._keep_alive is not None:
             self._keep_alive.received = asyncio.get_running_loop().time()
-        for packet in self._framer.feed(data, self._inbound):
+        for packet in self._framer.feed(data, self._inbox.items):
             self._control(packet)
         if self._framer.broken is not None:
             self._end(self._framer.broken if data[:4] != _OLD_CONNACK else _old_version(), code=0x81)
-        elif self._inbound:
-            self._wake()
+        elif self._inbox.items:
+            self._inbox.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End with the reason (asyncio.Protocol)."""
@@ -194,9 +185,7 @@ class Mqtt5Connection(asyncio.Protocol):
     def _control(self, packet: mqtt5.Packet) -> None:
         """Deal with what is neither a publish nor a release."""
         if isinstance(packet, mqtt5.PubAckPacket | mqtt5.SubAckPacket):
-            future = self._answers.pop(packet.packet_id, None)
-            if future is not None and not future.done():
-                future.set_result(packet)
+            self._answers.settle(packet.packet_id, packet)
         elif isinstance(packet, mqtt5.ConnAckPacket):
             if self._connack is not None and not self._connack.done():
                 self._connack.set_result(packet)
@@ -207,48 +196,30 @@ class Mqtt5Connection(asyncio.Protocol):
         elif not isinstance(packet, mqtt5.PingRespPacket):
             self._break(f"unexpected {type(packet).__name__}")
 
-    async def _ask(self, packet_id: int, packet: bytes, answer: str) -> mqtt5.Packet:
-        """Send and wait for the answer with this packet id; while reading is paused the wait goes on."""
-        future: asyncio.Future[mqtt5.Packet] = asyncio.get_running_loop().create_future()
-        self._answers[packet_id] = future
-        try:
-            self._write(packet)
-            while True:
-                if self._ended is not None and not future.done():
-                    raise self._ended
-                if (await asyncio.wait({future}, timeout=_ANSWER_TIMEOUT_S))[0]:
-                    return future.result()
-                if self._keep_alive is None or not self._keep_alive.paused:
-                    raise BrokerAway(f"no {answer} in {_ANSWER_TIMEOUT_S:g} s")
-        finally:
-            self._answers.pop(packet_id, None)
+    def _is_paused(self) -> bool:
+        return self._keep_alive is not None and self._keep_alive.paused
 
     def _write(self, data: bytes) -> None:
-        if data and self._ended is None and self._transport is not None:
+        if data and self._inbox.ended is None and self._transport is not None:
             self._transport.write(data)
             if self._keep_alive is not None:
                 self._keep_alive.sent = asyncio.get_running_loop().time()
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
     def _end(self, reason: BrokerAway, code: int | None = None, *, linger: bool = False) -> None:
         """End once: the first reason stays. `code` goes to the broker in a DISCONNECT."""
-        if self._ended is not None:
+        if self._inbox.ended is not None:
             return
         if code is not None:
             self._write(mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode(code)).write())
-        self._ended = reason
+        self._inbox.end(reason)
+        self._answers.end(reason)
         if self._keep_alive is not None:
             self._keep_alive.stop()
         if self._transport is not None and not linger:
             self._transport.close()
-        for answer in self._answers.values():
-            _fail(answer, reason)
-        if self._connack is not None:
-            _fail(self._connack, reason)
-        self._wake()
+        if self._connack is not None and not self._connack.done():
+            self._connack.set_exception(reason)
+            self._connack.exception()
 
     def _break(self, what: str) -> ProtocolBroken:
         broken = ProtocolBroken(f"protocol error, connection closed: {what}")
@@ -278,12 +249,6 @@ class Mqtt5Connection(asyncio.Protocol):
             receive_max=broker.receive_maximum,
             topic_alias_max=0,
         ).write()
-
-
-def _fail(future: asyncio.Future[Any], reason: BrokerAway) -> None:
-    if not future.done():
-        future.set_exception(reason)
-        future.exception()
 
 
 def _packet_ids() -> Iterator[int]:
