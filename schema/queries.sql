@@ -32,7 +32,7 @@ group by 1;
 
 -- name: bind_identities
 insert into rollcall.device_identity (integration_id, external_device_id, device_id)
-select $1, e, d from unnest($2::text[], $3::uuid[]) as t (e, d) order by 1, 2
+select $1::uuid, e, d from unnest($2::text[], $3::uuid[]) as t (e, d) order by 1, 2
 on conflict do nothing;
 
 -- name: seed_states

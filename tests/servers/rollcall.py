@@ -1,0 +1,52 @@
+"""A Rollcall process that a test owns: started, killed, stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+
+class RollcallProcess:
+    """`rollcall run` against a database; what it logs is in `log`."""
+
+    def __init__(self, database: str, log: Path, **settings: str) -> None:
+        self._environment = {
+            **os.environ,
+            "ROLLCALL_DATABASE_URL": database,
+            "ROLLCALL_MARKER_INTERVAL_S": "0.5",
+            "ROLLCALL_LEASE_TTL_S": "1",
+            **settings,
+        }
+        self.log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start; a process that runs already is an error of the test."""
+        assert self._process is None
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", "from ingest.cli import main; main()", "run"],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def kill9(self) -> None:
+        """Kill it where it stands."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """Ask it to stop and return its exit code; longer than 10 s is a failure."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, with_signal: signal.Signals) -> int:
+        if self._process is None:
+            return 0
+        self._process.send_signal(with_signal)
+        try:
+            return self._process.wait(10)
+        finally:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
