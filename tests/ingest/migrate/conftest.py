@@ -1,0 +1,62 @@
+"""Databases to migrate."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.ingest.migrate.platforms import BEFORE, WHOLE, build
+from tests.servers.postgres import PostgresServer
+
+OLDEST = Path("/usr/lib/postgresql/15/bin")
+
+
+async def run(dsn: str, sql: str) -> list[tuple[Any, ...]]:
+    """Run SQL in a connection of its own and return the rows."""
+    connection = await asyncpg.connect(dsn, statement_cache_size=0)
+    try:
+        return [tuple(row) for row in await connection.fetch(sql)]
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(params=[BEFORE, 2, WHOLE], ids=["before", "halfway", "older"])
+async def platform(request: pytest.FixtureRequest, empty_database: str) -> str:
+    """The platform's database before the extension, half-way, and with the whole older form of it."""
+    await build(empty_database, request.param)
+    return empty_database
+
+
+@pytest.fixture
+async def platform_before(empty_database: str) -> str:
+    """The platform's database before the extension."""
+    await build(empty_database, BEFORE)
+    return empty_database
+
+
+@pytest.fixture
+async def empty(empty_database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to `empty_database`."""
+    connection = await asyncpg.connect(empty_database, statement_cache_size=0)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_15() -> Iterator[PostgresServer]:
+    """The oldest Postgres that is tested: Debian's postgresql-15. Its absence is a failure in CI."""
+    if not (OLDEST / "postgres").exists():
+        if os.environ.get("CI"):
+            pytest.fail("install postgresql-15: the migrations are tested on it")
+        pytest.skip("no Postgres 15 here: install Debian's postgresql-15")
+    server = PostgresServer(bin_dir=OLDEST)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.destroy()
