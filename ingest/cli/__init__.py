@@ -4,18 +4,13 @@ Exit codes: 0 done or stopped; 1 misconfigured, a person must change something; 
 3 unavailable, something we depend on is away.
 """
 
-import contextlib
-import importlib
 import sys
 
 import typer
 
-from ingest.cli import dead_letters, devices, integration, run, unknown, version
+from ingest.cli import dead_letters, devices, integration, migrate, run, simulate, unknown, up, version
 from ingest.cli.output import fail
 from ingest.errors import Misconfigured, RollcallError
-
-OPTIONAL = ("migrate", "simulate", "up")
-"""Commands whose module may need an extra that is not installed: `pip install 'rollcall[local]'`."""
 
 
 def application() -> typer.Typer:
@@ -30,9 +25,9 @@ def application() -> typer.Typer:
     app.add_typer(devices.app, name="devices")
     app.add_typer(dead_letters.app, name="dead-letters")
     app.add_typer(unknown.app, name="unknown")
-    for name in OPTIONAL:
-        with contextlib.suppress(ModuleNotFoundError):
-            app.command(name)(getattr(importlib.import_module(f"ingest.cli.{name}"), name))
+    app.command("migrate")(migrate.migrate)
+    app.command("simulate")(simulate.simulate)
+    app.command("up")(up.up)
     return app
 
 

@@ -1,6 +1,7 @@
 """`rollcall run`: the service."""
 
 import asyncio
+import logging
 import signal
 from typing import Annotated
 
@@ -8,6 +9,8 @@ import typer
 
 from ingest.cli.options import DatabaseUrl
 from ingest.settings import Settings, load_settings
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def run(
@@ -19,7 +22,9 @@ def run(
 
     Exit codes: 0 stopped, 1 misconfigured (a person must change something), 3 unavailable.
     """
-    asyncio.run(_run(load_settings(database_url=database_url, log_level=log_level), migrate_first=migrate))
+    settings = load_settings(database_url=database_url, log_level=log_level)
+    logging.basicConfig(level=settings.log_level.upper(), format=LOG_FORMAT)
+    asyncio.run(_run(settings, migrate_first=migrate))
 
 
 async def _run(settings: Settings, *, migrate_first: bool) -> None:

@@ -1,0 +1,81 @@
+"""Everything that `rollcall up` runs, in the order in which it starts; it stops in the reverse one."""
+
+import contextlib
+import fcntl
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingest.errors import Misconfigured
+from ingest.local.broker import LocalBroker
+from ingest.local.postgres import LocalPostgres
+from ingest.local.service import Service
+from ingest.migrate import migrate
+from ingest.store import admin
+from ingest.store.session import session
+
+ORGANIZATION = "demo"
+INTEGRATION = "local"
+MIN_OFFLINE_AFTER_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What runs. The database is migrated and the service is connecting to the broker."""
+
+    postgres: LocalPostgres
+    broker: LocalBroker
+    service: Service
+
+
+@contextlib.asynccontextmanager
+async def stack(folder: Path, *, message_every_s: float) -> AsyncIterator[Stack]:
+    """Start it all on the data in `folder`, and stop it all.
+
+    `message_every_s`: how often a device speaks on average, which decides when it counts as silent.
+    Raises: Misconfigured (also when another run uses the folder), DatabaseAway, BrokerAway.
+    """
+    with _alone(folder):
+        async with contextlib.AsyncExitStack() as stops:
+            postgres, broker = LocalPostgres(folder / "postgres"), LocalBroker(folder / "broker")
+            stops.push_async_callback(postgres.stop)
+            await postgres.start()
+            stops.push_async_callback(broker.stop)
+            await broker.start()
+            await migrate(postgres.dsn)
+            await _add_integration(postgres, broker, max(MIN_OFFLINE_AFTER_S, round(message_every_s * 10)))
+            service = Service(folder / "rollcall.log", postgres.dsn)
+            stops.push_async_callback(service.stop)
+            await service.start()
+            yield Stack(postgres, broker, service)
+
+
+async def _add_integration(postgres: LocalPostgres, broker: LocalBroker, offline_after_s: int) -> None:
+    settings = {
+        "host": "127.0.0.1",
+        "port": broker.port,
+        "protocol": broker.protocol,
+        "offline_after_s": min(offline_after_s, 31_536_000),
+        "unknown_devices": {"policy": "create", "max_per_minute": 1_000_000, "max_total": 10_000_000},
+    }
+    async with session(postgres.dsn) as connection, connection.transaction():
+        organization_id = await admin.organization(connection, ORGANIZATION)
+        identifier = await admin.integration_id(connection, organization_id, INTEGRATION)
+        await admin.save_integration(
+            connection, identifier, organization_id, INTEGRATION, settings, replace=True
+        )
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which ends with this process however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".gitignore").write_text("*\n")
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Misconfigured(
+                f"another `rollcall up` uses {folder}: stop it, or pass another --data"
+            ) from None
+        yield

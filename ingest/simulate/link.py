@@ -1,0 +1,116 @@
+"""One MQTT connection of the fleet: stores while it is away, forwards when it is back, can be cut like a cable."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import aiomqtt
+
+from ingest.simulate.device import Device
+
+MAX_STORED = 200
+"""Messages that a device keeps while it is away; the oldest go first."""
+RECONNECT_AFTER_S = 1.0
+QUIET = logging.Logger("rollcall.simulate", logging.CRITICAL + 1)
+
+
+class Message(NamedTuple):
+    """A PUBLISH at QoS 1."""
+
+    topic: str
+    payload: bytes
+    retain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The broker, and who counts what it acknowledged."""
+
+    host: str
+    port: int
+    username: str | None
+    password: str | None
+    published: Callable[[], None]
+
+
+class Link:
+    """A connection for one device, with its will, or shared by many, without."""
+
+    def __init__(self, address: Address, client_id: str, device: Device | None = None) -> None:
+        self._address = address
+        self._client_id = client_id
+        self._device = device
+        self._stored: asyncio.Queue[Message] = asyncio.Queue(MAX_STORED)
+        self._unsent: Message | None = None
+        self._client: aiomqtt.Client | None = None
+        self._away_s = RECONNECT_AFTER_S
+
+    async def send(self, message: Message) -> None:
+        """Hand a message over. A device's own link forgets its oldest when it is full; a shared one waits."""
+        if self._device is not None and self._stored.full():
+            self._stored.get_nowait()
+        await self._stored.put(message)
+
+    def cut(self, away_s: float) -> None:
+        """Cut the connection without a DISCONNECT, so that the broker publishes the will; back after `away_s`."""
+        self._away_s = away_s
+        plug = self._client._client.socket() if self._client else None
+        if isinstance(plug, socket.socket):
+            with contextlib.suppress(OSError):
+                plug.shutdown(socket.SHUT_RDWR)
+
+    async def run(self) -> None:
+        """Stay connected and send, until cancelled."""
+        while True:
+            try:
+                async with self._new_client() as client, asyncio.TaskGroup() as group:
+                    self._client = client
+                    await self._greet(client)
+                    group.create_task(self._forward(client))
+                    group.create_task(_until_gone(client))
+            except* (aiomqtt.MqttError, OSError):
+                self._client = None
+            await asyncio.sleep(self._away_s)
+            self._away_s = RECONNECT_AFTER_S
+
+    def _new_client(self) -> aiomqtt.Client:
+        will = (
+            aiomqtt.Will(self._device.topics.connection, b"offline", qos=1, retain=True)
+            if self._device
+            else None
+        )
+        return aiomqtt.Client(
+            self._address.host,
+            self._address.port,
+            username=self._address.username,
+            password=self._address.password,
+            identifier=self._client_id,
+            logger=QUIET,
+            protocol=aiomqtt.ProtocolVersion.V311,
+            will=will,
+            keepalive=10,
+            timeout=5,
+        )
+
+    async def _greet(self, client: aiomqtt.Client) -> None:
+        if self._device is not None:
+            await client.publish(self._device.topics.connection, b"online", qos=1, retain=True)
+
+    async def _forward(self, client: aiomqtt.Client) -> None:
+        while True:
+            if self._unsent is None:
+                self._unsent = await self._stored.get()
+            topic, payload, retain = self._unsent
+            await client.publish(topic, payload, qos=1, retain=retain)
+            self._unsent = None
+            self._address.published()
+
+
+async def _until_gone(client: aiomqtt.Client) -> None:
+    """Wait until the connection ends, which aiomqtt raises as an MqttError; nothing is subscribed to."""
+    async for _ in client.messages:
+        pass
