@@ -1,16 +1,26 @@
 """Which adapter: '5', '3.1.1', or 'auto'."""
 
-from ingest.errors import Misconfigured
+from ingest.errors import BrokerRefused, Misconfigured, NoConnack
 from ingest.mqtt.port import Broker, Clock, Connected, Connection
 from ingest.mqtt.v5 import Mqtt5Connection
+from ingest.mqtt.v311 import Mqtt311Connection
+
+_UNSUPPORTED_VERSION = 0x84
 
 
 async def open_connection(protocol: str, broker: Broker, clock: Clock) -> tuple[Connection, Connected]:
-    """Connect with the adapter that `protocol` names.
+    """Connect with the adapter that `protocol` names; 'auto' is 5, and 3.1.1 where the broker refuses 5.
 
     Raises: BrokerAway and its kinds; Misconfigured for an unknown protocol.
     """
-    if protocol != "5":
-        raise Misconfigured(f"protocol {protocol!r} is not there yet: use '5'")
-    connection = Mqtt5Connection(broker, clock)
-    return connection, await connection.connect()
+    if protocol not in ("5", "3.1.1", "auto"):
+        raise Misconfigured(f"protocol {protocol!r} is not known: use '5', '3.1.1' or 'auto'")
+    if protocol != "3.1.1":
+        newer = Mqtt5Connection(broker, clock)
+        try:
+            return newer, await newer.connect()
+        except (BrokerRefused, NoConnack) as refused:
+            if protocol == "5" or refused.code not in (None, _UNSUPPORTED_VERSION):
+                raise
+    older = Mqtt311Connection(broker, clock)
+    return older, await older.connect()

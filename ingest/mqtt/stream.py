@@ -24,12 +24,15 @@ async def open_stream(broker: Broker, protocol: asyncio.Protocol) -> asyncio.Tra
         raise BrokerAway(f"{broker.host}:{broker.port}: {tls_failure(error)}") from error
     except OSError as error:
         raise BrokerAway(f"{broker.host}:{broker.port} cannot be reached: {error}") from error
-    sock = transport.get_extra_info("socket")
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if sys.platform == "linux" and broker.keep_alive_s:
-        # Notices a dead network also while reading is paused and a PINGRESP cannot be seen.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, broker.keep_alive_s * 1500)
+    set_options(transport.get_extra_info("socket"), broker.keep_alive_s)
     return transport
+
+
+def set_options(sock: socket.socket, keep_alive_s: int) -> None:
+    """Send at once, and let the kernel notice a dead network too: the only way while reading is paused."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if sys.platform == "linux" and keep_alive_s:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, keep_alive_s * 1500)
 
 
 async def close_stream(transport: asyncio.Transport, lost: asyncio.Event, timeout_s: float) -> None:

@@ -62,7 +62,7 @@ class Adapter:
         return bytes([0x30 | qos << 1, len(body)]) + body
 
 
-@pytest.fixture(params=["5"])
+@pytest.fixture(params=["5", "3.1.1"])
 async def adapter(request: pytest.FixtureRequest) -> AsyncIterator[Adapter]:
     """Every adapter in turn; what a test opened is closed."""
     adapter = Adapter(request.param)
