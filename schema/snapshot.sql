@@ -67,6 +67,8 @@ table public.device_integrations row level security
     constraint device_integrations_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE
     constraint device_integrations_organization_id_integration_type_name_key UNIQUE (organization_id, integration_type, name)
     constraint device_integrations_pkey PRIMARY KEY (id)
+    CREATE TRIGGER rollcall_integration_added AFTER INSERT OR DELETE ON public.device_integrations FOR EACH ROW EXECUTE FUNCTION rollcall.notify_integration()
+    CREATE TRIGGER rollcall_integration_changed AFTER UPDATE ON public.device_integrations FOR EACH ROW WHEN ((((((((old.integration_type)::text IS DISTINCT FROM (new.integration_type)::text) OR ((old.name)::text IS DISTINCT FROM (new.name)::text)) OR ((old.project_id)::text IS DISTINCT FROM (new.project_id)::text)) OR ((old.base_url)::text IS DISTINCT FROM (new.base_url)::text)) OR (old.settings IS DISTINCT FROM new.settings)) OR ((old.status)::text IS DISTINCT FROM (new.status)::text))) EXECUTE FUNCTION rollcall.notify_integration()
 
 table public.devices with (fillfactor=70) row level security
     id uuid not null default gen_random_uuid()
@@ -355,8 +357,8 @@ begin
         create trigger trg_update_firmware_version after insert on public.device_firmware_history
             for each row execute function rollcall.copy_firmware_version();
     elsif theirs.oid <> ours.oid then
-        execute format('create or replace function %s returns trigger language plpgsql %s set search_path = '''' as %L',
-            theirs.oid::regprocedure,
+        execute format('create or replace function %s.%I() returns trigger language plpgsql %s set search_path = '''' as %L',
+            theirs.pronamespace::regnamespace, theirs.proname,
             case when ours.prosecdef or theirs.prosecdef then 'security definer' else 'security invoker' end,
             ours.prosrc);
     end if;
@@ -724,6 +726,15 @@ CREATE OR REPLACE FUNCTION rollcall.newest_run(runs int8multirange)
  IMMUTABLE PARALLEL SAFE
 RETURN (SELECT r.r FROM unnest(newest_run.runs) r(r) ORDER BY (lower(r.r)) DESC LIMIT 1)
 
+CREATE OR REPLACE FUNCTION rollcall.notify_integration()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+    perform pg_notify('rollcall_integrations', coalesce(new.id, old.id)::text);
+    return null;
+end $function$
+
 CREATE OR REPLACE FUNCTION rollcall.offline_after_of(metadata jsonb, setting bigint)
  RETURNS bigint
  LANGUAGE sql
@@ -815,8 +826,9 @@ begin
         returning device_id, component_type, installed_at, firmware_version
     )
     insert into rollcall.device_events (subject, kind, component, at, source, detail)
-    select device_id, 'firmware', component_type, installed_at, 'apply',
-        jsonb_build_object('version', firmware_version) from added
+    select distinct on (device_id, component_type, installed_at) device_id, 'firmware', component_type, installed_at,
+        'apply', jsonb_build_object('version', firmware_version)
+    from added order by device_id, component_type, installed_at, firmware_version collate "C" desc
     on conflict (subject, kind, component, at, source) do update set retracted_at = null, detail = excluded.detail;
 
     update public.device_firmware_history h set source = i.source
