@@ -101,13 +101,14 @@ async def test_the_platform_is_extended_and_loses_nothing(
     await build(empty_database, older)
     before = await catalog(empty)
     rows = await empty.fetch("select * from devices order by id")
+    old = list(rows[0].keys())
     report = await migrate(empty_database)
     assert (report.skipped, report.warnings) == ((), ())
     assert before <= await catalog(empty)
     for table, names in NAMED.items():
         assert set(names.split()) <= await columns(empty, table)
     after = await empty.fetch("select * from devices order by id")
-    assert [{name: row[name] for name in rows[0]} for row in after] == [dict(row) for row in rows]
+    assert [{name: row[name] for name in old} for row in after] == [dict(row) for row in rows]
 
 
 @pytest.mark.parametrize("older", [None, BEFORE, 3, WHOLE])
@@ -136,7 +137,7 @@ async def test_a_new_column_of_an_existing_table_is_null_and_has_no_default(
         for row in await catalog(empty) - before
         if row[0] == "column" and row[1].split(".")[0] in existing
     ]
-    assert [row for row in new if " t" in row[2] or not row[2].endswith(" f")] == []
+    assert [row for row in new if not row[2].endswith(" f")] == []
 
 
 async def test_row_security_is_enabled_on_every_table_of_an_empty_database(
