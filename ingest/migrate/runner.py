@@ -11,7 +11,7 @@ from ingest.migrate import ledger
 from ingest.migrate.apply import Applier
 from ingest.migrate.files import MIGRATIONS, MigrationFile, discover
 from ingest.migrate.ledger import FileStatus
-from ingest.migrate.session import Patience, connected, only_runner
+from ingest.migrate.session import Patience, connected, only_runner, refuse_shared_sessions
 
 DEFAULT_PATIENCE = Patience()
 
@@ -56,6 +56,7 @@ async def migrate(
     async with connected(dsn) as connection:
         if dry_run:
             return await _rehearse(connection, files)
+        await refuse_shared_sessions(connection, dsn)
         async with only_runner(connection, patience, tell):
             return await _run(connection, files, patience, tell)
 

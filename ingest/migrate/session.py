@@ -17,12 +17,7 @@ CROWDED = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg
 """Somebody else has the lock: try again."""
 
 _AWAY = ("08", "53", "57", "58", "25006")
-_WRONG_URL = (
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.exceptions.ClientConfigurationError,
-    ValueError,
-)
+_WRONG_URL = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +63,7 @@ async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     Raises: Misconfigured when the URL or the credentials in it are wrong, DatabaseAway when nobody answers.
     """
     with named_failures():
-        try:
-            connection = await asyncpg.connect(dsn, statement_cache_size=0, timeout=30)
-        except _WRONG_URL as error:
-            raise Misconfigured(f"the database URL does not work: {error}") from error
+        connection = await _open(dsn)
         try:
             await connection.execute(
                 """
@@ -85,8 +77,44 @@ async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
             )
             yield connection
         finally:
-            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await connection.close(timeout=5)
+
+
+async def _open(dsn: str) -> asyncpg.Connection:
+    try:
+        return await asyncpg.connect(dsn, statement_cache_size=0, timeout=30)
+    except _WRONG_URL as error:
+        raise Misconfigured(f"the database URL does not work: {error}") from error
+    except ValueError:
+        # the driver's message would repeat a part of the URL, which may be the password
+        raise Misconfigured(
+            "the database URL cannot be read: expected postgresql://user:password@host:port/database with special "
+            "characters of the password as %XX"
+        ) from None
+
+
+async def refuse_shared_sessions(connection: asyncpg.Connection, dsn: str) -> None:
+    """Refuse a pooler that gives one session to several clients in turn: the runner's lock would guard nothing.
+
+    Behind a pooler the process id that the protocol told is not the server's own. If a second client then gets the
+    session that we had a moment ago, sessions are shared between transactions.
+
+    Raises: MigrationRefused.
+    """
+    ours = await connection.fetchval("select pg_backend_pid()")
+    if connection.get_server_pid() == ours:
+        return
+    other = await _open(dsn)
+    try:
+        shared = await other.fetchval("select pg_backend_pid()") == ours
+    finally:
+        await other.close(timeout=5)
+    if shared:
+        raise MigrationRefused(
+            "this database URL goes through a pooler in transaction mode; set ROLLCALL_DATABASE_DIRECT_URL to one that "
+            "reaches Postgres itself"
+        )
 
 
 @contextlib.asynccontextmanager
