@@ -11,6 +11,19 @@ from ingest.mqtt.port import Broker
 from ingest.mqtt.tls import ssl_context, tls_failure
 
 _MAX_INFLIGHT = 65_535
+_HANDSHAKE_S = 10.0
+
+
+class _TlsSocket(ssl.SSLSocket):
+    """paho bounds the handshake by the keep-alive interval, and leaves the socket open when it fails."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            self.settimeout(_HANDSHAKE_S)
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
 
 
 def build_client(broker: Broker) -> paho.Client:
@@ -26,7 +39,9 @@ def build_client(broker: Broker) -> paho.Client:
     if broker.username is not None:
         client.username_pw_set(broker.username, broker.password)
     if broker.tls is not None:
-        client.tls_set_context(ssl_context(broker.tls))
+        context = ssl_context(broker.tls)
+        context.sslsocket_class = _TlsSocket
+        client.tls_set_context(context)
     client.connect_timeout = broker.connect_timeout_s
     client.max_inflight_messages_set(_MAX_INFLIGHT)
     return client

@@ -18,6 +18,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from handlers.events import Publish
 from ingest.errors import BrokerAway, BrokerRefused, NoConnack, ProtocolBroken
 from ingest.mqtt.answers import Answers
+from ingest.mqtt.filters import in_order, split_faulty
 from ingest.mqtt.framing import HEAD
 from ingest.mqtt.inbox import Inbox
 from ingest.mqtt.keepalive import KeepAlive
@@ -74,6 +75,11 @@ class Mqtt311Connection:
 
     async def subscribe(self, subscriptions: Sequence[Subscription]) -> list[Granted]:
         """SUBSCRIBE with QoS 1 at most; one answer per filter."""
+        asked, faulty = split_faulty(subscriptions)
+        granted = await self._subscribe(asked) if asked else []
+        return in_order(subscriptions, granted, faulty)
+
+    async def _subscribe(self, subscriptions: Sequence[Subscription]) -> list[Granted]:
         if self._inbox.ended is not None:
             raise self._inbox.ended.with_traceback(None)
         _, packet_id = self._client.subscribe([(one.topic_filter, min(one.qos, 1)) for one in subscriptions])

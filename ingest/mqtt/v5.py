@@ -15,6 +15,7 @@ from ingest.errors import (
     SessionTakenOver,
 )
 from ingest.mqtt.answers import Answers
+from ingest.mqtt.filters import in_order, split_faulty
 from ingest.mqtt.framing import Framer
 from ingest.mqtt.inbox import Inbox
 from ingest.mqtt.keepalive import KeepAlive
@@ -76,6 +77,11 @@ class Mqtt5Connection(asyncio.Protocol):
 
     async def subscribe(self, subscriptions: Sequence[Subscription]) -> list[Granted]:
         """SUBSCRIBE with retain handling 1 and retain-as-published 0; one answer per filter."""
+        asked, faulty = split_faulty(subscriptions)
+        granted = await self._subscribe(asked) if asked else []
+        return in_order(subscriptions, granted, faulty)
+
+    async def _subscribe(self, subscriptions: Sequence[Subscription]) -> list[Granted]:
         filters = [
             mqtt5.TopicFilter(
                 one.topic_filter,

@@ -1,0 +1,99 @@
+"""TLS to a real broker, with a certificate authority made for the test."""
+
+import datetime
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from ingest.errors import BrokerAway, Misconfigured
+from ingest.mqtt.port import Subscription, Tls
+from tests.ingest.mqtt.conftest import Adapter, publishes
+from tests.servers.mosquitto import MosquittoServer
+
+_Issuer = tuple[x509.Name, ec.EllipticCurvePrivateKey]
+
+
+def _certificate(folder: Path, name: str, issuer: _Issuer | None = None) -> _Issuer:
+    """Write {name}.pem and {name}.key; without an issuer it is an authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    by, by_key = issuer or (subject, key)
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(by)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .add_extension(address, critical=False)
+        .sign(by_key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    no_password = serialization.NoEncryption()
+    (folder / f"{name}.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / f"{name}.key").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, no_password)
+    )
+    return subject, key
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tls")
+    authority = _certificate(folder, "ca")
+    _certificate(folder, "server", authority)
+    _certificate(folder, "client", authority)
+    _certificate(folder, "stranger")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def broker(folder: Path) -> Iterator[MosquittoServer]:
+    """A broker that asks for a client certificate."""
+    server = MosquittoServer(
+        f"cafile {folder}/ca.pem",
+        f"certfile {folder}/server.pem",
+        f"keyfile {folder}/server.key",
+        "require_certificate true",
+    )
+    try:
+        server.start()
+        yield server
+    finally:
+        server.destroy()
+
+
+async def test_a_client_certificate_and_many_publishes(
+    adapter: Adapter, broker: MosquittoServer, folder: Path
+) -> None:
+    tls = Tls(f"{folder}/ca.pem", f"{folder}/client.pem", f"{folder}/client.key")
+    connection, _ = await adapter.open(broker.port, f"tls{adapter.protocol}", tls=tls)
+    await connection.subscribe([Subscription(adapter.protocol)])
+    for size in (10, 100_000):
+        await connection.publish(adapter.protocol, b"x" * size)
+    came = await publishes(connection, 2)
+    assert [one.size for one in came] == [10, 100_000]
+    connection.acknowledge(came)
+    await connection.close()
+
+
+async def test_a_broker_of_another_authority_is_not_trusted(
+    adapter: Adapter, broker: MosquittoServer, folder: Path
+) -> None:
+    with pytest.raises(BrokerAway, match="certificate was not accepted"):
+        await adapter.open(broker.port, "c", tls=Tls(f"{folder}/stranger.pem"))
+
+
+async def test_a_missing_file_is_named(adapter: Adapter, broker: MosquittoServer, folder: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"nowhere\.pem"):
+        await adapter.open(broker.port, "c", tls=Tls(f"{folder}/nowhere.pem"))
