@@ -72,7 +72,7 @@ async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
                 set client_min_messages = warning;
                 set statement_timeout = 0;
                 set idle_in_transaction_session_timeout = 0;
-                set client_connection_check_interval = '5s';
+                set client_connection_check_interval = '2s';
                 """
             )
             yield connection
