@@ -34,8 +34,7 @@ class Child:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """End what an earlier run left, then start."""
-        await asyncio.to_thread(end_left_over, self._pid_file, self.command)
+        """Start it."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self.command,
@@ -46,7 +45,7 @@ class Child:
                 start_new_session=True,
                 **self._owner,
             )
-        self._pid_file.write_text(str(self._process.pid))
+        self._pid_file.write_text(identity_of(self._process.pid))
 
     async def accepts(self, port: int, within_s: float) -> bool:
         """Wait until `port` of 127.0.0.1 takes connections; False when it ends before, or the time is over."""
@@ -83,26 +82,30 @@ class Child:
         return "\n".join(text.splitlines()[-lines:])
 
 
-def end_left_over(pid_file: Path, command: Sequence[str], within_s: float = 15.0) -> None:
-    """End the process that `pid_file` names, if it still runs that very command."""
+def end_left_over(pid_file: Path, within_s: float = 15.0) -> None:
+    """End the process that an earlier run left behind, if the one that `pid_file` names is still that one."""
     try:
-        pid = int(pid_file.read_text())
-    except (OSError, ValueError):
+        identity = pid_file.read_text()
+        pid = int(identity.split()[0])
+    except (OSError, ValueError, IndexError):
         return
     for number in (signal.SIGINT, signal.SIGKILL):
         end = time.monotonic() + within_s
         with contextlib.suppress(ProcessLookupError):
-            if _runs(pid, command):
+            if identity_of(pid) == identity:
                 os.kill(pid, number)
-        while _runs(pid, command) and time.monotonic() < end:
+        while identity_of(pid) == identity and time.monotonic() < end:
             time.sleep(0.05)
     pid_file.unlink(missing_ok=True)
 
 
-def _runs(pid: int, command: Sequence[str]) -> bool:
-    """Return whether `pid` runs the program of `command` with its last argument, which names our folder."""
+def identity_of(pid: int) -> str:
+    """Return the pid with the time of its start, which no later process shares.
+
+    Where there is no /proc no process is ever known again, and so none is ended.
+    """
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return False
-    return bool(words) and Path(words[0]).name == Path(command[0]).name and command[-1] in words
+        return f"{pid} ended"
+    return f"{pid} ended" if state in "ZX" else f"{pid} {fields[18]}"

@@ -10,6 +10,8 @@ from ingest.local.child import Child
 
 MISCONFIGURED = 1
 PAUSE_S = 1.0
+LEASE_TTL_S = 3
+"""Short, because whoever kills it wants to see it come back."""
 SHORT_LIFE_S = 2.0
 
 
@@ -17,9 +19,10 @@ class Service:
     """The service against one database."""
 
     def __init__(self, log: Path, database_url: str) -> None:
-        environment = {"ROLLCALL_DATABASE_URL": database_url, "ROLLCALL_DATABASE_DIRECT_URL": ""}
         command = [sys.executable, "-m", "ingest.cli", "run", "--database-url", database_url]
-        self._child = Child(command, log, **environment)
+        self._child = Child(
+            command, log, ROLLCALL_DATABASE_DIRECT_URL="", ROLLCALL_LEASE_TTL_S=str(LEASE_TTL_S)
+        )
         self.restarts = 0
 
     @property

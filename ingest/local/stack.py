@@ -1,27 +1,32 @@
 """Everything that `rollcall up` runs, in the order in which it starts; it stops in the reverse one."""
 
+import asyncio
 import contextlib
 import fcntl
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ingest.errors import Misconfigured
 from ingest.local.broker import LocalBroker
+from ingest.local.child import end_left_over
 from ingest.local.postgres import LocalPostgres
 from ingest.local.service import Service
 from ingest.migrate import migrate
 from ingest.store import admin
 from ingest.store.session import session
+from ingest.store.summary import connected_since
 
 ORGANIZATION = "demo"
 INTEGRATION = "local"
 MIN_OFFLINE_AFTER_S = 60
+LISTENS_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What runs. The database is migrated and the service is connecting to the broker."""
+    """What runs. The database is migrated and the service listens to the broker."""
 
     postgres: LocalPostgres
     broker: LocalBroker
@@ -36,6 +41,8 @@ async def stack(folder: Path, *, message_every_s: float) -> AsyncIterator[Stack]
     Raises: Misconfigured (also when another run uses the folder), DatabaseAway, BrokerAway.
     """
     with _alone(folder):
+        for name in ("rollcall", "broker", "postgres"):
+            await asyncio.to_thread(end_left_over, folder / f"{name}.pid")
         async with contextlib.AsyncExitStack() as stops:
             postgres, broker = LocalPostgres(folder / "postgres"), LocalBroker(folder / "broker")
             stops.push_async_callback(postgres.stop)
@@ -46,7 +53,9 @@ async def stack(folder: Path, *, message_every_s: float) -> AsyncIterator[Stack]
             await _add_integration(postgres, broker, max(MIN_OFFLINE_AFTER_S, round(message_every_s * 10)))
             service = Service(folder / "rollcall.log", postgres.dsn)
             stops.push_async_callback(service.stop)
+            began = datetime.now(UTC)
             await service.start()
+            await _until_listening(postgres.dsn, began, service)
             yield Stack(postgres, broker, service)
 
 
@@ -64,6 +73,16 @@ async def _add_integration(postgres: LocalPostgres, broker: LocalBroker, offline
         await admin.save_integration(
             connection, identifier, organization_id, INTEGRATION, settings, replace=True
         )
+
+
+async def _until_listening(dsn: str, began: datetime, service: Service) -> None:
+    """Wait until the service has subscribed, so that nothing is published into the void; a bounded while."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LISTENS_WITHIN_S), session(dsn) as connection:
+            for _ in range(int(LISTENS_WITHIN_S / 0.05)):
+                if service.pid is None or await connected_since(connection, began):
+                    break
+                await asyncio.sleep(0.05)
 
 
 @contextlib.contextmanager

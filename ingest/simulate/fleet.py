@@ -78,8 +78,8 @@ class Fleet:
         return self._own[place] if place < len(self._own) else self._shared[place % len(self._shared)]
 
     async def _boot(self) -> None:
-        """Every device says that it is there and what it runs."""
-        for place, device in enumerate(self.devices):
+        """Every device says that it is there and what it runs; one with its own link does whenever it connects."""
+        for place, device in enumerate(self.devices[len(self._own) :], start=len(self._own)):
             await self._link(place).send(Message(device.topics.status, device.status(time.time())))
             if place % SHARED_BY == SHARED_BY - 1:
                 await asyncio.sleep(1)

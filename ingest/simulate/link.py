@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -98,7 +99,9 @@ class Link:
 
     async def _greet(self, client: aiomqtt.Client) -> None:
         if self._device is not None:
-            await client.publish(self._device.topics.connection, b"online", qos=1, retain=True)
+            topics = self._device.topics
+            await client.publish(topics.connection, b"online", qos=1, retain=True)
+            await client.publish(topics.status, self._device.status(time.time()), qos=1)
 
     async def _forward(self, client: aiomqtt.Client) -> None:
         while True:

@@ -1,6 +1,7 @@
 """What a person wants to see at a glance: counts over all devices, and the newest of the timeline."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import asyncpg
 
@@ -43,3 +44,12 @@ async def summary(connection: asyncpg.Connection, events: int = 8) -> Summary:
         events,
     )
     return Summary(**dict(counts), firmware=[(r["version"], r["devices"]) for r in firmware], events=newest)
+
+
+async def connected_since(connection: asyncpg.Connection, since: datetime) -> bool:
+    """Return whether a session has connected to its broker and subscribed after `since`."""
+    found: bool = await connection.fetchval(
+        "select exists (select from rollcall.mqtt_sessions where connected_at >= $1 and state = 'connected')",
+        since,
+    )
+    return found
