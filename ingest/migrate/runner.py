@@ -85,7 +85,7 @@ async def _run(
 
     def heard(_: object, message: asyncpg.PostgresLogMessage) -> None:
         if message.severity_en == "WARNING":
-            warn(str(message))
+            warn(". ".join(part for part in (message.message, message.detail, message.hint) if part))
 
     await ledger.prepare(connection)
     statuses = ledger.compare(files, await ledger.recorded(connection))
