@@ -107,7 +107,7 @@ class FieldError(NamedTuple):
 
 
 class DeadReason(NamedTuple):
-    """Why a whole message means nothing. `kind` is a short stable word for metrics and limits, `error` is for people."""
+    """Why a whole message means nothing: `kind` is a short stable word for metrics, `error` is for people."""
 
     kind: str
     error: str

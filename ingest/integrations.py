@@ -9,14 +9,14 @@ from uuid import UUID
 from handlers.dialects.plain import Context
 from handlers.events import SECOND, Liveness
 from handlers.topics import Topics
-from ingest.crypto import Keyring, is_encrypted
+from ingest.crypto import Keyring, is_encrypted, password_context
 from ingest.errors import Misconfigured, RollcallError
 from ingest.mqtt.port import Broker, Clock, Tls
 from ingest.pipeline.intake import Intake
 from ingest.session import Session, SessionPlan
 from ingest.settings import MqttSettings, Settings, mqtt_settings
 from ingest.store.identity import UnknownPolicy
-from ingest.store.integrations import IntegrationRow, IntegrationRows
+from ingest.store.integrations import IntegrationRow, IntegrationRows, News
 from ingest.store.parking import Parking
 from ingest.store.sessions import Sessions
 
@@ -81,7 +81,7 @@ class Planner:
         stored = wanted.password.get_secret_value() if wanted.password else None
         if stored is None or not is_encrypted(stored):
             return stored
-        return self.keyring.decrypt(stored, str(integration_id))
+        return self.keyring.decrypt(stored, password_context(integration_id))
 
 
 class Integrations:
@@ -113,19 +113,23 @@ class Integrations:
         adopting = asyncio.create_task(self._adopt(), name="adopt")
         try:
             while True:
-                changed = asyncio.create_task(self._rows.changed(REREAD_S))
                 try:
-                    await self._follow()
-                    await changed
+                    async with self._rows.news() as news:
+                        await self._follow_while_listening(news)
                 except RollcallError as error:
                     log.warning("the integrations cannot be read: %s", error)
-                    await asyncio.sleep(self._jitter.uniform(0.1, 1.0))
-                finally:
-                    changed.cancel()
-                    await asyncio.gather(changed, return_exceptions=True)
+                await asyncio.sleep(self._jitter.uniform(0.1, 1.0))
         finally:
             adopting.cancel()
             await asyncio.gather(adopting, return_exceptions=True)
+
+    async def _follow_while_listening(self, news: News) -> None:
+        """Read at every news, and every REREAD_S as the net under them, until listening breaks."""
+        while not news.is_broken():
+            news.changed.clear()
+            await self._follow()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(news.changed.wait(), REREAD_S)
 
     async def _follow(self) -> None:
         plans: dict[UUID, SessionPlan] = {}
@@ -153,7 +157,7 @@ class Integrations:
         """Encrypt a password that somebody wrote in the clear, in place."""
         clear = row.settings.get("password")
         if isinstance(clear, str) and not is_encrypted(clear) and self._planner.keyring.can_encrypt:
-            encrypted = self._planner.keyring.encrypt(clear, str(row.id))
+            encrypted = self._planner.keyring.encrypt(clear, password_context(row.id))
             await self._rows.replace_password(row.id, clear, encrypted)
 
     async def _adopt(self) -> None:

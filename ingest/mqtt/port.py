@@ -1,7 +1,8 @@
 """The port: what the service asks of an MQTT connection, whichever library speaks it.
 
 An adapter delivers PUBLISHes in the order in which they came and acknowledges only when told. It never answers a QoS 1
-PUBLISH (PUBACK) or a QoS 2 one (PUBREC) by itself. One instance is one network connection; reconnecting is the caller's.
+PUBLISH (PUBACK) or a QoS 2 one (PUBREC) by itself. One instance is one network connection; reconnecting is
+the caller's.
 """
 
 from collections.abc import Callable, Sequence
@@ -99,7 +100,7 @@ class Connection(Protocol):
         """
 
     def acknowledge(self, publishes: Sequence[Publish]) -> None:
-        """PUBACK (QoS 1) or PUBREC (QoS 2) these, which are the oldest unacknowledged ones in order; QoS 0 is passed over.
+        """PUBACK (QoS 1) or PUBREC (QoS 2) these, the oldest unacknowledged ones in order; QoS 0 is passed over.
 
         After the connection has ended this does nothing: the broker will send them again.
         """

@@ -6,10 +6,11 @@ from uuid import UUID
 import asyncpg
 
 from handlers.events import Micros
+from ingest.errors import Refused
 from ingest.store.batch import Batch, DeadLetter, apply_arguments
 from ingest.store.identity import record
 from ingest.store.queries import queries
-from ingest.store.refusals import DATABASE_ERRORS, translated
+from ingest.store.refusals import DATABASE_ERRORS, Contended, translated
 
 Connection = Any
 """asyncpg's Connection or pool proxy; asyncpg ships no complete types."""
@@ -40,7 +41,11 @@ class Applier:
                         await self._extras(connection, batch)
                     return gone
         except DATABASE_ERRORS as error:
-            raise translated(error) from error
+            meaning = translated(error)
+            if not isinstance(meaning, Refused | Contended):
+                # a connection may remember what was so when it was made: a read-only failover, another primary
+                await self._pool.expire_connections()
+            raise meaning from error
 
     async def _apply(self, connection: Connection, batch: Batch) -> list[UUID]:
         arguments = apply_arguments(batch, self._resolution)

@@ -1,6 +1,8 @@
 """The rows of device_integrations that Rollcall serves, and the news of their changes."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -19,6 +21,13 @@ class IntegrationRow(NamedTuple):
     id: UUID
     name: str
     settings: dict[str, Any]
+
+
+class News(NamedTuple):
+    """Set `changed` means read again; once `is_broken` says so nothing more will be heard."""
+
+    changed: asyncio.Event
+    is_broken: Callable[[], bool]
 
 
 class IntegrationRows:
@@ -46,19 +55,21 @@ class IntegrationRows:
         except DATABASE_ERRORS as error:
             raise translated(error) from error
 
-    async def changed(self, poll_s: float) -> None:
-        """Return when a row may have changed: at a notification, after `poll_s`, or when listening broke."""
-        news = asyncio.Event()
+    @contextlib.asynccontextmanager
+    async def news(self) -> AsyncIterator[News]:
+        """Listen: the event is set when a row may have changed, or when listening broke.
+
+        Read the rows after entering, not before: what changed in between would be missed.
+        """
+        changed = asyncio.Event()
         try:
             connection = await asyncpg.connect(self._direct_url, timeout=self._timeout_s)
         except DATABASE_ERRORS as error:
             raise translated(error) from error
         try:
-            connection.add_termination_listener(lambda _: news.set())
-            await connection.add_listener(CHANNEL, lambda *_: news.set())
-            await asyncio.wait_for(news.wait(), poll_s)
-        except TimeoutError:
-            return
+            connection.add_termination_listener(lambda _: changed.set())
+            await connection.add_listener(CHANNEL, lambda *_: changed.set())
+            yield News(changed, connection.is_closed)
         except DATABASE_ERRORS as error:
             raise translated(error) from error
         finally:

@@ -30,5 +30,11 @@ def translated(error: BaseException) -> Refused | DatabaseAway:
     return DatabaseAway(f"{type(error).__name__}: {error}")
 
 
-DATABASE_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
+DATABASE_ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    asyncio.TimeoutError,
+)
 """What a call to the database may raise that `translated` understands."""

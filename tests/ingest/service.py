@@ -1,0 +1,85 @@
+"""A whole service inside the test's own event loop: real Postgres, real broker."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import aiomqtt
+import asyncpg
+import orjson
+
+from ingest.app import serve
+from ingest.settings import load_settings
+from tests.servers.mosquitto import MosquittoServer
+from tests.waiting import until
+
+
+class Service:
+    """What a test may ask of a running service."""
+
+    def __init__(self, pool: asyncpg.Pool, broker: MosquittoServer) -> None:
+        self.pool = pool
+        self.broker = broker
+
+    async def add_integration(self, name: str = "m", **settings: object) -> UUID:
+        """Add an active mqtt integration of an organization of its own."""
+        organization = await self.pool.fetchval(
+            "insert into organizations (name, slug) values ($1, $1) returning id", name
+        )
+        text = orjson.dumps(
+            {"host": "127.0.0.1", "port": self.broker.port, "protocol": "5", **settings}
+        ).decode()
+        integration: UUID = await self.pool.fetchval(
+            "insert into device_integrations (organization_id, integration_type, name, settings)"
+            " values ($1, 'mqtt', $2, $3) returning id",
+            organization,
+            name,
+            text,
+        )
+        return integration
+
+    async def connected(self, integration: UUID, within_s: float = 10) -> None:
+        """Wait until the integration's session is connected."""
+        query = (
+            "select count(*) from rollcall.mqtt_sessions where integration_id = $1 and state = 'connected'"
+        )
+        await self.sees(query, 1, integration, within_s=within_s)
+
+    async def publish(self, topic: str, payload: bytes | str, *, qos: int = 1, retain: bool = False) -> None:
+        """Publish one message and wait for the broker's PUBACK."""
+        async with aiomqtt.Client("127.0.0.1", self.broker.port) as client:
+            await client.publish(topic, payload, qos=qos, retain=retain)
+
+    async def sees(self, query: str, value: Any, *arguments: Any, within_s: float = 10) -> None:
+        """Wait until the query's value is `value`."""
+        found: Any = None
+
+        async def equal() -> bool:
+            nonlocal found
+            found = await self.pool.fetchval(query, *arguments)
+            return bool(found == value)
+
+        try:
+            await until(equal, within_s, query)
+        except AssertionError:
+            assert found == value, query
+
+
+@contextlib.asynccontextmanager
+async def running(database: str, broker: MosquittoServer, **flags: Any) -> AsyncIterator[Service]:
+    """Run a service against `database` until the block ends; a service that ends by itself fails the test."""
+    settings = load_settings(
+        **{"database_url": database, "marker_interval_s": 0.3, "sweep_every_s": 0.3, **flags}
+    )
+    stop = asyncio.Event()
+    serving = asyncio.create_task(serve(settings, stop))
+    pool = await asyncpg.create_pool(database, min_size=1, max_size=2)
+    try:
+        yield Service(pool, broker)
+        assert not serving.done(), serving.exception()
+    finally:
+        stop.set()
+        await asyncio.wait_for(serving, 15)
+        await pool.close()
