@@ -1,0 +1,1 @@
+"""Benchmarks: the same backlog, drained by Rollcall and by three others. `python -m benches`."""

@@ -1,0 +1,145 @@
+"""Drain a backlog with one contender and measure it."""
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import psycopg
+
+from benches.contenders.place import Place
+from benches.load import LAST, Client, backlog, expected
+from benches.world import World
+
+WITHIN_S = 300.0
+POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What one contender did with its backlog."""
+
+    contender: str
+    devices: int
+    messages: int
+    seconds: float
+    per_second: float
+    cpu_us: float
+    postgres_cpu_us: float
+    peak_mib: float
+    rows_wrong: int
+
+
+def drain(world: World, template: str, contender: str, messages: int, devices: int) -> Drained:
+    """Fill the contender's session, let it connect to a broker that stands still, let that go on, wait for the end."""
+    place = world.place(template, contender)
+    publisher = Client(place.port, "bench-publisher")
+    publisher.publish(backlog(messages, devices))
+    publisher.close()
+    world.broker.freeze()
+    process = start(contender, place)
+    try:
+        await_connection(process, place.port)
+        before, postgres_before = cpu(process), postgres_cpu(world)
+        began = time.monotonic()
+        world.broker.thaw()
+        await_last(place.database, process, messages, devices)
+        seconds = time.monotonic() - began
+        spent, postgres_spent = cpu(process) - before, postgres_cpu(world) - postgres_before
+        peak = peak_mib(process)
+    finally:
+        world.broker.thaw()
+        stop(process)
+    wrong = rows_wrong(place.database, messages, devices)
+    world.forget(place)
+    each = 1e6 / messages
+    return Drained(
+        contender,
+        devices,
+        messages,
+        seconds,
+        messages / seconds,
+        spent * each,
+        postgres_spent * each,
+        peak,
+        wrong,
+    )
+
+
+def start(contender: str, place: Place) -> psutil.Popen:
+    """Start a contender."""
+    command = [sys.executable, "-m", f"benches.contenders.{contender}"]
+    return psutil.Popen(command, env=place.environment())
+
+
+def stop(process: psutil.Popen) -> None:
+    """Stop a contender."""
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
+
+
+def await_connection(process: psutil.Popen, port: int) -> None:
+    """Wait until the contender has opened its connection to the broker."""
+    end = time.monotonic() + 30
+    while not any(one.raddr and one.raddr.port == port for one in process.net_connections("tcp")):
+        if time.monotonic() > end or process.poll() is not None:
+            raise RuntimeError("the contender does not connect")
+        time.sleep(0.02)
+    time.sleep(0.3)
+
+
+def await_last(database: str, process: psutil.Popen, messages: int, devices: int) -> None:
+    """Wait until the last message's effect is in its row: each contender applies in order."""
+    device = f"d{(messages - 1) % devices}"
+    end = time.monotonic() + WITHIN_S
+    sql = "select battery_level, signal_strength from devices where id = %s"
+    with psycopg.connect(database, autocommit=True) as connection:
+        device_id = connection.execute(
+            "select id from devices where external_device_id = %s", [device]
+        ).fetchone()
+        while connection.execute(sql, device_id).fetchone() != LAST:
+            if time.monotonic() > end or process.poll() is not None:
+                raise RuntimeError("the backlog was not drained")
+            time.sleep(POLL_S)
+
+
+def rows_wrong(database: str, messages: int, devices: int) -> int:
+    """Count the devices whose row does not say what their last message said."""
+    with psycopg.connect(database) as connection:
+        rows = connection.execute("select external_device_id, battery_level, signal_strength from devices")
+        found = {name: (battery, signal) for name, battery, signal in rows}
+    return sum(found.get(name) != value for name, value in expected(messages, devices).items())
+
+
+def cpu(process: psutil.Process) -> float:
+    """User and system seconds of a process."""
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def postgres_cpu(world: World) -> float:
+    """The same of Postgres, of the processes that run and those that have ended."""
+    postmaster = psutil.Process(world.postgres.pid)
+    ended = postmaster.cpu_times()
+    total = ended.children_user + ended.children_system
+    for child in postmaster.children():
+        try:
+            total += cpu(child)
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def peak_mib(process: psutil.Process) -> float:
+    """The most memory the process has held; where the kernel does not say, what it holds now."""
+    status = Path(f"/proc/{process.pid}/status")
+    if status.exists():
+        kib = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(kib) / 1024
+    return process.memory_info().rss / 2**20

@@ -1,0 +1,83 @@
+"""The tables, as text and as JSON."""
+
+import os
+import platform
+import subprocess
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from benches.drain import Drained
+from benches.latency import Latency
+from benches.world import World
+from tests.servers.mosquitto import binary
+
+PACKAGES = ("mqtt5", "asyncpg", "orjson", "aiomqtt", "paho-mqtt", "psycopg")
+
+
+def machine(world: World) -> dict[str, Any]:
+    """Say when, on what and with which versions."""
+    mosquitto = subprocess.run([binary("mosquitto"), "-h"], capture_output=True, text=True, check=False)
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "load_before": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        "postgres": world.postgres.psql("show server_version"),
+        "mosquitto": mosquitto.stdout.split("\n")[0].removeprefix("mosquitto version "),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def as_dict(about: dict[str, Any], drains: list[Drained], latencies: list[Latency]) -> dict[str, Any]:
+    """Return all of it, each drain with its ratios."""
+    return {
+        "about": about,
+        "drain": [{**asdict(one), **ratios(one, drains)} for one in drains],
+        "latency": [asdict(one) for one in latencies],
+    }
+
+
+def ratios(one: Drained, drains: list[Drained]) -> dict[str, float | None]:
+    """Compare with the naive and the ceiling of the same fleet in the same run."""
+    rates = {other.contender: other.per_second for other in drains if other.devices == one.devices}
+    return {
+        f"to_{name}": round(one.per_second / rates[name], 3) if name in rates else None
+        for name in ("naive", "ceiling")
+    }
+
+
+def as_text(result: dict[str, Any]) -> str:
+    """Return the tables in Markdown."""
+    about = ", ".join(f"{name} {value}" for name, value in result["about"].items())
+    lines = [about, "", *_drains(result["drain"])]
+    if result["latency"]:
+        lines += ["", *_latencies(result["latency"])]
+    return "\n".join(lines)
+
+
+def _drains(drains: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        "| devices | contender | messages | msg/s | to naive | to ceiling | CPU us/msg | Postgres us/msg"
+        " | peak MiB | rows wrong |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for one in drains:
+        naive, ceiling = (f"{one[key]:.2f}" if one[key] else "-" for key in ("to_naive", "to_ceiling"))
+        lines.append(
+            f"| {one['devices']:,} | {one['contender']} | {one['messages']:,} | {one['per_second']:,.0f} | {naive}"
+            f" | {ceiling} | {one['cpu_us']:.1f} | {one['postgres_cpu_us']:.1f} | {one['peak_mib']:.0f}"
+            f" | {one['rows_wrong']} |"
+        )
+    return lines
+
+
+def _latencies(latencies: list[dict[str, Any]]) -> list[str]:
+    lines = ["| live load, msg/s | devices | probes | p50 ms | p99 ms |", "|---:|---:|---:|---:|---:|"]
+    lines += [
+        f"| {one['rate']:,} | {one['devices']:,} | {one['probes']} | {one['p50_ms']:.1f} | {one['p99_ms']:.1f} |"
+        for one in latencies
+    ]
+    return lines
