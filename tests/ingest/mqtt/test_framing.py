@@ -102,6 +102,6 @@ def test_an_interrupt_is_not_taken_for_a_malformed_packet(
     def read(_: memoryview) -> None:
         raise raised
 
-    monkeypatch.setattr(framing.mqtt5, "read", read)
+    monkeypatch.setattr(mqtt5, "read", read)
     with pytest.raises(raised):
         feed([b"\xd0\x00"])
