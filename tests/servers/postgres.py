@@ -50,6 +50,7 @@ class PostgresServer:
             "synchronous_commit": on,
             "full_page_writes": on,
             "max_connections": "100",
+            "shared_buffers": "32MB",
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": str(self.folder),
             **settings,
@@ -150,7 +151,8 @@ class PostgresServer:
         )
         if done.returncode:
             raise RuntimeError(f"{program} failed: {done.stderr.strip()}")
-        return done.stdout
+        output: str = done.stdout
+        return output
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + START_WITHIN_S
