@@ -51,13 +51,13 @@ return case when jsonb_typeof(metadata -> 'offline_after_s') = 'number'
 create or replace function rollcall.status_of(
     online_at bigint, offline_at bigint, silent_at bigint, snapshot_online_at bigint, snapshot_offline_at bigint
 ) returns public.device_status language sql immutable parallel safe
-return (case
+return case
     when online_at is null and offline_at is null then
-        case when snapshot_offline_at is not null or silent_at is not null then 'offline'
-            when snapshot_online_at is not null then 'online' end
+        case when snapshot_offline_at is not null or silent_at is not null then 'offline'::public.device_status
+            when snapshot_online_at is not null then 'online'::public.device_status end
     when online_at is null or silent_at is not null or offline_at >= online_at
-        or snapshot_offline_at > online_at then 'offline'
-    else 'online' end)::public.device_status;
+        or snapshot_offline_at > online_at then 'offline'::public.device_status
+    else 'online'::public.device_status end;
 
 -- The larger of offline_at and the last true silence; a silence is none where the device was known to be offline.
 create or replace function rollcall.last_offline(
@@ -113,8 +113,8 @@ begin
     ranged as (
         select old.*, case
             -- nothing new, or the newest run goes on (the common case), or the first evidence of all
-            when f is null or (runs is null and online_at is not null and silent_at is null
-                and f >= alive_from and f <= online_at + after) then null
+            when f is null or (runs is null and (online_at is null or (silent_at is null
+                and f >= alive_from and f <= online_at + after))) then null
             else rollcall.united_runs(
                 coalesce(alive_before, '{}') + case when online_at is null then '{}' else
                     int8multirange(int8range(alive_from, coalesce(silent_at, case
@@ -125,14 +125,13 @@ begin
         from old left join lateral (
             select max(m.heard_since) as since, min(m.heard_until) as until
             from rollcall.mqtt_sessions m where m.integration_id = old.integration_id
-        ) as hearing on old.f is not null and (old.runs is not null or old.online_at is null
-            or old.silent_at is not null or old.f < old.alive_from or old.f > old.online_at + old.after)
+        ) as hearing on old.f is not null and (old.runs is not null or old.silent_at is not null or old.f < old.alive_from or old.f > old.online_at + old.after)
     ),
     new as materialized (
         select ranged.*,
             greatest(online_at, l) as new_online_at,
             greatest(offline_at, off_at) as new_offline_at,
-            case when united is null then alive_from else lower(rollcall.newest_run(united)) end as new_alive_from,
+            case when united is null then coalesce(alive_from, f) else lower(rollcall.newest_run(united)) end as new_alive_from,
             case when united is null then alive_before
                 else rollcall.trimmed_runs(united - int8multirange(rollcall.newest_run(united)), 16)
                 end as new_alive_before,
@@ -186,7 +185,8 @@ begin
         from decided n
         where s.device_id = n.id and (
             n.new_online_at is distinct from s.online_at or n.new_offline_at is distinct from s.offline_at
-            or n.united is not null or n.new_silent_at is distinct from s.silent_at
+            or n.new_alive_from is distinct from s.alive_from or n.united is not null
+            or n.new_silent_at is distinct from s.silent_at
             or n.new_son is distinct from s.snapshot_online_at or n.new_soff is distinct from s.snapshot_offline_at
             or greatest(n.old_battery_at, n.battery_at) is distinct from s.battery_at
             or greatest(n.old_signal_at, n.signal_at) is distinct from s.signal_at)
