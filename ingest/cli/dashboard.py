@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 REFRESH_S = 1.0
 RATE_OVER = 5
+EVENTS_A_SECOND = 3
+"""Of the timeline, as plain lines."""
 
 
 class Dashboard:
@@ -47,7 +49,7 @@ class Dashboard:
             f'  {postgres.psql} {postgres.dsn} -c "{query} order by 1"',
             f"  mosquitto_pub -p {broker.port} -q 1 -t {topic} -m {message}",
             f"  rollcall devices show sim-00001 --database-url {postgres.dsn}",
-            f"  kill -9 {service.pid}    # it is started again, and nothing is lost",
+            f"  kill -9 {service.pid}    # it is started again{', and nothing is lost' if broker.keeps else ''}",
             "",
         ]
         print("\n".join(lines), flush=True)
@@ -63,17 +65,16 @@ class Dashboard:
                 await asyncio.sleep(REFRESH_S)
 
     async def _lines(self) -> None:
-        shown: set[tuple[object, ...]] = set()
+        shown: set[str] | None = None
         while True:
             now = await self._read()
-            if now is None:
-                print("the database is away", flush=True)
-            else:
-                print(self._line(now), flush=True)
-                keys = {(event["name"], event["kind"], event["at"]): event for event in reversed(now.events)}
-                for key in keys.keys() - shown if len(keys) < 4 else ():
-                    print(f"  {_event(keys[key])}", flush=True)
-                shown |= keys.keys()
+            print(self._line(now) if now else "the database is away", flush=True)
+            if now is not None:
+                events = [_event(event) for event in reversed(now.events)]
+                fresh = [event for event in events if shown is not None and event not in shown]
+                if fresh:
+                    print("\n".join(f"  {event}" for event in fresh[-EVENTS_A_SECOND:]), flush=True)
+                shown = set(events)
             await asyncio.sleep(REFRESH_S)
 
     async def _read(self) -> Summary | None:

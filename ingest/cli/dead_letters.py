@@ -4,7 +4,6 @@ import asyncio
 from typing import Annotated
 from uuid import UUID
 
-import asyncpg
 import typer
 
 from ingest.cli.options import AsJson, DatabaseUrl, Integration, Limit
@@ -32,7 +31,7 @@ def list_(
 
     async def fetch() -> list[Row]:
         async with session(load_settings(database_url=database_url).database_url) as connection:
-            identifier = await integration_id(connection, integration)
+            identifier = await admin.integration_named(connection, integration)
             return await admin.dead_letters(connection, integration=identifier, kind=kind, limit=limit)
 
     print_rows(
@@ -67,15 +66,7 @@ def drop(
 
     async def delete() -> int:
         async with session(load_settings(database_url=database_url).database_url) as connection:
-            identifier = await integration_id(connection, integration)
+            identifier = await admin.integration_named(connection, integration)
             return await admin.drop_dead_letters(connection, ids=ids or [], integration=identifier, kind=kind)
 
     print(f"{asyncio.run(delete())} dropped")
-
-
-async def integration_id(connection: asyncpg.Connection, name: str | None) -> UUID | None:
-    """Return the id of the named integration, or None for None. Raises: Misconfigured."""
-    if name is None:
-        return None
-    found: UUID = (await admin.integration(connection, name, None))["id"]
-    return found

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from ingest.cli.dead_letters import integration_id
 from ingest.cli.options import AsJson, DatabaseUrl, Integration, Limit
 from ingest.cli.output import print_rows
 from ingest.errors import Misconfigured
@@ -29,7 +28,7 @@ def list_(
 
     async def fetch() -> list[Row]:
         async with session(load_settings(database_url=database_url).database_url) as connection:
-            identifier = await integration_id(connection, integration)
+            identifier = await admin.integration_named(connection, integration)
             return await admin.unknown(connection, integration=identifier, limit=limit)
 
     columns = ["external_device_id", "integration", "messages", "first_at", "last_at"]
@@ -49,7 +48,7 @@ def drop(
 
     async def delete() -> int:
         async with session(load_settings(database_url=database_url).database_url) as connection:
-            identifier = await integration_id(connection, integration)
+            identifier = await admin.integration_named(connection, integration)
             return await admin.drop_unknown(connection, integration=identifier, ids=ids or [])
 
     print(f"{asyncio.run(delete())} dropped")

@@ -38,6 +38,11 @@ class LocalBroker:
         )
 
     @property
+    def keeps(self) -> bool:
+        """Whether it keeps a session and its messages while nobody is connected."""
+        return self._program is not None
+
+    @property
     def protocol(self) -> str:
         """The version of MQTT that it speaks, as the setting `protocol`."""
         return "5" if self._program else "3.1.1"

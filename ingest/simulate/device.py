@@ -17,7 +17,7 @@ class Device:
     rssi: int = -60
     temperature: float = 21.0
     firmware: tuple[int, int, int] = FIRST_FIRMWARE
-    online: bool = False
+    asleep_until: float | None = None
     topics: "TopicNames" = field(init=False)
 
     def __post_init__(self) -> None:

@@ -15,6 +15,8 @@ SHARED_LINKS = 4
 SHARED_BY = 2_000
 """Devices that one shared connection announces a second when the fleet boots, at most."""
 TICK_S = 0.1
+SETTLED_AFTER_S = 10.0
+"""Nothing is cut before: whoever starts a fleet wants to see all of it come online."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,15 @@ class Fleet:
         self._shared = [Link(address, f"sim-gateway-{n}-{run}") for n in range(shared)]
         self._newest = (1, 0, 0)
 
+    @property
+    def links(self) -> list[Link]:
+        """The connections: those of one device first, then the shared ones."""
+        return [*self._own, *self._shared]
+
     async def run(self) -> None:
         """Run the fleet until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for link in (*self._own, *self._shared):
+            for link in self.links:
                 group.create_task(link.run())
             await self._boot()
             group.create_task(self._speak())
@@ -100,8 +107,12 @@ class Fleet:
     async def _say(self, place: int) -> None:
         """Let one device speak, as the weather has it."""
         device, link, chance = self.devices[place], self._link(place), self._random.random
-        if device.firmware < self._newest and chance() < 0.2:
-            device.firmware = self._newest
+        if device.asleep_until is not None and time.time() < device.asleep_until:
+            return
+        updates = device.firmware < self._newest and chance() < 0.2
+        if updates or device.asleep_until is not None:
+            device.firmware = self._newest if updates else device.firmware
+            device.asleep_until = None
             await link.send(Message(device.topics.status, device.status(time.time())))
         at = time.time() - (self._random.uniform(1, 600) if chance() < self._weather.late else 0)
         message = Message(device.topics.telemetry, device.telemetry(at))
@@ -112,14 +123,26 @@ class Fleet:
             await link.send(message)
 
     async def _cut(self) -> None:
-        """Cut links now and then: the will says offline, and what was measured meanwhile comes late."""
-        while self._own:
+        """Cut a link now and then: the will says offline, and what was measured meanwhile comes late.
+
+        A device without a link of its own says itself that it goes, and is silent for a while.
+        """
+        await asyncio.sleep(SETTLED_AFTER_S)
+        while True:
             await asyncio.sleep(self._random.expovariate(1 / self._weather.cut_every_s))
-            self._random.choice(self._own).cut(self._random.uniform(2, 15))
+            place = self._random.randrange(len(self.devices))
+            device, away_s = self.devices[place], self._random.uniform(2, 15)
+            if place < len(self._own):
+                self._own[place].cut(away_s)
+            elif device.asleep_until is None:
+                device.asleep_until = time.time() + away_s
+                await self._link(place).send(Message(device.topics.connection, b"offline"))
 
     async def _roll_out(self) -> None:
-        """Release a version now and then; devices take it up one by one, when they next speak."""
+        """Release a version now and then, the first one soon; devices take it up one by one, when they next speak."""
+        pause_s = self._weather.roll_out_every_s / 6
         while True:
-            await asyncio.sleep(self._weather.roll_out_every_s)
+            await asyncio.sleep(pause_s)
+            pause_s = self._weather.roll_out_every_s
             major, minor, patch = self._newest
             self._newest = (major, minor, patch + 1) if patch < 9 else (major, minor + 1, 0)

@@ -85,6 +85,14 @@ async def integration(connection: asyncpg.Connection, name: str, slug: str | Non
     return _only(found, f"integration {name!r}", "--organization")
 
 
+async def integration_named(connection: asyncpg.Connection, name: str | None) -> UUID | None:
+    """Return the id of the one integration with this name or id, and None for None. Raises: Misconfigured."""
+    if name is None:
+        return None
+    found: UUID = (await integration(connection, name, None))["id"]
+    return found
+
+
 async def set_status(connection: asyncpg.Connection, identifier: UUID, status: str) -> None:
     """Set an integration's status: active, inactive or error."""
     await connection.execute(

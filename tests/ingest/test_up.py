@@ -153,21 +153,20 @@ def test_what_a_killed_run_left_is_ended_by_the_next(up, tmp_path):
     assert of_folder(tmp_path) == []
 
 
-def test_a_device_that_came_online_can_be_shown(up):
+def test_what_it_says_to_try_next_works(up):
     run = up("--devices", "1")
     url = run.until(r"Postgres  (postgresql://\S+)")[1]
+    psql = run.until(r"  (\S*psql .*)")[1]
+    publish = run.until(r"  (mosquitto_pub .*)")[1]
+    show = run.until(r"  rollcall (devices show .*)")[1]
     run.until(r"online 1 ")
-    command = [
-        sys.executable,
-        "-m",
-        "ingest.cli",
-        "devices",
-        "show",
-        "sim-00001",
-        "--json",
-        "--database-url",
-        url,
-    ]
-    shown = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
-    assert shown["status"] == "online"
-    assert [event["kind"] for event in shown["timeline"]][-1:] == ["created"] or shown["timeline"]
+    subprocess.run(publish, shell=True, check=True, timeout=30)
+    run.until(r"online 2 ")
+    assert re.search(r"my-first-device *\| online *\| +42 \| 9\.9\.9", output(psql))
+    assert "timeline, newest first" in output(f"{sys.executable} -m ingest.cli {show}")
+    tested = output(f"{sys.executable} -m ingest.cli integration test local --json --database-url {url}")
+    assert json.loads(tested)["devices/+/telemetry"] == "granted, QoS 1"
+
+
+def output(command: str) -> str:
+    return subprocess.run(command, shell=True, capture_output=True, text=True, check=True, timeout=60).stdout
