@@ -11,17 +11,13 @@ from typing import Any, NamedTuple
 
 from handlers import timestamps, units
 from handlers.events import (
-    MAIN,
-    MAX_COMPONENT,
-    MAX_COMPONENTS,
     MAX_READING_NAME,
     MAX_READINGS,
-    MAX_VERSION,
     FieldError,
     Micros,
     Reading,
 )
-from handlers.text import clipped, described, shown, text_error
+from handlers.text import clipped, shown, text_error, versions
 
 BATTERY = ("battery", "battery_level", "batt", "soc", "battery_mv")
 SIGNAL = ("rssi", "signal", "signal_strength", "rsrp", "csq")
@@ -35,6 +31,9 @@ MAX_NESTED = 12
 MAX_FIELD_ERRORS = 32
 
 Errors = list[FieldError]
+
+_new = tuple.__new__
+"""Makes a named tuple out of all its values in order, without its keyword arguments: 0.1 us less."""
 
 # A key's code is group << 8 | level << 4 | place in its tuple: sorting codes sorts by preference. Level 0 is for field
 # paths, 1 the outer object. READING is any other key, BAD_NAME one that cannot name a reading.
@@ -89,17 +88,30 @@ def read(body: dict[str, Any], field_paths: Mapping[str, str], errors: Errors) -
             if group == _PRESENCE and value.__class__ is not dict:
                 words.append(value)
             continue
-        result = _READERS[code & ~_LEVELS](value)
-        if group == _DEVICE:
-            result = result and (_NAMES[code & ~_LEVELS], result)
-        elif result.__class__ is str:
-            errors.append(FieldError(_NAMES[code & ~_LEVELS], clipped(result)))
-            continue
+        result = _READERS[code](value)
+        if result.__class__ is not int:
+            result = _told(code & ~_LEVELS, result, errors)
         if result is not None:
             values[group] = result
             done = group
     readings = _readings(numbers, errors) if numbers else ()
-    return Fields(values[1], values[2], values[3], readings, values[4], tuple(words), values[5])
+    _, battery, signal, firmware, time, device = values
+    return _new(Fields, (battery, signal, firmware, readings, time, tuple(words), device))
+
+
+def _told(code: int, result: Any, errors: Errors) -> Any:
+    """Return what a reader made of a value, or None; a text that it made is the error."""
+    name = _NAMES[code]
+    if code >> 8 == _DEVICE:
+        return result and (name, result)
+    if code >> 8 == _FIRMWARE:
+        pairs, problem = result
+        if problem is not None:
+            errors.append(FieldError(name, clipped(problem)))
+        return pairs or None
+    if result is not None:
+        errors.append(FieldError(name, clipped(result)))
+    return None
 
 
 def capped(errors: Errors) -> tuple[FieldError, ...]:
@@ -227,38 +239,11 @@ def _readings(numbers: dict[str, float], errors: Errors) -> tuple[Reading, ...]:
         if value - value != 0.0:
             errors.append(FieldError(shown(name), "is not a finite number"))
         elif len(readings) < MAX_READINGS:
-            readings.append(Reading(name, value))
+            readings.append(_new(Reading, (name, value, "")))
     if len(numbers) > MAX_READINGS:
         told = f"has {len(numbers)} numbers, the first {MAX_READINGS} were kept"
         errors.append(FieldError("readings", told))
     return tuple(readings)
-
-
-def _firmware(value: object) -> tuple[tuple[str, str], ...] | str | None:
-    """Return (component, version) pairs by component; a text is the error."""
-    if isinstance(value, str):
-        version = value.strip()
-        error = text_error(version, MAX_VERSION)
-        return f"the version {error}" if error else ((MAIN, version),)
-    if not isinstance(value, dict):
-        return (
-            f'is {described(value)}, not a version: send text such as "1.4.2" or an object component: version'
-        )
-    if len(value) > MAX_COMPONENTS:
-        return f"has {len(value)} components, at most {MAX_COMPONENTS} fit"
-    pairs: dict[str, str] = {}
-    for name in sorted(value):
-        component, version = name.strip(), value[name]
-        if version is None:
-            continue
-        if not isinstance(version, str):
-            return f'component "{shown(name)}" is {described(version)}: send its version as text'
-        version = version.strip()
-        error = text_error(component, MAX_COMPONENT) or text_error(version, MAX_VERSION)
-        if error:
-            return f'component "{shown(name)}" or its version {error}'
-        pairs.setdefault(component, version)
-    return tuple(sorted(pairs.items())) or None
 
 
 def _device(value: object) -> str | None:
@@ -269,12 +254,17 @@ def _device(value: object) -> str | None:
 _GROUP_READERS: dict[int, Callable[[Any], Any]] = {
     _BATTERY: units.battery,
     _SIGNAL: units.signal,
-    _FIRMWARE: _firmware,
+    _FIRMWARE: versions,
     _TIME: timestamps.micros,
     _DEVICE: _device,
 }
-_READERS: dict[int, Callable[[Any], Any]] = {
+_PLACE_READERS: dict[int, Callable[[Any], Any]] = {
     **{code: _GROUP_READERS[code >> 8] for code in _NAMES if code >> 8 in _GROUP_READERS},
     _KNOWN["battery_mv"] & ~_LEVELS: units.battery_mv,
     _KNOWN["csq"] & ~_LEVELS: units.csq,
+}
+_READERS = {
+    code | level: reader
+    for code, reader in _PLACE_READERS.items()
+    for level in range(0, _LEVELS + _ROOT, _ROOT)
 }

@@ -1,5 +1,7 @@
 """What Postgres' text columns can hold, as errors for people."""
 
+from handlers.events import MAIN, MAX_COMPONENT, MAX_COMPONENTS, MAX_VERSION
+
 MAX_ERROR = 300
 """Characters of an error text: it is stored with every dead letter."""
 
@@ -40,6 +42,47 @@ def described(value: object) -> str:
     if isinstance(value, int | float):
         return shown(repr(value), 40)
     return "an object" if isinstance(value, dict) else "an array"
+
+
+Versions = tuple[tuple[tuple[str, str], ...], str | None]
+"""(component, version) pairs by component, and what is wrong with the first of the others."""
+
+
+def versions(value: object) -> Versions:
+    """Read a version, or an object component -> version; each pair that cannot be used costs only itself.
+
+    An object with a key `version` is one version: of the component that its key `component` names, or of `main`.
+    """
+    if isinstance(value, str):
+        version = value.strip()
+        error = text_error(version, MAX_VERSION)
+        return ((), f"the version {error}") if error else (((MAIN, version),), None)
+    if not isinstance(value, dict):
+        told = 'not a version: send text such as "1.4.2" or an object component: version'
+        return (), f"is {described(value)}, {told}"
+    if "version" in value:
+        component = value.get("component")
+        value = {component if isinstance(component, str) else MAIN: value["version"]}
+    pairs: dict[str, str] = {}
+    problem = None
+    for name in sorted(value):
+        version = value[name]
+        if version is None:
+            continue
+        error = _component_error(name.strip(), version)
+        if error is None and len(pairs) == MAX_COMPONENTS:
+            error = f"has {len(value)} components, the first {MAX_COMPONENTS} by name were kept"
+        if error is None:
+            pairs.setdefault(name.strip(), version.strip())
+        problem = problem or error
+    return tuple(sorted(pairs.items())), problem
+
+
+def _component_error(name: str, version: object) -> str | None:
+    if not isinstance(version, str):
+        return f'component "{shown(name)}" is {described(version)}: send its version as text'
+    error = text_error(name, MAX_COMPONENT) or text_error(version.strip(), MAX_VERSION)
+    return error and f'component "{shown(name)}" or its version {error}'
 
 
 def _encodable(text: str) -> bool:

@@ -37,6 +37,8 @@ WORDS: Mapping[str, Presence] = {
 _ACCEPTED = "online/offline, connected/disconnected, true/false or 1/0"
 _NOTHING = Decoded()
 RECEIPT = Liveness()
+_new = tuple.__new__
+"""Makes a named tuple out of all its values in order, without its keyword arguments: 0.2 us less an observation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def decode(publish: Publish, context: Context, heard_until: Micros | None) -> De
     observation, skewed = _observe(fields, ONLINE, publish, context, route.device, heard_until)
     if fields.device is not None:
         _compare(fields.device, route.device, errors)
-    return Decoded((observation,), capped(errors) if errors else (), skewed)
+    return _new(Decoded, ((observation,), capped(errors) if errors else (), skewed, None))
 
 
 def _array(
@@ -129,10 +131,29 @@ def _presence(publish: Publish, context: Context, device: DeviceKey, heard_until
         presence, said = _meaning(body), described(body)
     if presence is None:
         return _dead("presence", f"the payload says {said}: send {_ACCEPTED}")
-    observation, skewed = _observe(fields, presence, publish, context, device, heard_until)
     if fields.device is not None:
         _compare(fields.device, device, errors)
+    observation, skewed = _observe(fields, presence, publish, context, device, heard_until)
+    if presence is OFFLINE and not publish.retain:
+        return _went_offline(observation, fields, context.liveness, errors)
     return Decoded((observation,), capped(errors), skewed)
+
+
+def _went_offline(
+    offline: Observation, fields: Fields, liveness: Liveness, errors: list[FieldError]
+) -> Decoded:
+    """Part the end of a presence, which is now, from its values, which a will took along when it was composed.
+
+    At the time of arrival a battery of hours ago would replace a newer one. So values count at their own time alone.
+    """
+    bare = offline._replace(battery_level=None, signal_strength=None, firmware=(), readings=())
+    if offline == bare:
+        return Decoded((bare,), capped(errors))
+    if fields.time is None or not usable(fields.time, offline.received_at, liveness.max_ahead):
+        told = "without a usable time of their own the values of an offline message are not used: they may be old"
+        errors.append(FieldError("offline", told))
+        return Decoded((bare,), capped(errors), fields.time is not None)
+    return Decoded((bare, offline._replace(at=fields.time, presence=None)), capped(errors))
 
 
 def _word_or_json(payload: bytes) -> object:
@@ -174,13 +195,11 @@ def _observe(
     snapshot = publish.retain
     if snapshot:
         battery, signal, firmware, readings = None, None, (), ()
-    return (
-        Observation(
-            context.integration_id, device, at, seen_at, received_at, "mqtt", None, presence, snapshot,
-            battery, signal, firmware, readings,
-        ),
-        skewed,
+    seen = (
+        context.integration_id, device, at, seen_at, received_at, "mqtt", None, presence, snapshot,
+        battery, signal, firmware, readings,
     )  # fmt: skip
+    return _new(Observation, seen), skewed
 
 
 def _compare(claimed: tuple[str, str], device: DeviceKey, errors: list[FieldError]) -> None:

@@ -143,6 +143,41 @@ def test_a_wrong_value_costs_that_field_only(payload: str, field: str) -> None:
     assert one(result).at == NOW
 
 
+@pytest.mark.parametrize(
+    "firmware, kept",
+    [
+        ('{"main": "1.0", "modem": 2}', (("main", "1.0"),)),
+        ('{"main": "1.0", "": "2"}', (("main", "1.0"),)),
+        (f'{{"main": "1.0", "modem": "{"9" * 60}"}}', (("main", "1.0"),)),
+        ('{"b": "1", "a": true, "c": "a\\u0000b"}', (("b", "1"),)),
+    ],
+)
+def test_a_component_that_cannot_be_used_costs_only_itself(
+    firmware: str, kept: tuple[tuple[str, str], ...]
+) -> None:
+    result = decoded(f'{{"fw": {firmware}}}')
+    assert one(result).firmware == kept
+    assert failed(result) == ["fw"]
+
+
+def test_components_past_the_limit_are_left_out_and_told() -> None:
+    many = ",".join(f'"c{number:03}": "1"' for number in range(40))
+    result = decoded(f'{{"fw": {{{many}}}}}')
+    assert [component for component, _ in one(result).firmware] == [f"c{number:03}" for number in range(32)]
+    assert failed(result) == ["fw"]
+
+
+@pytest.mark.parametrize(
+    "firmware, pair",
+    [
+        ('{"version": "1.4"}', ("main", "1.4")),
+        ('{"version": "1.4", "component": "modem", "build": 7}', ("modem", "1.4")),
+    ],
+)
+def test_an_object_with_a_version_is_that_one_version(firmware: str, pair: tuple[str, str]) -> None:
+    assert one(decoded(f'{{"firmware": {firmware}}}')).firmware == (pair,)
+
+
 def test_unknown_csq_is_nothing_and_no_error() -> None:
     result = decoded('{"csq": 99}')
     assert one(result).signal_strength is None
@@ -365,3 +400,19 @@ def test_a_time_inside_an_offline_message_is_ignored(
     body = f'{{"status": "offline", "ts": {time // SECOND}}}'
     result = decode(publish(body, "status"), context(event_time=event_time), heard_until)
     assert (one(result).at, one(result).seen_at, result.skewed) == (NOW, NOW, False)
+
+
+def test_values_in_an_offline_message_count_at_their_own_time_and_not_when_it_arrives() -> None:
+    result = decoded(f'{{"status": "offline", "battery": 95, "ts": {EARLIER // SECOND}}}', "status")
+    offline, measured = result.observations
+    assert (offline.presence, offline.at, offline.seen_at, offline.battery_level) == (OFFLINE, NOW, NOW, None)
+    assert (measured.presence, measured.at, measured.battery_level) == (None, EARLIER, 95)
+
+
+@pytest.mark.parametrize("time, skewed", [("null", False), ("12", True), ('"x"', False)])
+def test_values_in_an_offline_message_without_a_usable_time_are_not_used(time: str, skewed: bool) -> None:
+    result = decoded(f'{{"status": "offline", "battery": 95, "fw": "1", "x": 1, "ts": {time}}}', "status")
+    seen = one(result)
+    assert (seen.presence, seen.battery_level, seen.firmware, seen.readings) == (OFFLINE, None, (), ())
+    assert failed(result)[-1] == "offline"
+    assert result.skewed is skewed
