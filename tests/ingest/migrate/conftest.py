@@ -23,6 +23,16 @@ async def run(dsn: str, sql: str) -> list[tuple[Any, ...]]:
         await connection.close()
 
 
+@pytest.fixture
+def database_15(postgres_15: PostgresServer) -> Iterator[str]:
+    """The DSN of an empty database on `postgres_15`, dropped at the end."""
+    postgres_15.psql("create database migrations_test template template0")
+    try:
+        yield postgres_15.dsn("migrations_test")
+    finally:
+        postgres_15.psql("drop database migrations_test with (force)")
+
+
 @pytest.fixture(params=[BEFORE, 2, WHOLE], ids=["before", "halfway", "older"])
 async def platform(request: pytest.FixtureRequest, empty_database: str) -> str:
     """The platform's database before the extension, half-way, and with the whole older form of it."""
@@ -49,12 +59,12 @@ async def empty(empty_database: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture(scope="session")
 def postgres_15() -> Iterator[PostgresServer]:
-    """The oldest Postgres that is tested: Debian's postgresql-15. Its absence is a failure in CI."""
+    """The oldest Postgres that is tested: Debian's, sorting text as people do. Its absence is a failure in CI."""
     if not (OLDEST / "postgres").exists():
         if os.environ.get("CI"):
             pytest.fail("install postgresql-15: the migrations are tested on it")
         pytest.skip("no Postgres 15 here: install Debian's postgresql-15")
-    server = PostgresServer(bin_dir=OLDEST)
+    server = PostgresServer(bin_dir=OLDEST, icu_locale="en-US")
     try:
         server.start()
         yield server

@@ -1,6 +1,5 @@
 from ingest.migrate import migrate
 from ingest.migrate.snapshot import SNAPSHOT, snapshot
-from tests.servers.postgres import PostgresServer
 
 
 async def test_the_migrations_make_what_the_snapshot_says(database: str) -> None:
@@ -10,7 +9,6 @@ async def test_the_migrations_make_what_the_snapshot_says(database: str) -> None
     )
 
 
-async def test_postgres_15_makes_the_same(postgres_15: PostgresServer) -> None:
-    postgres_15.psql("create database snapshot")
-    await migrate(postgres_15.dsn("snapshot"))
-    assert await snapshot(postgres_15.dsn("snapshot")) == SNAPSHOT.read_text()
+async def test_postgres_15_with_another_collation_makes_the_same(database_15: str) -> None:
+    await migrate(database_15)
+    assert await snapshot(database_15) == SNAPSHOT.read_text()
