@@ -1,4 +1,4 @@
-"""`python -m benches`: drain a backlog with each contender for each fleet, then Rollcall's live latency."""
+"""`python -m benches`: drain a backlog with each contender, kill each on the way, then Rollcall live."""
 
 import argparse
 from pathlib import Path
@@ -7,6 +7,7 @@ import orjson
 
 from benches.drain import Drained, drain
 from benches.latency import Latency, latency
+from benches.loss import Loss, loss
 from benches.report import as_dict, as_text, machine
 from benches.world import World, world
 
@@ -14,7 +15,8 @@ CONTENDERS = ("rollcall", "naive", "careful", "ceiling")
 SHARES = {"naive": 20, "careful": 2}
 """The slow ones get a part of the backlog, or it takes all day; the reports say how many messages it was."""
 RATES = (1_000, 5_000)
-LATENCY_DEVICES = 20_000
+FLEET = 20_000
+"""The fleet of the other two measurements."""
 
 
 def options() -> argparse.Namespace:
@@ -24,7 +26,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--devices", default="1000,20000,100000", help="fleet sizes, comma-separated")
     parser.add_argument("--contenders", default=",".join(CONTENDERS))
     parser.add_argument("--json", type=Path, help="write the result here, too")
-    parser.add_argument("--no-latency", action="store_true")
+    parser.add_argument("--only", choices=("drain", "loss", "latency"), help="one of the three measurements")
     return parser.parse_args()
 
 
@@ -40,23 +42,30 @@ def drain_all(there: World, fleets: list[int], contenders: list[str], messages: 
     return drains
 
 
-def latencies(there: World, fleets: list[int]) -> list[Latency]:
+def lose_all(there: World, contenders: list[str]) -> list[Loss]:
+    """Kill each contender once and count what is lost."""
+    template = there.seed(FLEET)
+    return [loss(there, template, contender, FLEET) for contender in contenders]
+
+
+def latencies(there: World) -> list[Latency]:
     """Measure the latency at each rate."""
-    template = f"fleet_{LATENCY_DEVICES}"
-    if LATENCY_DEVICES not in fleets:
-        there.seed(LATENCY_DEVICES)
-    return [latency(there, template, rate, LATENCY_DEVICES) for rate in RATES]
+    template = there.seed(FLEET)
+    return [latency(there, template, rate, FLEET) for rate in RATES]
 
 
 def main() -> None:
-    """Run it all and print the tables."""
+    """Run what is wanted and print the tables."""
     wanted = options()
-    fleets = [int(size) for size in wanted.devices.split(",")]
+    fleets, contenders = [int(size) for size in wanted.devices.split(",")], wanted.contenders.split(",")
     with world() as there:
         about = machine(there)
-        drains = drain_all(there, fleets, wanted.contenders.split(","), wanted.messages)
-        live = [] if wanted.no_latency else latencies(there, fleets)
-    result = as_dict(about, drains, live)
+        drains = (
+            drain_all(there, fleets, contenders, wanted.messages) if wanted.only in (None, "drain") else []
+        )
+        losses = lose_all(there, contenders) if wanted.only in (None, "loss") else []
+        live = latencies(there) if wanted.only in (None, "latency") else []
+    result = as_dict(about, drains, losses, live)
     print(as_text(result))
     if wanted.json:
         wanted.json.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))

@@ -10,6 +10,7 @@ from typing import Any
 
 from benches.drain import Drained
 from benches.latency import Latency
+from benches.loss import Loss
 from benches.world import World
 from tests.servers.mosquitto import binary
 
@@ -31,11 +32,14 @@ def machine(world: World) -> dict[str, Any]:
     }
 
 
-def as_dict(about: dict[str, Any], drains: list[Drained], latencies: list[Latency]) -> dict[str, Any]:
+def as_dict(
+    about: dict[str, Any], drains: list[Drained], losses: list[Loss], latencies: list[Latency]
+) -> dict[str, Any]:
     """Return all of it, each drain with its ratios."""
     return {
         "about": about,
         "drain": [{**asdict(one), **ratios(one, drains)} for one in drains],
+        "loss": [asdict(one) for one in losses],
         "latency": [asdict(one) for one in latencies],
     }
 
@@ -53,6 +57,8 @@ def as_text(result: dict[str, Any]) -> str:
     """Return the tables in Markdown."""
     about = ", ".join(f"{name} {value}" for name, value in result["about"].items())
     lines = [about, "", *_drains(result["drain"])]
+    if result["loss"]:
+        lines += ["", *_losses(result["loss"])]
     if result["latency"]:
         lines += ["", *_latencies(result["latency"])]
     return "\n".join(lines)
@@ -71,6 +77,18 @@ def _drains(drains: list[dict[str, Any]]) -> list[str]:
             f" | {ceiling} | {one['cpu_us']:.1f} | {one['postgres_cpu_us']:.1f} | {one['peak_mib']:.0f}"
             f" | {one['rows_wrong']} |"
         )
+    return lines
+
+
+def _losses(losses: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        "| killed once on the way | messages, one a device | in the rows at the kill | lost |",
+        "|---|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {one['contender']} | {one['messages']:,} | {one['before_kill']:,} | {one['lost']:,} |"
+        for one in losses
+    ]
     return lines
 
 

@@ -34,8 +34,10 @@ class World:
     postgres: PostgresServer
 
     def seed(self, devices: int) -> str:
-        """Make the template database of a fleet; the devices are there and online."""
+        """Make the template database of a fleet, once; the devices are there and online."""
         name = f"fleet_{devices}"
+        if self.postgres.psql(f"select 1 from pg_database where datname = '{name}'"):
+            return name
         self.postgres.psql(f"create database {name}")
         asyncio.run(migrate(self.postgres.dsn(name)))
         settings = {"host": self.broker.host, "port": self.broker.port, "protocol": "5"}
