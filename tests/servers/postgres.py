@@ -35,8 +35,8 @@ def free_port() -> int:
 class PostgresServer:
     """One Postgres cluster in a folder of its own.
 
-    `durable` switches fsync, synchronous_commit and full_page_writes on. With `icu_locale` (Debian's binaries have ICU, the
-    wheel's have not) text is sorted as on a hosted platform, else by its bytes. `settings` are further GUCs.
+    `durable` switches fsync, synchronous_commit and full_page_writes on. With `icu_locale` (Debian has ICU, the
+    wheel has not) text is sorted as on a hosted platform, else by its bytes. `settings` are further GUCs.
     """
 
     def __init__(
