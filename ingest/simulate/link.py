@@ -67,14 +67,17 @@ class Link:
     async def run(self) -> None:
         """Stay connected and send, until cancelled."""
         while True:
+            client = self._new_client()
             try:
-                async with self._new_client() as client, asyncio.TaskGroup() as group:
+                async with client, asyncio.TaskGroup() as group:
                     self._client = client
                     await self._greet(client)
                     group.create_task(self._forward(client))
                     group.create_task(_until_gone(client))
             except* (aiomqtt.MqttError, OSError):
                 self._client = None
+            finally:
+                _forget(client)
             await asyncio.sleep(self._away_s)
             self._away_s = RECONNECT_AFTER_S
 
@@ -117,3 +120,10 @@ async def _until_gone(client: aiomqtt.Client) -> None:
     """Wait until the connection ends, which aiomqtt raises as an MqttError; nothing is subscribed to."""
     async for _ in client.messages:
         pass
+
+
+def _forget(client: aiomqtt.Client) -> None:
+    """Look at why the connection ended, or asyncio complains later that nobody did."""
+    ended = client._disconnected
+    if ended.done() and not ended.cancelled():
+        ended.exception()
