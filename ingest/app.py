@@ -14,6 +14,7 @@ import asyncpg
 from handlers.events import SECOND
 from ingest.crypto import Keyring
 from ingest.errors import DatabaseAway, RollcallError
+from ingest.housekeeping import Housekeeping
 from ingest.integrations import Integrations, Planner
 from ingest.mqtt.clock import StrictClock
 from ingest.pipeline.committer import Committer
@@ -24,6 +25,7 @@ from ingest.store.identity import Identities
 from ingest.store.integrations import IntegrationRows
 from ingest.store.parking import Parking
 from ingest.store.refusals import DATABASE_ERRORS, translated
+from ingest.store.retention import Retention
 from ingest.store.sessions import Sessions
 from ingest.store.silences import Silences
 from ingest.sweep import Sweep
@@ -55,8 +57,12 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         IntegrationRows(pool, settings.direct_url), sessions, parking, planner, intake, clock, holder, jitter
     )
     sweep = Sweep(Silences(pool), sessions, clock, settings, holder)
+    housekeeping = Housekeeping(Retention(pool), sessions, holder)
     committing = asyncio.create_task(committer.run(), name="committer")
-    watching = [asyncio.create_task(part.run(), name=type(part).__name__) for part in (integrations, sweep)]
+    watching = [
+        asyncio.create_task(part.run(), name=type(part).__name__)
+        for part in (integrations, sweep, housekeeping)
+    ]
     try:
         await _until_stopped(stop, [committing, *watching])
     finally:

@@ -140,3 +140,36 @@ where id = $1 and (state, detail) is distinct from ($2, $3);
 
 -- name: sweep
 select * from rollcall.sweep($1, $2, $3, $4);
+
+-- name: expire_events
+with old as (select ctid from rollcall.device_events where recorded_at < now() - make_interval(days => $1) limit $2)
+delete from rollcall.device_events e using old where e.ctid = old.ctid;
+
+-- name: evict_dead_letters
+with ranked as (
+    select id, integration_id, recorded_at,
+        row_number() over (partition by integration_id, kind order by recorded_at desc, id) as place
+    from rollcall.dead_letters
+),
+gone as (
+    delete from rollcall.dead_letters d using (
+        select id from ranked where place > $1 or recorded_at < now() - make_interval(days => $2) limit $3) as r
+    where d.id = r.id returning d.integration_id
+)
+insert into rollcall.integration_counts as c (integration_id, dead_letters_evicted)
+select integration_id, count(*) from gone group by 1
+on conflict (integration_id) do update set dead_letters_evicted = c.dead_letters_evicted + excluded.dead_letters_evicted
+returning (select count(*) from gone);
+
+-- name: expire_parked
+with old as (select ctid from rollcall.parked_devices where last_at < now() - make_interval(days => $1) limit $2)
+delete from rollcall.parked_devices p using old where p.ctid = old.ctid;
+
+-- name: delete_dead_letters
+delete from rollcall.dead_letters where id = any ($1::uuid[]);
+
+-- name: dead_letters_to_replay
+select d.id, d.topic, d.payload, d.qos, d.retain, d.received_at, d.content_type, d.truncated,
+    i.id as integration_id, i.name, i.settings
+from rollcall.dead_letters d join public.device_integrations i on i.id = d.integration_id
+where d.id = any ($1::uuid[]) order by d.received_at, d.id;

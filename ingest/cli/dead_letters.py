@@ -1,4 +1,4 @@
-"""`rollcall dead-letters`: list, show, drop."""
+"""`rollcall dead-letters`: list, show, replay, drop."""
 
 import asyncio
 from typing import Annotated
@@ -6,11 +6,17 @@ from uuid import UUID
 
 import typer
 
+from ingest.app import open_pool
 from ingest.cli.options import AsJson, DatabaseUrl, Integration, Limit
 from ingest.cli.output import print_row, print_rows
+from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
+from ingest.integrations import Planner
+from ingest.replay import Replay, Replayed
 from ingest.settings import load_settings
 from ingest.store import admin
+from ingest.store.apply import Applier
+from ingest.store.identity import Identities
 from ingest.store.session import Row, session
 
 app = typer.Typer(
@@ -70,3 +76,20 @@ def drop(
             return await admin.drop_dead_letters(connection, ids=ids or [], integration=identifier, kind=kind)
 
     print(f"{asyncio.run(delete())} dropped")
+
+
+@app.command()
+def replay(ids: Annotated[list[UUID], typer.Argument()], database_url: DatabaseUrl = None) -> None:
+    """Decode dead letters again, apply them as of when they were received, and delete what was applied."""
+    settings = load_settings(database_url=database_url)
+
+    async def again() -> list[Replayed]:
+        async with await open_pool(settings) as pool:
+            planner = Planner(settings, Keyring.from_setting(settings.keys))
+            return await Replay(pool, planner, Applier(pool), Identities(pool)).replay(ids)
+
+    results = asyncio.run(again())
+    for identifier, error in results:
+        print(f"{identifier} {'applied' if error is None else 'stays: ' + error}")
+    if len(results) < len(set(ids)) or any(error for _, error in results):
+        raise typer.Exit(1)

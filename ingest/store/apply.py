@@ -65,6 +65,10 @@ class Applier:
             await connection.execute(
                 queries()["release_qos2"], *columns(batch.released), timeout=self._timeout_s
             )
+        if batch.replayed:
+            await connection.execute(
+                queries()["delete_dead_letters"], batch.replayed, timeout=self._timeout_s
+            )
         if batch.parked or batch.unparked:
             await write_parked(connection, batch)
 

@@ -67,11 +67,15 @@ class Batch:
     """QoS 2: (session id, packet id)"""
     parked: list[Parked] = field(default_factory=list)
     unparked: list[tuple[UUID, str]] = field(default_factory=list)
+    replayed: list[UUID] = field(default_factory=list)
+    """Dead letters that are applied by this batch, and so are none any more."""
 
     @property
     def has_extras(self) -> bool:
         """Whether more than the one call of `rollcall.apply` is needed."""
-        return bool(self.dead_letters or self.received or self.released or self.parked or self.unparked)
+        return any(
+            (self.dead_letters, self.received, self.released, self.parked, self.unparked, self.replayed)
+        )
 
 
 def apply_arguments(batch: Batch, presence_resolution: Micros) -> list[Any]:
