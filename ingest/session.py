@@ -20,6 +20,9 @@ from ingest.store.sessions import Sessions, StoredSession
 
 log = logging.getLogger(__name__)
 
+QUIET_S = 5.0
+QUIET_LOOKS = 10
+
 
 @dataclass(frozen=True, slots=True)
 class SessionPlan:
@@ -60,6 +63,7 @@ class Session:
         self._clock = clock
         self._holder = holder
         self._lease = f"mqtt/{plan.broker.client_id}"
+        self._jitter = jitter
         self._backoff = Backoff(jitter)
         self._session_id: int | None = None
 
@@ -68,16 +72,20 @@ class Session:
         while True:
             refused = False
             try:
-                if await self._sessions.lease(self._lease, self._holder, self._plan.lease_ttl_s):
-                    await self._serve_while_leased()
-                else:
-                    await self._say("standby", "another replica holds the lease")
+                await self._until_leased()
+                await self._serve_while_leased()
             except (BrokerRefused, Misconfigured) as error:
                 refused = True
                 await self._say("refused", str(error))
             except RollcallError as error:
                 await self._say("away", str(error))
             await asyncio.sleep(self._backoff.next(refused=refused))
+
+    async def _until_leased(self) -> None:
+        """Stand by until the lease is ours: an orphaned session is taken over within two times its term."""
+        while not await self._sessions.lease(self._lease, self._holder, self._plan.lease_ttl_s):
+            log.info("integration %s: standing by, another replica holds the lease", self._plan.name)
+            await asyncio.sleep(self._jitter.uniform(0.5, 1.0) * self._plan.lease_ttl_s)
 
     async def _say(self, state: str, detail: str) -> None:
         log.warning("integration %s: %s: %s", self._plan.name, state, detail)
@@ -132,8 +140,8 @@ class Session:
         try:
             await self._subscribe(connection, connected, stored)
             self._backoff.reset()
-            async with _together(self._mark(connection)) as marking:
-                await self._read(connection, origin, marking)
+            async with _together(self._mark(connection, origin)):
+                await self._read(connection, origin)
         finally:
             await self._let_go(connection, origin)
 
@@ -147,17 +155,32 @@ class Session:
             raise Misconfigured("the broker refused every topic: " + "; ".join(g.reason for g in refused))
         log.info("integration %s: connected, MQTT %s", self._plan.name, connected.protocol)
 
-    async def _mark(self, connection: Connection) -> None:
+    async def _mark(self, connection: Connection, origin: Origin) -> None:
         """Publish the time to ourselves; what comes back says how far everything before it was heard."""
-        while True:
-            await connection.publish(self._plan.marker_topic, b"%d" % self._clock())
-            await asyncio.sleep(self._plan.marker_interval_s)
+        try:
+            while True:
+                await connection.publish(self._plan.marker_topic, b"%d" % self._clock())
+                await asyncio.sleep(self._plan.marker_interval_s)
+        except BrokerRefused as refused:
+            log.warning("integration %s: no marker, so quiet must do: %s", self._plan.name, refused)
+            await self._take_quiet_for_heard(origin)
 
-    async def _read(self, connection: Connection, origin: Origin, marking: asyncio.Task[None]) -> None:
+    async def _take_quiet_for_heard(self, origin: Origin) -> None:
+        """Where publishing is forbidden: after QUIET_S in which nothing waited, all until then was heard."""
+        while True:
+            since = self._clock()
+            for _ in range(QUIET_LOOKS):
+                await asyncio.sleep(QUIET_S / QUIET_LOOKS)
+                if origin.pending:
+                    break
+            else:
+                origin.draining_since = None
+                with contextlib.suppress(RollcallError):  # the next look tries again
+                    await self._sessions.heard(origin.session_id, since)
+
+    async def _read(self, connection: Connection, origin: Origin) -> None:
         while True:
             inbounds = await connection.receive()
-            if marking.done() and isinstance(marking.exception(), BrokerAway):
-                log.warning("integration %s: no marker: %s", self._plan.name, marking.exception())
             if self._intake.full:
                 connection.pause()
                 await self._intake.put(origin, inbounds)

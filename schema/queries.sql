@@ -173,3 +173,6 @@ select d.id, d.topic, d.payload, d.qos, d.retain, d.received_at, d.content_type,
     i.id as integration_id, i.name, i.settings
 from rollcall.dead_letters d join public.device_integrations i on i.id = d.integration_id
 where d.id = any ($1::uuid[]) order by d.received_at, d.id;
+
+-- name: session_heard
+update rollcall.mqtt_sessions set heard_until = greatest(heard_until, $2) where id = $1;

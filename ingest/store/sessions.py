@@ -81,6 +81,10 @@ class Sessions:
         """Say how the session is: connected, away, refused, standby."""
         await self._execute("session_state", session_id, state, detail)
 
+    async def heard(self, session_id: int, until: Micros) -> None:
+        """Say how far a session has heard; a marker's commit does it by itself."""
+        await self._execute("session_heard", session_id, until)
+
     async def lease(self, name: str, holder: str, ttl_s: float) -> bool:
         """Take or renew a lease; False where another holds it."""
         try:

@@ -1,0 +1,51 @@
+"""Who serves, and how far it has heard."""
+
+import os
+import stat
+from pathlib import Path
+
+from tests.ingest.service import running
+from tests.servers.mosquitto import MosquittoServer
+from tests.servers.rollcall import RollcallProcess
+
+HEARD = "select count(*) from rollcall.mqtt_sessions where heard_until > heard_since"
+
+
+async def test_where_publishing_is_forbidden_quiet_says_how_far_was_heard(
+    database: str, tmp_path: Path
+) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text("topic readwrite devices/#\ntopic read rollcall/#\n")
+    os.chmod(acl, stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
+    broker = MosquittoServer(f"acl_file {acl}")
+    try:
+        broker.start()
+        async with running(database, broker) as service:
+            await service.connected(await service.add_integration())
+            await service.sees(HEARD, 1, within_s=20)
+    finally:
+        broker.destroy()
+
+
+async def test_a_killed_replica_is_followed_by_the_one_that_stood_by(
+    database: str, mosquitto: MosquittoServer, tmp_path: Path
+) -> None:
+    first = RollcallProcess(database, tmp_path / "log", ROLLCALL_LEASE_TTL_S="3")
+    try:
+        first.start()
+        async with running(database, mosquitto, lease_ttl_s=3) as service:
+            # the process that runs as `first` may come second: kill it and either way one serves on
+            await service.connected(await service.add_integration())
+            await service.publish("devices/d1/telemetry", '{"battery": 1}')
+            await service.sees("select battery_level from devices", 1)
+            holders = await service.pool.fetch("select holder from rollcall.leases where name like 'mqtt/%'")
+            assert len(holders) == 1
+            first.kill9()
+            await service.publish("devices/d1/telemetry", '{"battery": 2}')
+            await service.sees("select battery_level from devices", 2, within_s=30)
+            holder = await service.pool.fetchval(
+                "select holder from rollcall.leases where name like 'mqtt/%'"
+            )
+            assert f"/{os.getpid()}/" in holder
+    finally:
+        first.kill9()
