@@ -84,9 +84,9 @@ def stop(process: psutil.Popen) -> None:
         process.wait(10)
 
 
-def await_connection(process: psutil.Popen, port: int) -> None:
+def await_connection(process: psutil.Popen, port: int, within_s: float = 30) -> None:
     """Wait until the contender has opened its connection to the broker."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + within_s
     while not any(one.raddr and one.raddr.port == port for one in process.net_connections("tcp")):
         if time.monotonic() > end or process.poll() is not None:
             raise RuntimeError("the contender does not connect")

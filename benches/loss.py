@@ -67,7 +67,7 @@ def await_effect(database: str) -> None:
 
 def await_stillness(place: Place, process: subprocess.Popen, messages: int, devices: int) -> int:
     """Wait until nothing is wrong or nothing has changed for a while; return how many rows are wrong."""
-    await_connection(process, place.port)
+    await_connection(process, place.port, WITHIN_S)
     wrong, since = rows_wrong(place.database, messages, devices), time.monotonic()
     end = since + WITHIN_S
     while wrong and time.monotonic() < min(end, since + STILL_S):

@@ -56,7 +56,9 @@ def ratios(one: Drained, drains: list[Drained]) -> dict[str, float | None]:
 def as_text(result: dict[str, Any]) -> str:
     """Return the tables in Markdown."""
     about = ", ".join(f"{name} {value}" for name, value in result["about"].items())
-    lines = [about, "", *_drains(result["drain"])]
+    lines = [about]
+    if result["drain"]:
+        lines += ["", *_drains(result["drain"])]
     if result["loss"]:
         lines += ["", *_losses(result["loss"])]
     if result["latency"]:
