@@ -13,12 +13,15 @@ from ingest.errors import MigrationRefused
 from ingest.migrate import MigrationReport
 from ingest.migrate import migrate as run_migrations
 from ingest.migrate import status as read_status
+from ingest.migrate.advice import advice
 from ingest.settings import load_settings
 
 
 def migrate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run; change nothing.")] = False,
-    status: Annotated[bool, typer.Option("--status", help="List every migration and its state.")] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="List every migration and its state, then give advice.")
+    ] = False,
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
 ) -> None:
@@ -45,6 +48,8 @@ def _show_status(dsn: str, *, as_json: bool) -> None:
     statuses = asyncio.run(read_status(dsn))
     rows = [dataclasses.asdict(s) for s in statuses]
     print_rows(rows, ["filename", "state", "applied_at"], as_json=as_json)
+    for sentence in [] if as_json else asyncio.run(advice(dsn)):
+        console().print(f"\n{sentence}", markup=False, highlight=False)
     refused = [s.filename for s in statuses if s.state in ("changed", "missing")]
     if refused:
         raise MigrationRefused(f"not the files that this database had: {', '.join(refused)}")
