@@ -21,6 +21,7 @@ class Latency:
     """Milliseconds from publish to committed and visible."""
 
     rate: int
+    achieved: float
     devices: int
     probes: int
     p50_ms: float
@@ -38,15 +39,15 @@ def latency(world: World, template: str, rate: int, devices: int) -> Latency:
     try:
         await_connection(process, place.port)
         await_last(place.database, process, devices, devices)
-        with subprocess.Popen([*command, str(SECONDS + 3)], stdout=subprocess.DEVNULL) as load:
+        with subprocess.Popen([*command, str(SECONDS + 3)], stdout=subprocess.PIPE) as load:
             time.sleep(2)
             taken = probe(place.database, place.port, f"d{devices - 1}")
-            load.wait()
+            sent = int(load.communicate()[0])
     finally:
         stop(process)
     world.forget(place)
     cuts = quantiles(taken, n=100)
-    return Latency(rate, devices, len(taken), cuts[49] * 1_000, cuts[98] * 1_000)
+    return Latency(rate, sent / (SECONDS + 3), devices, len(taken), cuts[49] * 1_000, cuts[98] * 1_000)
 
 
 def probe(database: str, port: int, device: str) -> list[float]:
