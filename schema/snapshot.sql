@@ -777,7 +777,11 @@ CREATE OR REPLACE FUNCTION rollcall.reference_users(target regclass, user_column
  LANGUAGE plpgsql
 AS $function$
 begin
-    if to_regclass('auth.users') is not null and has_table_privilege('auth.users', 'references') then
+    if exists (
+        select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'auth' and c.relname = 'users'
+            and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'references')
+    ) then
         execute format('alter table %s add foreign key (%I) references auth.users (id) on delete set null',
             target, user_column);
     end if;
