@@ -114,11 +114,18 @@ class PostgresServer:
         self._process = None
 
     def kill9(self) -> None:
-        """End every process of the server as a power cut would."""
+        """End every process of the server as a power cut would, and return when all of them are gone."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            os.kill(self.pid, signal.SIGSTOP)  # so that it starts no process that we do not see
+        family = _children(self.pid)
         self._signal_all(signal.SIGKILL)
-        if self._process is not None:
-            self._process.wait(timeout=20)
-            self._process = None
+        self._process.wait(timeout=20)
+        self._process = None
+        deadline = time.monotonic() + START_WITHIN_S
+        while any(Path(f"/proc/{pid}").exists() for pid in family) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def freeze(self) -> None:
         """SIGSTOP: connections stay open and nothing is answered."""
