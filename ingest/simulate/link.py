@@ -78,10 +78,6 @@ class Link:
                 self._client = None
             finally:
                 _forget(client)
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                # the farewell of a broken link raised in place of the cancellation
-                raise asyncio.CancelledError
             await asyncio.sleep(self._away_s)
             self._away_s = RECONNECT_AFTER_S
 
