@@ -93,11 +93,6 @@ returning integration_id, external_device_id, messages = 1 as is_new;
 delete from rollcall.parked_devices p using unnest($1::uuid[], $2::text[]) as t (i, e)
 where p.integration_id = t.i and p.external_device_id = t.e;
 
--- name: count_dropped
-insert into rollcall.integration_counts (integration_id, unknown_dropped) values ($1, $2)
-on conflict (integration_id) do update set
-    unknown_dropped = rollcall.integration_counts.unknown_dropped + excluded.unknown_dropped;
-
 -- name: mqtt_integrations
 select id, name, settings from public.device_integrations
 where integration_type = 'mqtt' and status = 'active' order by id;

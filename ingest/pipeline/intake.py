@@ -71,7 +71,6 @@ class Item:
     observations: tuple[Observation, ...] = ()
     dead: DeadLetter | None = None
     marker: Micros | None = None
-    duplicate: bool = False
     digest: int | None = None
     """Of a publish that is applied: what recognises its redelivery."""
 
@@ -88,8 +87,6 @@ class Counts:
     field_errors: int = 0
     skewed: int = 0
     dropped_unknown: int = 0
-    dropped_qos0: int = 0
-    extra: dict[str, int] = field(default_factory=dict)
 
 
 class Intake:
@@ -138,7 +135,7 @@ class Intake:
             return Item(origin, inbound, marker=_marker(inbound.payload))
         if origin.digests.is_duplicate(inbound):
             self._counts.duplicates += 1
-            return Item(origin, inbound, duplicate=True)
+            return Item(origin, inbound)
         value = digest(inbound) if inbound.qos else None
         decoded = decode(inbound, origin.context, origin.draining_since)
         self._counts.field_errors += len(decoded.field_errors)
