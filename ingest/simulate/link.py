@@ -65,20 +65,24 @@ class Link:
                 plug.shutdown(socket.SHUT_RDWR)
 
     async def run(self) -> None:
-        """Stay connected and send, until cancelled."""
-        while True:
+        """Stay connected and send, until cancelled.
+
+        A cancellation that meets the end of a connection may be swallowed on its way through aiomqtt, so the task
+        is asked whether it was cancelled; nothing in here may call `uncancel`, as a TaskGroup would.
+        """
+        while not _cancelled():
             client = self._new_client()
             try:
-                async with client, asyncio.TaskGroup() as group:
+                async with client:
                     self._client = client
                     await self._greet(client)
-                    group.create_task(self._forward(client))
-                    group.create_task(_until_gone(client))
-            except* (aiomqtt.MqttError, OSError):
+                    await self._forward(client)
+            except (aiomqtt.MqttError, OSError):
                 self._client = None
             finally:
                 _forget(client)
-            await asyncio.sleep(self._away_s)
+            if not _cancelled():
+                await asyncio.sleep(self._away_s)
             self._away_s = RECONNECT_AFTER_S
 
     def _new_client(self) -> aiomqtt.Client:
@@ -107,19 +111,35 @@ class Link:
             await client.publish(topics.status, self._device.status(time.time()), qos=1)
 
     async def _forward(self, client: aiomqtt.Client) -> None:
-        while True:
-            if self._unsent is None:
-                self._unsent = await self._stored.get()
+        """Send what is stored until the connection ends; what was under way then is sent again on the next."""
+        while not (client._disconnected.done() or _cancelled()):
+            if self._unsent is None and not await self._next(client):
+                continue
+            assert self._unsent is not None
             topic, payload, retain = self._unsent
             await client.publish(topic, payload, qos=1, retain=retain)
             self._unsent = None
             self._address.published()
 
+    async def _next(self, client: aiomqtt.Client) -> bool:
+        """Wait for a message, or for the end of the connection."""
+        if self._stored.empty():
+            arrival = asyncio.create_task(self._stored.get())
+            try:
+                await asyncio.wait({arrival, client._disconnected}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if arrival.done():
+                    self._unsent = arrival.result()
+                else:
+                    arrival.cancel()
+        else:
+            self._unsent = self._stored.get_nowait()
+        return self._unsent is not None
 
-async def _until_gone(client: aiomqtt.Client) -> None:
-    """Wait until the connection ends, which aiomqtt raises as an MqttError; nothing is subscribed to."""
-    async for _ in client.messages:
-        pass
+
+def _cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _forget(client: aiomqtt.Client) -> None:

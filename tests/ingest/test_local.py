@@ -25,10 +25,9 @@ async def broker(request, tmp_path, monkeypatch):
 
 
 async def ended(task):
-    """Cancel until it ends: aiomqtt may lose a cancellation where a link breaks at the same moment."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=1)
+    task.cancel()
+    await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), 10)
+    assert task.cancelled()
 
 
 def listener(broker):
