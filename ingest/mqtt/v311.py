@@ -67,7 +67,7 @@ class _Pipe:
         """Nothing to select on."""
         return -1
 
-    def setblocking(self, flag: bool) -> None:
+    def setblocking(self, _flag: bool, /) -> None:
         """Nothing: it never blocks."""
 
 
