@@ -1,41 +1,45 @@
-"""Topic filters, checked before a broker sees them: many close the connection for a bad one, again and again."""
+"""Topic filters, checked before the broker sees them: at a bad one brokers close the connection, again and again."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from ingest.mqtt.port import Granted, Subscription
 
+_MAX_BYTES = 65_535
+PER_PACKET = 8
+"""Filters in one SUBSCRIBE: AWS IoT Core closes the connection at more."""
+
 
 def filter_fault(topic_filter: str) -> str | None:
-    """Say what is wrong with a topic filter, or None.
-
-    Source: MQTT 5, 4.7 and 4.8.2.
-    """
+    """Say what is wrong with a topic filter, or None. Source: MQTT 5, 4.7 and 4.8.2."""
+    try:
+        size = len(topic_filter.encode())
+    except UnicodeEncodeError:
+        return "not valid text"
     levels = topic_filter.split("/")
-    if levels[0] == "$share":
-        if len(levels) < 3 or not levels[1] or "+" in levels[1] or "#" in levels[1]:
-            return "a shared filter is $share/{group}/{filter}"
-        levels = levels[2:]
-    if levels == [""] or "\0" in topic_filter or len(topic_filter.encode(errors="replace")) > 65_535:
-        return "a topic filter is not empty, has no NUL and at most 65,535 bytes"
-    if any("+" in level and level != "+" for level in levels):
+    shared = levels[0] == "$share"
+    if shared and (len(levels) < 3 or not levels[1] or set(levels[1]) & set("+#")):
+        return "a shared filter is $share/{group}/{filter}"
+    rest = levels[2:] if shared else levels
+    if rest == [""] or "\0" in topic_filter or size > _MAX_BYTES:
+        return "empty, too long or with NUL"
+    if any("+" in level and level != "+" for level in rest):
         return "+ must stand alone between slashes"
-    if "#" in "".join(levels[:-1]) or ("#" in levels[-1] and levels[-1] != "#"):
+    if any("#" in level for level in rest[:-1]) or ("#" in rest[-1] and rest[-1] != "#"):
         return "# must stand alone at the end"
     return None
 
 
-def split_faulty(subscriptions: Sequence[Subscription]) -> tuple[list[Subscription], dict[str, Granted]]:
-    """Return those that a broker may be asked for, and the answers for the others by filter."""
-    faults = {one.topic_filter: filter_fault(one.topic_filter) for one in subscriptions}
-    answers = {name: Granted(name, None, fault) for name, fault in faults.items() if fault is not None}
-    return [one for one in subscriptions if one.topic_filter not in answers], answers
-
-
-def in_order(
-    subscriptions: Sequence[Subscription], granted: Sequence[Granted], faulty: dict[str, Granted]
+async def subscribe_soundly(
+    subscriptions: Sequence[Subscription],
+    subscribe: Callable[[Sequence[Subscription]], Awaitable[list[Granted]]],
 ) -> list[Granted]:
-    """Put the broker's answers and ours into the order of the question."""
-    answers = iter(granted)
+    """Send the sound filters in packets of eight and answer for the others; one answer per filter, in order."""
+    faults = {s.topic_filter: filter_fault(s.topic_filter) for s in subscriptions}
+    sound = [s for s in subscriptions if faults[s.topic_filter] is None]
+    granted: dict[str, Granted] = {}
+    for i in range(0, len(sound), PER_PACKET):
+        granted |= {g.topic_filter: g for g in await subscribe(sound[i : i + PER_PACKET])}
     return [
-        faulty[one.topic_filter] if one.topic_filter in faulty else next(answers) for one in subscriptions
+        granted.get(name) or Granted(name, None, f"not a valid topic filter: {faults[name]}")
+        for name in (s.topic_filter for s in subscriptions)
     ]

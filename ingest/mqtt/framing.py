@@ -1,205 +1,116 @@
-"""From bytes to packets, incrementally: what is unfinished is kept and not parsed again, what is oversized is skimmed.
+"""Bytes -> MQTT 5 packets, however the network cut them. No I/O.
 
-Source: MQTT 5, 2.1 (fixed header), 3.3 (PUBLISH), 1.5.5 (variable byte integer).
+The codec raises IndexError for 'not enough bytes yet', ValueError for a malformed packet, and on text that is not UTF-8
+a Rust panic, which is a BaseException. A packet that is not complete is parsed again only when all of it is here.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
 
 import mqtt5
 
 from handlers.events import Publish
-from ingest.errors import ProtocolBroken
 from ingest.mqtt.port import Clock, Inbound, Released
+from ingest.mqtt.skimming import HEAD, Skim, fixed_header, malformed
 
-HEAD = 65_536
-"""Of an oversized payload this much is kept; properties longer than this are not kept at all."""
+SLACK = 128 * 1024
+"""Room for the topic and the properties, above max_payload, before a PUBLISH is skimmed instead of kept."""
 MAX_CONTROL = 1 << 20
-"""No packet other than a PUBLISH has a reason to be larger."""
-
-_PUBLISH = 3
+"""A packet other than PUBLISH that claims to be larger than this is not one of ours."""
 
 
-class _MalformedError(Exception):
-    """What cannot be parsed; `Framer.broken` tells the world."""
+class Framing:
+    """The incremental parser of one connection."""
 
+    __slots__ = ("_carry", "_clock", "_max_payload", "_needed", "_on_control", "_skim")
 
-class _Skim(NamedTuple):
-    """The header of a PUBLISH that is not to be buffered."""
-
-    first: int
-    topic: str
-    packet_id: int
-    properties: int
-    payload: int
-    length: int
-
-
-class Framer:
-    """Feed it what the socket gave; it appends to `inbound` and returns the other packets.
-
-    `broken` is set once something could not be parsed: what came before it has been handed out, the rest is ignored.
-    """
-
-    def __init__(self, max_payload: int, clock: Clock) -> None:
-        self.broken: ProtocolBroken | None = None
-        self._max_payload = max_payload
+    def __init__(self, clock: Clock, max_payload: int, on_control: Callable[[mqtt5.Packet], None]) -> None:
         self._clock = clock
-        self._pending = bytearray()
-        self._need = 0
-        self._skim: _Skim | None = None
-        self._skip = 0
-        self._left = 0
-        self._head = bytearray()
+        self._max_payload = max_payload
+        self._on_control = on_control
+        self._carry = bytearray()
+        self._needed = 0
+        self._skim: Skim | None = None
 
-    def feed(self, data: bytes, inbound: list[Inbound]) -> list[mqtt5.Packet]:
-        """Parse all that is complete. Publishes and releases go to `inbound`, in order."""
-        control: list[mqtt5.Packet] = []
-        if self.broken is not None:
-            return control
-        if self._pending:
-            self._pending += data
-            if len(self._pending) < self._need:
-                return control
-            data = bytes(self._pending)
-            self._pending.clear()
-        try:
-            self._parse(data, inbound, control)
-        except _MalformedError as error:
-            self.broken = ProtocolBroken(f"malformed packet, connection closed: {error}")
-        return control
+    @property
+    def kept(self) -> int:
+        """Bytes of an unfinished packet that are held now."""
+        return len(self._carry) if self._skim is None else self._skim.kept
 
-    def _parse(self, data: bytes, inbound: list[Inbound], control: list[mqtt5.Packet]) -> None:
-        view, end, clock, limit = memoryview(data), len(data), self._clock, self._max_payload
-        at = self._skimmed(view, inbound) if self._skim is not None else 0
-        while at < end:
-            length = data[at + 1] if at + 1 < end else 128
-            stop = at + 2 + length
-            if length > 127:
-                stop = _stop(data, at)
-            if stop > end or not stop:
-                rest = data[at:]
-                if stop and self._begin_skim(rest, stop - at):
-                    at += self._skimmed(view[at:], inbound)
-                    continue
-                self._need = self._need if stop else 0
-                self._pending += rest
+    def feed(self, data: bytes, inbound: list[Inbound]) -> None:
+        """Append the PUBLISHes and PUBRELs in `data` to `inbound`, in order; hand every other packet to `on_control`.
+
+        Raises: ProtocolBroken at the first packet that cannot be parsed; what came before it has been delivered.
+        """
+        buffer: bytes | bytearray = data
+        if self._skim is not None:
+            buffer = self._skim_on(self._skim, data, inbound)
+        elif self._carry:
+            self._carry += data
+            if len(self._carry) < self._needed:
                 return
-            packet = _read(view[at:stop])
-            if type(packet) is mqtt5.PublishPacket:
-                first, topic, payload = data[at], packet.topic, packet.payload
-                size = len(payload)
-                if size > limit:
+            buffer, self._carry = self._carry, bytearray()
+        self._parse(buffer, inbound)
+
+    def _parse(self, buffer: bytes | bytearray, inbound: list[Inbound]) -> None:
+        read, clock, append, most = mqtt5.read, self._clock, inbound.append, self._max_payload
+        view = memoryview(buffer)
+        pos, end = 0, len(buffer)
+        while pos < end:
+            try:
+                packet, length = read(view[pos:])
+            except IndexError:
+                return self._keep(view[pos:])
+            except ValueError as error:
+                raise malformed(str(error), view[pos:]) from None
+            except BaseException as error:
+                if type(error).__module__ != "pyo3_runtime":
+                    raise
+                raise malformed("text that is not UTF-8", view[pos:]) from None
+            if isinstance(packet, mqtt5.PublishPacket):
+                topic, payload, first = packet.topic, packet.payload, buffer[pos]
+                packet_id, size = packet.packet_id or 0, len(payload)
+                qos = first >> 1 & 3
+                if not topic or "\0" in topic or (qos and not packet_id):
+                    raise malformed("a topic or packet id that is not allowed", view[pos:])
+                if size > most:
                     payload = payload[:HEAD]
-                qos, content_type = first >> 1 & 3, packet.content_type if size <= limit else None
-                packet_id = packet.packet_id or 0
-                _check(topic, qos, packet_id)
                 retain, dup = first & 1 == 1, first & 8 == 8
-                now = clock()
-                inbound.append(Publish(topic, payload, qos, retain, dup, packet_id, now, size, content_type))
-            elif type(packet) is mqtt5.PubRelPacket:
-                inbound.append(Released(packet.packet_id))
+                append(
+                    Publish(topic, payload, qos, retain, dup, packet_id, clock(), size, packet.content_type)
+                )
+            elif isinstance(packet, mqtt5.PubRelPacket):
+                append(Released(packet.packet_id))
             else:
-                control.append(packet)
-            at = stop
-
-    def _begin_skim(self, rest: bytes, size: int) -> bool:
-        """Decide about an unfinished packet: True when it is to be skimmed; else `_need` says when to look again."""
-        self._need = size
-        if rest[0] >> 4 != _PUBLISH:
-            if size > MAX_CONTROL:
-                raise _MalformedError(f"a packet of {size} bytes that is not a PUBLISH")
-            return False
-        if size <= self._max_payload:
-            return False
-        skim = _publish_header(rest, size)
-        if skim is None:
-            self._need = len(rest) + 1
-            return False
-        if skim.payload <= self._max_payload and skim.properties <= HEAD:
-            return False
-        self._skim, self._left = skim, skim.payload
-        self._skip = skim.length + skim.properties
-        return True
-
-    def _skimmed(self, view: memoryview, inbound: list[Inbound]) -> int:
-        """Pass over the packet being skimmed; return how many bytes of `view` belong to it."""
-        skim = self._skim
-        assert skim is not None
-        at = min(self._skip, len(view))
-        self._skip -= at
-        taken = min(self._left, len(view) - at)
-        self._head += view[at : at + min(taken, HEAD - len(self._head))]
-        self._left -= taken
-        if not self._skip and not self._left:
-            qos, retain, dup = skim.first >> 1 & 3, skim.first & 1 == 1, skim.first & 8 == 8
-            head, now = bytes(self._head), self._clock()
-            inbound.append(Publish(skim.topic, head, qos, retain, dup, skim.packet_id, now, skim.payload))
-            self._skim = None
-            self._head.clear()
-        return at + taken
-
-
-def _read(view: memoryview) -> mqtt5.Packet:
-    """Parse exactly one whole packet."""
-    try:
-        packet, size = mqtt5.read(view)
-    except (ValueError, IndexError) as error:
-        raise _MalformedError(str(error)) from error
-    except BaseException as error:
-        # A string that is not UTF-8 panics in mqtt5 0.8, and a pyo3 PanicException is not an Exception.
-        if type(error).__name__ != "PanicException":
-            raise
-        raise _MalformedError("a string that is not UTF-8") from error
-    if size != len(view):
-        raise _MalformedError("remaining length does not fit the packet")
-    return packet
-
-
-def _check(topic: str, qos: int, packet_id: int) -> None:
-    if "\0" in topic or not topic:
-        raise _MalformedError("topic is empty or contains NUL")
-    if qos and not packet_id:
-        raise _MalformedError("packet id 0")
-
-
-def _stop(data: bytes, at: int) -> int:
-    """Where the packet at `at` ends, 0 while the fixed header is not complete."""
-    number = _varint(data, at + 1)
-    return number[1] + number[0] if number else 0
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int] | None:
-    """A variable byte integer and where it ends; None while it is not complete."""
-    value = 0
-    for shift, byte in enumerate(data[at : at + 4]):
-        value |= (byte & 127) << 7 * shift
-        if byte < 128:
-            return value, at + shift + 1
-        if shift == 3:
-            raise _MalformedError("variable byte integer of more than four bytes")
-    return None
-
-
-def _publish_header(rest: bytes, size: int) -> _Skim | None:
-    """Parse a PUBLISH up to where its properties begin; None while that much has not come."""
-    fixed = _varint(rest, 1)
-    if fixed is None or len(rest) < fixed[1] + 2:
+                self._on_control(packet)
+            pos += length
         return None
-    first, topic_at, qos = rest[0], fixed[1] + 2, rest[0] >> 1 & 3
-    id_at = topic_at + int.from_bytes(rest[topic_at - 2 : topic_at], "big")
-    properties_at = id_at + 2 if qos else id_at
-    if qos == 3 or properties_at >= size:
-        raise _MalformedError("PUBLISH header")
-    number = _varint(rest, properties_at)
-    if number is None:
-        return None
-    try:
-        topic = rest[topic_at:id_at].decode()
-    except UnicodeDecodeError as error:
-        raise _MalformedError("a string that is not UTF-8") from error
-    packet_id = int.from_bytes(rest[id_at:properties_at], "big")
-    _check(topic, qos, packet_id)
-    payload = size - number[1] - number[0]
-    if payload < 0:
-        raise _MalformedError("PUBLISH properties")
-    return _Skim(first, topic, packet_id, number[0], payload, number[1])
+
+    def _keep(self, view: memoryview) -> None:
+        """Put an unfinished packet aside, or start to skim it."""
+        header = fixed_header(view)
+        if header is None:
+            self._needed = len(view) + 1
+        else:
+            self._needed = header.length + header.remaining
+            if self._needed <= len(view):
+                raise malformed("fields longer than the packet", view)
+            is_publish = view[0] & 0xF0 == 0x30
+            if is_publish and header.remaining > self._max_payload + SLACK:
+                self._skim = Skim(view[0], header.remaining)
+                self._skim.feed(view[header.length :])
+                return
+            if not is_publish and header.remaining > MAX_CONTROL:
+                raise malformed(f"a control packet of {header.remaining} bytes", view)
+        self._carry = bytearray(view)
+
+    def _skim_on(self, skim: Skim, data: bytes, inbound: list[Inbound]) -> bytes:
+        """Read past more of an oversized PUBLISH, deliver it at its end, and return what follows it."""
+        taken = skim.feed(memoryview(data))
+        if not skim.done:
+            return b""
+        self._skim = None
+        packet, size = skim.finish()
+        shortened: list[Inbound] = []
+        self._parse(packet, shortened)
+        inbound.extend(p._replace(size=size) for p in shortened if isinstance(p, Publish))
+        return data[taken:]

@@ -20,13 +20,18 @@ def ssl_context(tls: Tls) -> ssl.SSLContext:
     context.check_hostname = tls.verify_host
     if tls.cert_file is not None:
         try:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
-        except (OSError, ssl.SSLError) as error:
+            context.load_cert_chain(tls.cert_file, tls.key_file, password=_no_passphrase)
+        except (OSError, ValueError) as error:
             files = f"cert_file {tls.cert_file}, key_file {tls.key_file}"
             raise Misconfigured(
                 f"tls {files}: {error}; they must be a PEM certificate and its key"
             ) from error
     return context
+
+
+def _no_passphrase() -> str:
+    """Refuse an encrypted key: OpenSSL would ask for its passphrase on the terminal and wait."""
+    raise ValueError("the key is encrypted, give one without a passphrase")
 
 
 def tls_failure(error: ssl.SSLError) -> str:

@@ -1,299 +1,249 @@
-"""MQTT 3.1.1 with paho-mqtt on the asyncio loop. What is promised stands in port.py; QoS 1 at most.
+"""MQTT 3.1.1: paho-mqtt as the codec. QoS 0 and 1; for brokers that do not speak MQTT 5.
 
-paho answers a QoS 2 PUBLISH by itself, so none is subscribed to. It also holds a whole packet in memory before it hands
-it on: an oversized payload is cut to its head here, but not skimmed.
+paho answers a QoS 2 PUBLISH by itself, so nothing is subscribed at more than QoS 1. paho has no thread and no socket
+here: it reads from and writes to `_Pipe`, and the network below is the `Wire` of MQTT 5 (TLS, keep-alive, pausing).
+paho keeps a whole packet in memory: a payload above max_payload is cut to its head only once all of it has come.
 """
 
 import asyncio
-import contextlib
-import socket
-import ssl
 from collections.abc import Sequence
 from typing import Any
 
-from paho.mqtt import client as paho
-from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from handlers.events import Publish
-from ingest.errors import BrokerAway, BrokerRefused, NoConnack, ProtocolBroken
+from ingest.errors import BrokerAway, ProtocolBroken
 from ingest.mqtt.answers import Answers
-from ingest.mqtt.filters import in_order, split_faulty
-from ingest.mqtt.framing import HEAD
+from ingest.mqtt.filters import subscribe_soundly
 from ingest.mqtt.inbox import Inbox
-from ingest.mqtt.keepalive import KeepAlive
-from ingest.mqtt.paho_client import build_client, dial
+from ingest.mqtt.outbox import DISCONNECT, acknowledgements
 from ingest.mqtt.port import Broker, Clock, Connected, Granted, Inbound, Released, Subscription
-from ingest.mqtt.stream import set_options
+from ingest.mqtt.reasons import FAILURE, Greeting, in_words, old_connack
+from ingest.mqtt.skimming import HEAD
+from ingest.mqtt.wire import Wire
 
-_AT_ONCE = 2000
-"""Packets read before the loop gets its turn."""
-_CLOSE_TIMEOUT_S = 1.0
-_DISCONNECT = b"\xe0\x00"
+MAX_QOS = 1
+
+
+class _Pipe:
+    """What paho takes for its non-blocking socket: bytes that came, and a way to send."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._bytes = b""
+        self._at = 0
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that paho has not read yet."""
+        return len(self._bytes) - self._at
+
+    def feed(self, data: bytes) -> None:
+        """Append what came."""
+        self._bytes = self._bytes[self._at :] + data
+        self._at = 0
+
+    def recv(self, buffer_size: int) -> bytes:
+        """Return up to so many bytes. Raises: BlockingIOError when there are none."""
+        start = self._at
+        data = self._bytes[start : start + buffer_size]
+        if not data:
+            raise BlockingIOError
+        self._at = start + len(data)
+        return data
+
+    def send(self, buffer: bytes | bytearray) -> int:
+        """Hand all of it to the wire."""
+        self._wire.write(bytes(buffer))
+        return len(buffer)
+
+    def close(self) -> None:
+        """Nothing: the wire is closed by the connection."""
+
+    def fileno(self) -> int:
+        """Nothing to select on."""
+        return -1
+
+    def setblocking(self, _flag: bool, /) -> None:
+        """Nothing: it never blocks."""
+
+
+class _Paho(Client):
+    """paho on a pipe."""
+
+    def __init__(self, broker: Broker, pipe: _Pipe) -> None:
+        # Without reconnect_on_failure=False a CONNACK of code 1 makes paho start over with MQTT 3.1 on its own.
+        super().__init__(
+            CallbackAPIVersion.VERSION2,
+            client_id=broker.client_id,
+            clean_session=broker.clean_start,
+            protocol=MQTTProtocolVersion.MQTTv311,
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        self._pipe = pipe
+        self.max_inflight_messages = 0
+        if broker.username is not None:
+            self.username_pw_set(broker.username, broker.password)
+
+    def _create_socket(self) -> _Pipe:
+        return self._pipe
 
 
 class Mqtt311Connection:
-    """One connection; make a new one to reconnect."""
+    """One MQTT 3.1.1 connection; see the port for the contract."""
 
     def __init__(self, broker: Broker, clock: Clock) -> None:
         self._broker = broker
         self._clock = clock
         self._inbox = Inbox()
-        self._answers = Answers[list[ReasonCode]](self._is_paused)
-        self._keep_alive: KeepAlive | None = None
-        self._connack: asyncio.Future[bool] | None = None
-        self._sock: socket.socket | None = None
-        self._lost = asyncio.Event()
-        self._flushed = asyncio.Event()
-        self._received = 0
-        self._client = build_client(broker)
+        self._wire = Wire(self._received, self._lost)
+        self._answers = Answers[list[int]](lambda: self._wire.paused)
+        self._pipe = _Pipe(self._wire)
+        self._connack: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._greeting: Greeting | None = Greeting()
+        self._paho = paho = _Paho(broker, self._pipe)
+        paho.on_connect = self._on_connect
+        paho.on_message = self._on_message
+        paho.on_subscribe = self._on_answer
+        paho.on_publish = self._on_publish
 
     async def connect(self) -> Connected:
         """Open the connection and wait for CONNACK.
 
-        Raises: BrokerRefused, NoConnack, BrokerAway, ProtocolBroken.
+        Raises: BrokerRefused (its code in MQTT 5 numbering); NoConnack; BrokerAway; ProtocolBroken.
         """
         broker = self._broker
-        self._connack = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(broker.connect_timeout_s):
-                # paho resolves, connects and shakes hands in blocking calls: a thread, for this alone.
-                self._attach(await asyncio.to_thread(self._dial))
-                session_present = await self._connack
-        except TimeoutError:
-            self._end(
-                BrokerAway(f"no answer from {broker.host}:{broker.port} in {broker.connect_timeout_s:g} s")
-            )
-            assert self._inbox.ended is not None
-            raise self._inbox.ended from None
-        except BaseException as error:
-            self._end(error if isinstance(error, BrokerAway) else BrokerAway("connecting was abandoned"))
-            raise
-        if self._inbox.ended is None:
-            self._keep_alive = KeepAlive(broker.keep_alive_s, self._ping, self._dead)
+        session_present = await self._wire.greet(
+            broker, lambda: self._paho.connect(broker.host, broker.port, broker.keep_alive_s), self._connack
+        )
+        self._wire.start_keep_alive(broker.keep_alive_s)
         return Connected(session_present, "3.1.1")
 
     async def subscribe(self, subscriptions: Sequence[Subscription]) -> list[Granted]:
-        """SUBSCRIBE with QoS 1 at most; one answer per filter."""
-        asked, faulty = split_faulty(subscriptions)
-        granted = await self._subscribe(asked) if asked else []
-        return in_order(subscriptions, granted, faulty)
+        """Subscribe at QoS 1 at most, eight filters a packet; one answer per filter.
 
-    async def _subscribe(self, subscriptions: Sequence[Subscription]) -> list[Granted]:
-        if self._inbox.ended is not None:
-            raise self._inbox.ended.with_traceback(None)
-        _, packet_id = self._client.subscribe([(one.topic_filter, min(one.qos, 1)) for one in subscriptions])
-        assert packet_id is not None
-        codes = await self._answers.wait(packet_id, "SUBACK")
-        if len(codes) != len(subscriptions):
-            broken = ProtocolBroken("protocol error, connection closed: SUBACK does not fit its SUBSCRIBE")
-            self._end(broken)
-            raise broken
-        return [
-            Granted(one.topic_filter, None if code.is_failure else code.value, str(code).lower())
-            for one, code in zip(subscriptions, codes, strict=True)
-        ]
+        Raises: BrokerAway when the broker does not answer in time (paused, it cannot be heard).
+        """
+        return await subscribe_soundly(subscriptions, self._subscribe)
 
     async def receive(self) -> list[Inbound]:
-        """Wait for and return what came, at least one.
-
-        Raises: BrokerAway once the connection has ended and everything was handed out.
-        """
+        """Return what came, at least one. Raises: BrokerAway after the last."""
         return await self._inbox.take()
 
     def acknowledge(self, publishes: Sequence[Publish]) -> None:
-        """PUBACK these in order; nothing once the connection has ended."""
-        if self._inbox.ended is None:
-            for publish in publishes:
-                if publish.qos == 1:
-                    self._client.ack(publish.packet_id, 1)
-            self._sent()
+        """PUBACK in one write: past paho, whose `ack` takes one at a time."""
+        self._wire.write(acknowledgements(publishes))
 
     def complete(self, released: Sequence[Released]) -> None:
-        """Do nothing: there is no QoS 2 here."""
+        """Nothing: QoS 2 is not subscribed, so nothing is ever released here."""
 
     async def publish(self, topic: str, payload: bytes) -> None:
-        """Publish at QoS 1 and wait for the PUBACK (which in 3.1.1 cannot say no).
+        """Publish at QoS 1 and wait for the PUBACK. MQTT 3.1.1 has no way to say that it was not allowed.
 
         Raises: BrokerAway.
         """
-        if self._inbox.ended is not None:
-            raise self._inbox.ended.with_traceback(None)
-        packet_id = self._client.publish(topic, payload, qos=1).mid
-        self._sent()
-        await self._answers.wait(packet_id, "PUBACK")
+        self._refuse_when_ended()
+        info = self._paho.publish(topic, payload, qos=1)
+        await self._answers.wait(info.mid, "PUBACK")
 
     def pause(self) -> None:
-        """Stop reading; go on pinging."""
-        if self._inbox.ended is None and self._sock is not None and self._keep_alive is not None:
-            self._keep_alive.paused = True
-            asyncio.get_running_loop().remove_reader(self._sock)
+        """Stop reading from the socket; PINGREQs go on."""
+        self._wire.pause()
 
     def resume(self) -> None:
         """Read again."""
-        if self._inbox.ended is None and self._sock is not None and self._keep_alive is not None:
-            self._keep_alive.resume()
-            loop = asyncio.get_running_loop()
-            loop.add_reader(self._sock, self._read)
-            loop.call_soon(self._read)
+        self._wire.resume()
 
     async def close(self) -> None:
-        """DISCONNECT, keeping the session, and wait until the broker has closed the socket; bounded."""
-        ended = self._inbox.ended is not None
-        self._end(BrokerAway("closed by us"), linger=True)
-        if self._sock is None or ended:
-            self._hang_up()
-            return
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._sock, self._read)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                self._flushed.clear()
-                if self._client.want_write():
-                    await self._flushed.wait()
-                if self._sock is not None:
-                    # paho's own disconnect() closes at once: what the broker has not read yet could be overtaken.
-                    with contextlib.suppress(OSError):
-                        self._sock.send(_DISCONNECT)
-                await self._lost.wait()
-        self._hang_up()
+        """DISCONNECT; the session stays unless clean_start was asked for; bounded by a second or two."""
+        await self._wire.close(DISCONNECT)
 
-    def _dial(self) -> socket.socket:
-        """Connect, in a thread; nobody may be waiting for it any more."""
-        sock = dial(self._client, self._broker)
+    async def _subscribe(self, subscriptions: Sequence[Subscription]) -> list[Granted]:
+        self._refuse_when_ended()
+        _, mid = self._paho.subscribe([(s.topic_filter, min(s.qos, MAX_QOS)) for s in subscriptions])
+        if mid is None:
+            raise BrokerAway("SUBSCRIBE could not be sent")
+        codes = await self._answers.wait(mid, "SUBACK")
+        if len(codes) != len(subscriptions):
+            broken = ProtocolBroken(f"SUBACK with {len(codes)} codes for {len(subscriptions)} filters")
+            self._wire.end(broken)
+            raise broken
+        return [
+            Granted(s.topic_filter, code if code < FAILURE else None, in_words(code))
+            for s, code in zip(subscriptions, codes, strict=True)
+        ]
+
+    def _refuse_when_ended(self) -> None:
         if self._inbox.ended is not None:
-            sock.close()
-        return sock
+            raise self._inbox.ended.with_traceback(None)
 
-    def _attach(self, sock: socket.socket) -> None:
-        """Hand the connected socket to the loop."""
-        self._sock = sock
-        set_options(sock, self._broker.keep_alive_s)
-        loop, client = asyncio.get_running_loop(), self._client
-        client.on_connect = self._on_connack
-        client.on_message = self._on_message
-        client.on_subscribe = lambda _client, _data, packet_id, codes, _: self._answers.settle(
-            packet_id, codes
-        )
-        client.on_publish = lambda _client, _data, packet_id, code, _: self._answers.settle(packet_id, [code])
-        client.on_socket_close = self._on_socket_close
-        client.on_socket_register_write = lambda *_: loop.add_writer(sock, self._write)
-        client.on_socket_unregister_write = lambda *_: self._on_flushed(sock)
-        loop.add_reader(sock, self._read)
-        if client.want_write():
-            loop.add_writer(sock, self._write)
-
-    def _read(self) -> None:
-        """Read what is there, at most 2,000 packets, and wake the receiver once."""
-        if self._sock is None or self._is_paused():
-            return
-        client, first = self._client, self._received
-        if self._keep_alive is not None:
-            self._keep_alive.received = asyncio.get_running_loop().time()
+    def _received(self, data: bytes) -> None:
+        if self._greeting is not None:
+            data = self._greeting.feed(data)
+            if not data:
+                return
+            self._greeting = None
+            refused = old_connack(data, success_is_refusal=False)
+            if refused is not None:
+                self._wire.end(refused)
+                return
+        self._pipe.feed(data)
         try:
-            while True:
-                before = self._received
-                code = client.loop_read()
-                if code != MQTTErrorCode.MQTT_ERR_SUCCESS or self._sock is None:
-                    self._end(self._reason(code))
-                    return
-                if self._received - first >= _AT_ONCE:
-                    asyncio.get_running_loop().call_soon(self._read)
-                    break
-                if self._received == before and not self._decrypted():
-                    break
-        except (
-            Exception
-        ) as error:  # what paho raises on malformed packets: struct, Unicode, Value and Index errors
-            self._end(ProtocolBroken(f"malformed packet, connection closed: {error}"))
-        if self._inbox.items:
-            self._inbox.wake()
+            self._read_all()
+        except ProtocolBroken as broken:
+            self._wire.end(broken)
+        except Exception as error:
+            self._wire.end(ProtocolBroken(f"malformed packet, connection closed: {error}"))
+        self._inbox.wake()
 
-    def _decrypted(self) -> bool:
-        """Whether TLS holds bytes that the selector does not see."""
-        return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
+    def _read_all(self) -> None:
+        """Let paho read until it makes no more progress: it takes one packet at a time."""
+        pipe, loop_read = self._pipe, self._paho.loop_read
+        before = -1
+        while (waiting := pipe.waiting) and waiting != before:
+            before = waiting
+            if (code := loop_read()) != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                raise ProtocolBroken(f"malformed packet, connection closed: {code.name}")
 
-    def _write(self) -> None:
-        if self._sock is not None:
-            code = self._client.loop_write()
-            if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
-                self._end(self._reason(code))
+    def _on_connect(
+        self,
+        _client: Client,
+        _data: Any,
+        flags: ConnectFlags,
+        _code: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if not self._connack.done():
+            self._connack.set_result(flags.session_present)
 
-    def _reason(self, code: MQTTErrorCode) -> BrokerAway:
-        if code == MQTTErrorCode.MQTT_ERR_PROTOCOL:
-            return ProtocolBroken("malformed packet, connection closed: it breaks the protocol")
-        if self._connack is not None and not self._connack.done():
-            return NoConnack("the broker closed the connection without CONNACK")
-        return BrokerAway("the connection to the broker was lost")
-
-    def _on_connack(self, _client: Any, _data: Any, flags: Any, code: ReasonCode, _properties: Any) -> None:
-        if self._connack is None or self._connack.done():
-            return
-        if code.is_failure:
-            self._connack.set_exception(BrokerRefused(code.value, str(code).lower()))
-        else:
-            self._connack.set_result(bool(flags.session_present))
-
-    def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
-        self._received += 1
-        if self._inbox.ended is not None:
-            return
-        topic, payload, qos, packet_id = message.topic, message.payload, message.qos, message.mid
-        if not topic or "\0" in topic or (qos and not packet_id):
-            raise ValueError("topic is empty or contains NUL, or packet id 0")
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        topic, payload = message.topic, bytes(message.payload)
+        if not topic or "\0" in topic or (message.qos and not message.mid):
+            raise ProtocolBroken(
+                "malformed packet, connection closed: a topic or packet id that is not allowed"
+            )
         size = len(payload)
         if size > self._broker.max_payload:
             payload = payload[:HEAD]
-        now = self._clock()
-        self._inbox.items.append(
-            Publish(topic, bytes(payload), qos, message.retain, message.dup, packet_id, now, size)
+        publish = Publish(
+            topic, payload, message.qos, message.retain, message.dup, message.mid, self._clock(), size
         )
+        self._inbox.items.append(publish)
 
-    def _on_flushed(self, sock: socket.socket) -> None:
-        asyncio.get_running_loop().remove_writer(sock)
-        self._flushed.set()
+    def _on_answer(
+        self, _client: Client, _data: Any, mid: int, codes: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        self._answers.settle(mid, [code.value for code in codes])
 
-    def _on_socket_close(self, _client: Any, _data: Any, sock: Any) -> None:
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(sock)
-        loop.remove_writer(sock)
-        self._sock = None
-        self._lost.set()
+    def _on_publish(
+        self, _client: Client, _data: Any, mid: int, _code: ReasonCode, _properties: Properties | None
+    ) -> None:
+        self._answers.settle(mid, [0])
 
-    def _is_paused(self) -> bool:
-        return self._keep_alive is not None and self._keep_alive.paused and self._inbox.ended is None
-
-    def _sent(self) -> None:
-        if self._keep_alive is not None:
-            self._keep_alive.sent = asyncio.get_running_loop().time()
-
-    def _ping(self) -> None:
-        # paho sends PINGREQ only from loop_misc(), whose keep-alive notices a dead peer after two intervals.
-        self._client._send_pingreq()
-
-    def _dead(self) -> None:
-        self._end(BrokerAway("the broker fell silent: nothing came within the keep-alive time"))
-
-    def _end(self, reason: BrokerAway, *, linger: bool = False) -> None:
-        """End once: the first reason stays."""
-        if self._inbox.ended is None:
-            self._inbox.end(reason)
-            self._answers.end(reason)
-            if self._keep_alive is not None:
-                self._keep_alive.stop()
-            if self._connack is not None and not self._connack.done():
-                self._connack.set_exception(reason)
-                self._connack.exception()
-        if not linger:
-            self._hang_up()
-
-    def _hang_up(self) -> None:
-        """Close the socket now."""
-        sock = self._sock
-        if sock is not None:
-            self._on_socket_close(None, None, sock)
-            client = self._client
-            client.on_socket_close = client.on_socket_register_write = client.on_socket_unregister_write = (
-                None
-            )
-            sock.close()
+    def _lost(self, error: BrokerAway) -> None:
+        self._answers.end(error)
+        self._inbox.end(error)

@@ -1,247 +1,169 @@
-"""MQTT 5 over an asyncio.Protocol; the codec is `mqtt5`. What is promised stands in port.py."""
+"""MQTT 5: the codec of `mqtt5` under an asyncio.Protocol. QoS 0, 1 and 2; the default adapter."""
 
 import asyncio
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import cycle
+from typing import NamedTuple
 
 import mqtt5
 
 from handlers.events import Publish
-from ingest.errors import (
-    BrokerAway,
-    BrokerRefused,
-    NoConnack,
-    ProtocolBroken,
-    SessionTakenOver,
-)
+from ingest.errors import BrokerAway, BrokerRefused, ProtocolBroken, SessionTakenOver
 from ingest.mqtt.answers import Answers
-from ingest.mqtt.filters import in_order, split_faulty
-from ingest.mqtt.framing import Framer
+from ingest.mqtt.filters import subscribe_soundly
+from ingest.mqtt.framing import Framing
 from ingest.mqtt.inbox import Inbox
-from ingest.mqtt.keepalive import KeepAlive
+from ingest.mqtt.outbox import DISCONNECT, DISCONNECT_MALFORMED, acknowledgements, completions
 from ingest.mqtt.port import Broker, Clock, Connected, Granted, Inbound, Released, Subscription
-from ingest.mqtt.stream import close_stream, open_stream
-
-_ANSWER = struct.Struct(">HH").pack
-_PUBACK, _PUBREC, _PUBCOMP = 0x4002, 0x5002, 0x7002
-_OLD_CONNACK = b"\x20\x02\x00\x01"
-"""How an MQTT 3.1.1 broker says 'unacceptable protocol version'."""
-_CLOSE_TIMEOUT_S = 1.0
+from ingest.mqtt.reasons import FAILURE, SESSION_TAKEN_OVER, Greeting, in_words, old_connack, without
+from ingest.mqtt.wire import Wire
 
 
-class Mqtt5Connection(asyncio.Protocol):
-    """One connection; make a new one to reconnect."""
+class Answer(NamedTuple):
+    """The reason codes of a SUBACK (one per filter) or a PUBACK (one), and the broker's words."""
+
+    codes: tuple[int, ...]
+    said: str | None
+
+
+class Mqtt5Connection:
+    """One MQTT 5 connection; see the port for the contract."""
 
     def __init__(self, broker: Broker, clock: Clock) -> None:
         self._broker = broker
-        self._framer = Framer(broker.max_payload, clock)
         self._inbox = Inbox()
-        self._transport: asyncio.Transport | None = None
-        self._keep_alive: KeepAlive | None = None
-        self._connack: asyncio.Future[mqtt5.ConnAckPacket] | None = None
-        self._answers = Answers[mqtt5.Packet](self._is_paused)
-        self._packet_ids = _packet_ids()
-        self._window = asyncio.Semaphore(65_535)
-        self._lost = asyncio.Event()
+        self._framing = Framing(clock, broker.max_payload, self._control)
+        self._wire = Wire(self._received, self._lost)
+        self._answers = Answers[Answer](lambda: self._wire.paused)
+        self._packet_ids = cycle(range(1, 65_536))
+        self._connack: asyncio.Future[mqtt5.ConnAckPacket] = asyncio.get_running_loop().create_future()
+        self._greeting: Greeting | None = Greeting()
+        self._window = asyncio.Semaphore(0)
 
     async def connect(self) -> Connected:
         """Open the connection and wait for CONNACK.
 
-        Raises: BrokerRefused, NoConnack, BrokerAway, ProtocolBroken.
+        Raises: BrokerRefused; NoConnack; BrokerAway; ProtocolBroken.
         """
-        broker = self._broker
-        self._connack = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(broker.connect_timeout_s):
-                transport = await open_stream(broker, self)
-                transport.write(self._connect_packet())
-                connack = await self._connack
-        except TimeoutError:
-            self._end(
-                BrokerAway(f"no answer from {broker.host}:{broker.port} in {broker.connect_timeout_s:g} s")
-            )
-            assert self._inbox.ended is not None
-            raise self._inbox.ended from None
-        except BaseException as error:
-            self._end(error if isinstance(error, BrokerAway) else BrokerAway("connecting was abandoned"))
-            raise
-        if int(connack.reason_code) >= 0x80:
-            refused = BrokerRefused(int(connack.reason_code), _words(connack.reason_code, connack.reason_str))
-            self._end(refused)
+        packet = self._connect_packet()
+        connack = await self._wire.greet(self._broker, lambda: self._wire.write(packet), self._connack)
+        code = int(connack.reason_code)
+        if code >= FAILURE:
+            words = without(self._broker.password, in_words(code, connack.reason_str))
+            refused = BrokerRefused(code, words)
+            self._wire.end(refused)
             raise refused
         self._window = asyncio.Semaphore(connack.receive_max)
-        interval = broker.keep_alive_s if connack.server_keep_alive is None else connack.server_keep_alive
-        if self._inbox.ended is None:
-            self._keep_alive = KeepAlive(interval, self._ping, self._dead)
+        keep_alive_s = connack.server_keep_alive
+        self._wire.start_keep_alive(self._broker.keep_alive_s if keep_alive_s is None else keep_alive_s)
         return Connected(connack.session_present, "5")
 
     async def subscribe(self, subscriptions: Sequence[Subscription]) -> list[Granted]:
-        """SUBSCRIBE with retain handling 1 and retain-as-published 0; one answer per filter."""
-        asked, faulty = split_faulty(subscriptions)
-        granted = await self._subscribe(asked) if asked else []
-        return in_order(subscriptions, granted, faulty)
+        """Subscribe, eight filters a packet; one answer per filter.
 
-    async def _subscribe(self, subscriptions: Sequence[Subscription]) -> list[Granted]:
-        filters = [
-            mqtt5.TopicFilter(
-                one.topic_filter,
-                max_qos=mqtt5.QoS(one.qos),
-                retain_as_published=False,
-                retain_handling=mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS,
-            )
-            for one in subscriptions
-        ]
-        packet_id = self._free_packet_id()
-        self._write(mqtt5.SubscribePacket(packet_id, filters).write())
-        suback = await self._answers.wait(packet_id, "SUBACK")
-        if not isinstance(suback, mqtt5.SubAckPacket) or len(suback.reason_codes) != len(filters):
-            raise self._break("SUBACK does not fit its SUBSCRIBE")
-        return [
-            Granted(
-                one.topic_filter, None if int(code) >= 0x80 else int(code), _words(code, suback.reason_str)
-            )
-            for one, code in zip(subscriptions, suback.reason_codes, strict=True)
-        ]
+        Raises: BrokerAway when the broker does not answer in time (paused, it cannot be heard).
+        """
+        return await subscribe_soundly(subscriptions, self._subscribe)
 
     async def receive(self) -> list[Inbound]:
-        """Wait for and return what came, at least one.
-
-        Raises: BrokerAway once the connection has ended and everything was handed out.
-        """
+        """Return what came, at least one. Raises: BrokerAway after the last."""
         return await self._inbox.take()
 
     def acknowledge(self, publishes: Sequence[Publish]) -> None:
-        """PUBACK or PUBREC these in order; nothing once the connection has ended."""
-        pack = _ANSWER
-        self._write(
-            b"".join(
-                [
-                    pack(_PUBACK if publish.qos == 1 else _PUBREC, publish.packet_id)
-                    for publish in publishes
-                    if publish.qos
-                ]
-            )
-        )
+        """PUBACK or PUBREC, in one write."""
+        self._wire.write(acknowledgements(publishes))
 
     def complete(self, released: Sequence[Released]) -> None:
-        """PUBCOMP these."""
-        self._write(b"".join([_ANSWER(_PUBCOMP, one.packet_id) for one in released]))
+        """PUBCOMP, in one write."""
+        self._wire.write(completions(released))
 
     async def publish(self, topic: str, payload: bytes) -> None:
-        """Publish at QoS 1 and wait for the PUBACK.
+        """Publish at QoS 1 and wait for the PUBACK, within the broker's receive maximum.
 
-        Raises: BrokerRefused, BrokerAway.
+        Raises: BrokerRefused when the answer is a reason >= 0x80; BrokerAway.
         """
         async with self._window:
             packet_id = self._free_packet_id()
             packet = mqtt5.PublishPacket(topic, payload, qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=packet_id)
-            self._write(packet.write())
-            puback = await self._answers.wait(packet_id, "PUBACK")
-        if not isinstance(puback, mqtt5.PubAckPacket):
-            raise self._break("PUBLISH was not answered with PUBACK")
-        if int(puback.reason_code) >= 0x80:
-            raise BrokerRefused(
-                int(puback.reason_code), _words(puback.reason_code, puback.reason_str), "the publish"
-            )
+            answer = await self._ask(packet_id, packet.write(), "PUBACK")
+        code = answer.codes[0]
+        if code >= FAILURE:
+            raise BrokerRefused(code, in_words(code, answer.said), "the publish")
 
     def pause(self) -> None:
-        """Stop reading; go on pinging."""
-        if self._inbox.ended is None and self._transport is not None and self._keep_alive is not None:
-            self._keep_alive.paused = True
-            self._transport.pause_reading()
+        """Stop reading from the socket; PINGREQs go on."""
+        self._wire.pause()
 
     def resume(self) -> None:
         """Read again."""
-        if self._inbox.ended is None and self._transport is not None and self._keep_alive is not None:
-            self._keep_alive.resume()
-            self._transport.resume_reading()
+        self._wire.resume()
 
     async def close(self) -> None:
-        """DISCONNECT 0, keeping the session, and wait until the socket is closed; bounded."""
-        self._write(mqtt5.DisconnectPacket().write())
-        self._end(BrokerAway("closed by us"), linger=True)
-        if self._transport is not None:
-            await close_stream(self._transport, self._lost, _CLOSE_TIMEOUT_S)
+        """DISCONNECT with reason 0, the session stays; bounded by a second or two."""
+        await self._wire.close(DISCONNECT)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport (asyncio.Protocol)."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+    async def _subscribe(self, subscriptions: Sequence[Subscription]) -> list[Granted]:
+        packet_id = self._free_packet_id()
+        filters = [
+            mqtt5.TopicFilter(
+                s.topic_filter,
+                max_qos=mqtt5.QoS(s.qos),
+                retain_as_published=False,
+                retain_handling=mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS,
+            )
+            for s in subscriptions
+        ]
+        answer = await self._ask(packet_id, mqtt5.SubscribePacket(packet_id, filters).write(), "SUBACK")
+        if len(answer.codes) != len(subscriptions):
+            broken = ProtocolBroken(f"SUBACK with {len(answer.codes)} codes for {len(subscriptions)} filters")
+            self._wire.end(broken, DISCONNECT_MALFORMED)
+            raise broken
+        return [
+            Granted(s.topic_filter, code if code < FAILURE else None, in_words(code, answer.said))
+            for s, code in zip(subscriptions, answer.codes, strict=True)
+        ]
 
-    def data_received(self, data: bytes) -> None:
-        """Parse, queue and wake the receiver once (asyncio.Protocol)."""
-        if self._inbox.ended is not None:
-            return
-        if self._keep_alive is not None:
-            self._keep_alive.received = asyncio.get_running_loop().time()
-        for packet in self._framer.feed(data, self._inbox.items):
-            self._control(packet)
-        if self._framer.broken is not None:
-            self._end(self._framer.broken if data[:4] != _OLD_CONNACK else _old_version(), code=0x81)
-        elif self._inbox.items:
-            self._inbox.wake()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End with the reason (asyncio.Protocol)."""
-        self._lost.set()
-        if self._connack is not None and not self._connack.done():
-            self._end(NoConnack(f"the broker closed the connection without CONNACK{_because(exc)}"))
-        self._end(BrokerAway(f"the connection to the broker was lost{_because(exc)}"))
-
-    def _control(self, packet: mqtt5.Packet) -> None:
-        """Deal with what is neither a publish nor a release."""
-        if isinstance(packet, mqtt5.PubAckPacket | mqtt5.SubAckPacket):
-            self._answers.settle(packet.packet_id, packet)
-        elif isinstance(packet, mqtt5.ConnAckPacket):
-            if self._connack is not None and not self._connack.done():
-                self._connack.set_result(packet)
-        elif isinstance(packet, mqtt5.DisconnectPacket):
-            words = f"the broker disconnected us: {_words(packet.reason_code, packet.reason_str)}"
-            code = int(packet.reason_code)
-            self._end((SessionTakenOver if code == 0x8E else BrokerAway)(f"{words} (0x{code:02x})", code))
-        elif not isinstance(packet, mqtt5.PingRespPacket):
-            self._break(f"unexpected {type(packet).__name__}")
-
-    def _is_paused(self) -> bool:
-        return self._keep_alive is not None and self._keep_alive.paused
-
-    def _write(self, data: bytes) -> None:
-        if data and self._inbox.ended is None and self._transport is not None:
-            self._transport.write(data)
-            if self._keep_alive is not None:
-                self._keep_alive.sent = asyncio.get_running_loop().time()
-
-    def _end(self, reason: BrokerAway, code: int | None = None, *, linger: bool = False) -> None:
-        """End once: the first reason stays. `code` goes to the broker in a DISCONNECT."""
-        if self._inbox.ended is not None:
-            return
-        if code is not None:
-            self._write(mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode(code)).write())
-        self._inbox.end(reason)
-        self._answers.end(reason)
-        if self._keep_alive is not None:
-            self._keep_alive.stop()
-        if self._transport is not None and not linger:
-            self._transport.close()
-        if self._connack is not None and not self._connack.done():
-            self._connack.set_exception(reason)
-            self._connack.exception()
-
-    def _break(self, what: str) -> ProtocolBroken:
-        broken = ProtocolBroken(f"protocol error, connection closed: {what}")
-        self._end(broken, code=0x82)
-        return broken
-
-    def _ping(self) -> None:
-        self._write(b"\xc0\x00")
-
-    def _dead(self) -> None:
-        self._end(BrokerAway("the broker fell silent: nothing came within the keep-alive time"))
-        if self._transport is not None:
-            self._transport.abort()
+    async def _ask(self, packet_id: int, packet: bytes, what: str) -> Answer:
+        self._wire.write(packet)
+        return await self._answers.wait(packet_id, what)
 
     def _free_packet_id(self) -> int:
         return next(one for one in self._packet_ids if one not in self._answers)
+
+    def _received(self, data: bytes) -> None:
+        if self._greeting is not None:
+            data = self._greeting.feed(data)
+            if not data:
+                return
+            self._greeting = None
+            refused = old_connack(data)
+            if refused is not None:
+                self._wire.end(refused)
+                return
+        inbox = self._inbox
+        try:
+            self._framing.feed(data, inbox.items)
+        except ProtocolBroken as broken:
+            self._wire.end(broken, DISCONNECT_MALFORMED)
+        inbox.wake()
+
+    def _control(self, packet: mqtt5.Packet) -> None:
+        """Take a packet that is neither PUBLISH nor PUBREL."""
+        if isinstance(packet, mqtt5.PubAckPacket):
+            self._answers.settle(packet.packet_id, Answer((int(packet.reason_code),), packet.reason_str))
+        elif isinstance(packet, mqtt5.SubAckPacket):
+            codes = tuple(int(code) for code in packet.reason_codes)
+            self._answers.settle(packet.packet_id, Answer(codes, packet.reason_str))
+        elif isinstance(packet, mqtt5.ConnAckPacket) and not self._connack.done():
+            self._connack.set_result(packet)
+        elif isinstance(packet, mqtt5.DisconnectPacket):
+            self._wire.end(_disconnected(packet))
+        elif not isinstance(packet, mqtt5.PingRespPacket):
+            raise ProtocolBroken(f"the broker sent an unexpected {type(packet).__name__}, connection closed")
+
+    def _lost(self, error: BrokerAway) -> None:
+        self._answers.end(error)
+        self._inbox.end(error)
 
     def _connect_packet(self) -> bytes:
         broker = self._broker
@@ -253,24 +175,10 @@ class Mqtt5Connection(asyncio.Protocol):
             keep_alive=broker.keep_alive_s,
             session_expiry_interval=broker.session_expiry_s,
             receive_max=broker.receive_maximum,
-            topic_alias_max=0,
         ).write()
 
 
-def _packet_ids() -> Iterator[int]:
-    while True:
-        yield from range(1, 65_536)
-
-
-def _words(code: int, reason: str | None) -> str:
-    """A reason code's name in words, and what the peer added."""
-    name = getattr(code, "name", str(code)).replace("_", " ").lower()
-    return f"{name}: {reason}" if reason else name
-
-
-def _because(error: Exception | None) -> str:
-    return f": {error}" if error is not None else ""
-
-
-def _old_version() -> BrokerRefused:
-    return BrokerRefused(0x84, "it speaks MQTT 3.1.1 only")
+def _disconnected(packet: mqtt5.DisconnectPacket) -> BrokerAway:
+    code = int(packet.reason_code)
+    text = f"the broker disconnected us: {in_words(code, packet.reason_str)} (0x{code:02x})"
+    return SessionTakenOver(text, code) if code == SESSION_TAKEN_OVER else BrokerAway(text, code)

@@ -8,8 +8,8 @@ from typing import Self
 class Proxy:
     """`async with Proxy(port) as proxy`: connect to proxy.port instead.
 
-    `swallow`: what the client sends from now on never arrives. `byte_by_byte`: what the server sends comes in single
-    bytes.
+    `sent`: what clients wrote. `swallow`: what the client sends from now on never arrives. `byte_by_byte`: what the
+    server sends comes in single bytes.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -17,7 +17,10 @@ class Proxy:
         self.port = 0
         self.swallow = False
         self.byte_by_byte = False
+        self.sent = bytearray()
         self.swallowed = bytearray()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self._target_port = target_port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -33,6 +36,7 @@ class Proxy:
     ) -> None:
         assert self._server is not None
         self._server.close()
+        self.flow()
         self.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -41,6 +45,14 @@ class Proxy:
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
+
+    def stall(self) -> None:
+        """Forward nothing any more; both connections stay open, as when the other side is gone without a word."""
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        """Forward again."""
+        self._flowing.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -57,6 +69,8 @@ class Proxy:
     async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(65_536):
+                self.sent += data
+                await self._flowing.wait()
                 if self.swallow:
                     self.swallowed += data
                 else:
@@ -70,6 +84,7 @@ class Proxy:
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(65_536):
+                await self._flowing.wait()
                 step = 1 if self.byte_by_byte else len(data)
                 for at in range(0, len(data), step):
                     writer.write(data[at : at + step])

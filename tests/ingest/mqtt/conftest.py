@@ -1,20 +1,24 @@
 """What the conformance suite needs: a broker, an adapter by protocol, and that adapter's bytes."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import aiomqtt
 import pytest
 
 from handlers.events import Publish
 from ingest.errors import BrokerAway
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.clock import StrictClock
-from ingest.mqtt.port import Broker, Connected, Connection, Inbound
+from ingest.mqtt.port import Broker, Connected, Connection, Inbound, Subscription
 from tests.servers.mosquitto import MosquittoServer
 
 WITHIN_S = 10.0
+Open = Callable[..., Awaitable[tuple[Connection, Connected]]]
+_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +112,56 @@ async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]]) -
             if (await answer) if not isinstance(answer, bool) else answer:
                 return
             await asyncio.sleep(0.01)
+
+
+class Fleet:
+    """Publishes as devices do, to topics below `base`."""
+
+    def __init__(self, port: int, base: str) -> None:
+        self.port = port
+        self.base = base
+
+    async def says(self, *payloads: bytes, qos: int = 1) -> None:
+        """Publish each payload to {base}/{its index}; from QoS 1 on the broker has them when this returns."""
+        async with aiomqtt.Client("127.0.0.1", self.port, identifier=f"device-{next(_numbers)}") as client:
+            for index, payload in enumerate(payloads):
+                await client.publish(f"{self.base}/{index}", payload, qos=qos)
+
+
+@pytest.fixture
+def broker(shared_mosquitto: MosquittoServer) -> Broker:
+    """How to reach the shared broker, with a client id that no other test uses."""
+    return Broker("127.0.0.1", shared_mosquitto.port, f"rollcall-{next(_numbers)}")
+
+
+@pytest.fixture
+def fleet(broker: Broker) -> Fleet:
+    """Devices at the shared broker."""
+    return Fleet(broker.port, f"fleet{next(_numbers)}")
+
+
+@pytest.fixture(params=["5", "3.1.1"])
+def protocol(request: pytest.FixtureRequest) -> str:
+    """Return every protocol in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def opened(protocol: str) -> AsyncIterator[Open]:
+    """Open connections to a `Broker`, changed by keyword, and subscribe to topics; closed at the end."""
+    connections: list[Connection] = []
+
+    async def open_one(
+        broker: Broker, *topics: str, qos: int = 1, **changes: Any
+    ) -> tuple[Connection, Connected]:
+        changed = replace(broker, **changes)
+        connection, connected = await open_connection(protocol, changed, StrictClock())
+        connections.append(connection)
+        if topics:
+            granted = await connection.subscribe([Subscription(topic, qos) for topic in topics])
+            assert [one.qos for one in granted] == [qos for _ in topics]
+        return connection, connected
+
+    yield open_one
+    for connection in connections:
+        await asyncio.wait_for(connection.close(), WITHIN_S)

@@ -26,8 +26,8 @@ async def test_auto_speaks_5_where_the_broker_does(shared_mosquitto: MosquittoSe
 
 @pytest.mark.parametrize(
     "answer",
-    [b"", b"\x20\x02\x00\x01", b"\x20\x03\x00\x84\x00"],
-    ids=["closes", "3.1.1 CONNACK", "5 CONNACK"],
+    [b"", b"\x20\x02\x00\x01", b"\x20\x02\x00\x00", b"\x20\x03\x00\x84\x00"],
+    ids=["closes", "3.1.1 CONNACK", "3.1.1 CONNACK that accepts", "5 CONNACK"],
 )
 async def test_auto_falls_back_where_the_broker_refuses_5(answer: bytes) -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
