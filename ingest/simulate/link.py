@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiomqtt
 
@@ -125,8 +125,9 @@ class Link:
         """Wait for a message, or for the end of the connection."""
         if self._stored.empty():
             arrival = asyncio.create_task(self._stored.get())
+            either: set[asyncio.Future[Any]] = {arrival, client._disconnected}
             try:
-                await asyncio.wait({arrival, client._disconnected}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 if arrival.done():
                     self._unsent = arrival.result()
