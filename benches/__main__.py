@@ -11,7 +11,7 @@ from benches.loss import Loss, loss
 from benches.report import as_dict, as_text, machine
 from benches.world import World, world
 
-CONTENDERS = ("rollcall", "naive", "careful", "ceiling")
+CONTENDERS = ("rollcall", "first_contact", "naive", "careful", "ceiling")
 SHARES = {"naive": 20, "careful": 2}
 """The slow ones get a part of the backlog, or it takes all day; the reports say how many messages it was."""
 RATES = (1_000, 5_000)
@@ -34,8 +34,8 @@ def drain_all(there: World, fleets: list[int], contenders: list[str], messages: 
     """Drain with each contender for each fleet."""
     drains = []
     for devices in fleets:
-        template = there.seed(devices)
         for contender in contenders:
+            template = there.seed(devices) if contender == "first_contact" else there.known(devices)
             count = messages // SHARES.get(contender, 1)
             drains.append(drain(there, template, contender, count, devices))
             print(drains[-1], flush=True)
@@ -44,13 +44,15 @@ def drain_all(there: World, fleets: list[int], contenders: list[str], messages: 
 
 def lose_all(there: World, contenders: list[str]) -> list[Loss]:
     """Kill each contender once and count what is lost."""
-    template = there.seed(FLEET)
-    return [loss(there, template, contender, FLEET) for contender in contenders]
+    template = there.known(FLEET)
+    return [
+        loss(there, template, contender, FLEET) for contender in contenders if contender != "first_contact"
+    ]
 
 
 def latencies(there: World) -> list[Latency]:
     """Measure the latency at each rate."""
-    template = there.seed(FLEET)
+    template = there.known(FLEET)
     return [latency(there, template, rate, FLEET) for rate in RATES]
 
 

@@ -1,16 +1,13 @@
 """Drain a backlog with one contender and measure it."""
 
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 import psycopg
 
-from benches.contenders.place import Place
 from benches.load import LAST, Client, backlog, expected
+from benches.process import cpu, peak_mib, start, stop
 from benches.world import World
 
 WITHIN_S = 300.0
@@ -68,22 +65,6 @@ def drain(world: World, template: str, contender: str, messages: int, devices: i
     )
 
 
-def start(contender: str, place: Place) -> psutil.Popen:
-    """Start a contender."""
-    command = [sys.executable, "-m", f"benches.contenders.{contender}"]
-    return psutil.Popen(command, env=place.environment())
-
-
-def stop(process: psutil.Popen) -> None:
-    """Stop a contender."""
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(10)
-
-
 def await_connection(process: psutil.Popen, port: int, within_s: float = 30) -> None:
     """Wait until the contender has opened its connection to the broker."""
     end = time.monotonic() + within_s
@@ -117,12 +98,6 @@ def rows_wrong(database: str, messages: int, devices: int) -> int:
     return sum(found.get(name) != value for name, value in expected(messages, devices).items())
 
 
-def cpu(process: psutil.Process) -> float:
-    """User and system seconds of a process."""
-    times = process.cpu_times()
-    return times.user + times.system
-
-
 def postgres_cpu(world: World) -> float:
     """The same of Postgres, of the processes that run and those that have ended."""
     postmaster = psutil.Process(world.postgres.pid)
@@ -134,12 +109,3 @@ def postgres_cpu(world: World) -> float:
         except psutil.NoSuchProcess:
             continue
     return total
-
-
-def peak_mib(process: psutil.Process) -> float:
-    """The most memory the process has held; where the kernel does not say, what it holds now."""
-    status = Path(f"/proc/{process.pid}/status")
-    if status.exists():
-        kib = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(kib) / 1024
-    return process.memory_info().rss / 2**20

@@ -8,8 +8,9 @@ from statistics import quantiles
 
 import psycopg
 
-from benches.drain import await_connection, await_last, start, stop
-from benches.load import Client, backlog
+from benches.drain import await_connection
+from benches.load import Client
+from benches.process import start, stop
 from benches.world import World
 
 SECONDS = 8.0
@@ -31,14 +32,10 @@ class Latency:
 def latency(world: World, template: str, rate: int, devices: int) -> Latency:
     """Publish `rate` messages a second to all devices but the last; probe the last one."""
     place = world.place(template, "rollcall")
-    warm = Client(place.port, "bench-publisher")
-    warm.publish(backlog(devices, devices))
-    warm.close()
     process = start("rollcall", place)
     command = [sys.executable, "-m", "benches.load", str(place.port), str(rate), str(devices - 1)]
     try:
         await_connection(process, place.port)
-        await_last(place.database, process, devices, devices)
         with subprocess.Popen([*command, str(SECONDS + 3)], stdout=subprocess.PIPE) as load:
             time.sleep(2)
             taken = probe(place.database, place.port, f"d{devices - 1}")

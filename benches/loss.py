@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import psycopg
 
 from benches.contenders.place import Place
-from benches.drain import await_connection, rows_wrong, start, stop
+from benches.drain import await_connection, rows_wrong
 from benches.load import Client, backlog
+from benches.process import start, stop
 from benches.world import World
 
 MESSAGES = 20_000

@@ -9,6 +9,7 @@ from uuid import UUID
 import orjson
 
 from benches.contenders.place import Place
+from benches.introduction import introduce
 from benches.load import Client
 from handlers.topics import Topics
 from ingest.migrate.runner import migrate
@@ -16,6 +17,7 @@ from tests.servers.mosquitto import MosquittoServer
 from tests.servers.postgres import PostgresServer
 
 INTEGRATION = UUID("00000000-0000-4000-8000-000000000001")
+ROLLCALL = ("rollcall", "first_contact")
 SEED = """
 insert into organizations (name, slug) values ('bench', 'bench');
 insert into device_integrations (id, organization_id, integration_type, name, settings)
@@ -46,11 +48,23 @@ class World:
         self.postgres.psql("vacuum analyze", name)
         return name
 
+    def known(self, devices: int) -> str:
+        """Make the same fleet as Rollcall knows it once each device has spoken, once."""
+        name = f"known_{devices}"
+        if not self.postgres.psql(f"select 1 from pg_database where datname = '{name}'"):
+            place = self.place(self.seed(devices), "rollcall")
+            introduce(place, devices)
+            drained = place.database.rsplit("/", 1)[1]
+            self.postgres.psql(f"alter database {drained} rename to {name}")
+            Client(place.port, place.client_id).close()
+            self.postgres.psql("vacuum analyze", name)
+        return name
+
     def place(self, template: str, contender: str) -> Place:
         """Copy the template for a contender and create its session at the broker, which then waits."""
         database = f"{template}_{contender}"
         self.postgres.psql(f"create database {database} template {template}")
-        client_id = f"rollcall-{INTEGRATION}-0" if contender == "rollcall" else f"bench-{contender}"
+        client_id = f"rollcall-{INTEGRATION}-0" if contender in ROLLCALL else f"bench-{contender}"
         place = Place(self.postgres.dsn(database), self.broker.port, client_id, INTEGRATION)
         client = Client(place.port, client_id, keep=True)
         client.subscribe([*Topics.parse(None).filters(), f"rollcall/{client_id}/marker"])

@@ -4,6 +4,7 @@
 timeline), so it does not matter how observations were ordered, doubled or cut into batches.
 """
 
+from types import MappingProxyType
 from typing import Any
 
 from handlers import runs
@@ -14,6 +15,8 @@ MAX_MARKS = 32
 """Presence transitions kept per device and batch; the rest are counted."""
 MAX_PARKED_RUNS = 32
 
+_NOTHING: Any = ()
+_NONE: Any = MappingProxyType({})
 _ONLINE = Presence.ONLINE
 _OFFLINE = Presence.OFFLINE
 
@@ -39,50 +42,47 @@ class FirmwareEvidence:
 
 
 class Evidence:
-    """The coalesced observations of one device. Times in microseconds since the epoch; None where nothing was said."""
+    """The coalesced observations of one device. Times in microseconds since the epoch; None where nothing was said.
 
-    __slots__ = (
-        "battery",
-        "dropped_marks",
-        "firmware",
-        "marks",
-        "offline_at",
-        "online",
-        "readings",
-        "signal",
-        "snapshot_offline_at",
-        "snapshot_online_at",
-    )
+    The defaults are the class's, because one is made per device and batch and most of it is never said.
+    Nothing that changes is shared: a list or dict is made when its first element comes.
+    """
 
-    def __init__(self) -> None:
-        self.online: list[runs.Run] = []
-        self.offline_at: Micros | None = None
-        self.snapshot_online_at: Micros | None = None
-        self.snapshot_offline_at: Micros | None = None
-        self.battery: tuple[Micros, int] | None = None
-        self.signal: tuple[Micros, int] | None = None
-        self.firmware: dict[str, FirmwareEvidence] = {}
-        self.readings: dict[str, tuple[Micros, float, str]] = {}
-        self.marks: list[tuple[Micros, bool]] = []
-        self.dropped_marks = 0
+    online: list[runs.Run] = _NOTHING
+    offline_at: Micros | None = None
+    snapshot_online_at: Micros | None = None
+    snapshot_offline_at: Micros | None = None
+    battery: tuple[Micros, int] | None = None
+    signal: tuple[Micros, int] | None = None
+    firmware: dict[str, FirmwareEvidence] = _NONE
+    readings: dict[str, tuple[Micros, float, str]] = _NONE
+    marks: list[tuple[Micros, bool]] = _NOTHING
+    dropped_marks = 0
 
     def add(self, observation: Observation) -> None:
         """Take in one observation."""
-        if observation.presence is not None:
-            self._add_presence(observation.presence, observation.seen_at, observation.snapshot)
-        at = observation.at
-        if observation.battery_level is not None:
-            battery = (at, observation.battery_level)
+        (
+            _, _, at, seen_at, _, _, _, presence, snapshot, battery_level, signal_strength, firmware, readings,
+        ) = observation  # fmt: skip
+        if presence is not None:
+            if presence is _ONLINE and not snapshot and not self.marks:
+                self.add_online(seen_at, seen_at)
+            else:
+                self._add_presence(presence, seen_at, snapshot)
+        if battery_level is not None:
+            battery = (at, battery_level)
             if self.battery is None or battery > self.battery:
                 self.battery = battery
-        if observation.signal_strength is not None:
-            signal = (at, observation.signal_strength)
+        if signal_strength is not None:
+            signal = (at, signal_strength)
             if self.signal is None or signal > self.signal:
                 self.signal = signal
-        for component, version in observation.firmware:
-            self.add_firmware(component, version, at)
-        for reading in observation.readings:
-            self.add_reading(reading.name, (at, reading.value, reading.unit))
+        if firmware:
+            for component, version in firmware:
+                self.add_firmware(component, version, at)
+        if readings:
+            for reading in readings:
+                self.add_reading(reading.name, (at, reading.value, reading.unit))
 
     def _add_presence(self, presence: Presence, seen_at: Micros, snapshot: bool) -> None:
         if snapshot:
@@ -115,12 +115,14 @@ class Evidence:
                 return
             runs.add(online, first, last)
         else:
-            online.append((first, last))
+            self.online = [(first, last)]
 
     def add_firmware(self, component: str, version: str, at: Micros) -> None:
         """Take in one sighting of a version."""
         known = self.firmware.get(component)
         if known is None:
+            if not self.firmware:
+                self.firmware = {}
             self.firmware[component] = FirmwareEvidence(version, at)
         else:
             known.add(version, at)
@@ -129,10 +131,14 @@ class Evidence:
         """Keep the newest reading of each name; ties by value, then by unit."""
         known = self.readings.get(name)
         if known is None or reading > known:
+            if not self.readings:
+                self.readings = {}
             self.readings[name] = reading
 
     def _mark(self, at: Micros, online: bool) -> None:
-        if len(self.marks) < MAX_MARKS:
+        if not self.marks:
+            self.marks = [(at, online)]
+        elif len(self.marks) < MAX_MARKS:
             self.marks.append((at, online))
         else:
             self.dropped_marks += 1

@@ -7,26 +7,35 @@ the next alias of the same field is tried.
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from handlers import timestamps, units
 from handlers.events import (
     MAX_READING_NAME,
     MAX_READINGS,
     FieldError,
-    Micros,
     Reading,
 )
+from handlers.keys import (
+    BAD_NAME,
+    BATTERY_GROUP,
+    DEVICE_GROUP,
+    FIRMWARE_GROUP,
+    KNOWN,
+    LEVELS,
+    NAMES,
+    NESTS,
+    PRESENCE_GROUP,
+    READING,
+    ROOT,
+    SIGNAL_GROUP,
+    TIME_GROUP,
+    code_of,
+    codes,
+)
+from handlers.shapes import Fields, quickly_read
 from handlers.text import clipped, shown, text_error, versions
 
-BATTERY = ("battery", "battery_level", "batt", "soc", "battery_mv")
-SIGNAL = ("rssi", "signal", "signal_strength", "rsrp", "csq")
-FIRMWARE = ("firmware", "fw", "firmware_version", "version")
-TIME = ("ts", "time", "timestamp")
-DEVICE = ("device", "device_id", "deviceid")
-PRESENCE = ("status", "state", "connected", "event")
-CONTAINERS = ("data", "payload", "telemetry")
-"""Objects under these, and under `state`, are read as if their keys stood outside."""
 MAX_NESTED = 12
 MAX_FIELD_ERRORS = 32
 
@@ -35,39 +44,13 @@ Errors = list[FieldError]
 _new = tuple.__new__
 """Makes a named tuple out of all its values in order, without its keyword arguments: 0.1 us less."""
 
-# A key's code is group << 8 | level << 4 | place in its tuple: sorting codes sorts by preference. Level 0 is for field
-# paths, 1 the outer object. READING is any other key, BAD_NAME one that cannot name a reading.
-_BATTERY, _SIGNAL, _FIRMWARE, _TIME, _DEVICE, _PRESENCE, _CONTAINER = range(1, 8)
-_ROOT = 1 << 4
-_LEVELS = 15 << 4
-_NESTS = _PRESENCE << 8
-_READING, _BAD_NAME = 0, -1
-_ALIASES = (BATTERY, SIGNAL, FIRMWARE, TIME, DEVICE, PRESENCE, CONTAINERS)
-_KNOWN = {
-    alias: group << 8 | _ROOT | place
-    for group, aliases in enumerate(_ALIASES, start=1)
-    for place, alias in enumerate(aliases)
-}
-_NAMES = {code & ~_LEVELS: alias for alias, code in _KNOWN.items()}
-_MAX_CODES = 20_000
-_codes = dict(_KNOWN)
-"""A memo of `_code`, nothing else: what a key's text means never changes."""
-
-
-class Fields(NamedTuple):
-    """What one object says. `words` are the values that may be presence, `device` whom the payload names."""
-
-    battery_level: int | None
-    signal_strength: int | None
-    firmware: tuple[tuple[str, str], ...]
-    readings: tuple[Reading, ...]
-    time: Micros | None
-    words: tuple[object, ...]
-    device: tuple[str, str] | None
-
 
 def read(body: dict[str, Any], field_paths: Mapping[str, str], errors: Errors) -> Fields:
     """Read one JSON object; what is wrong with a field is appended to `errors`."""
+    if not field_paths:
+        quick = quickly_read(body)
+        if quick is not None:
+            return quick
     found: dict[int, Any] = {}
     numbers: dict[str, float] = {}
     ignored: frozenset[str] = frozenset()
@@ -84,13 +67,13 @@ def read(body: dict[str, Any], field_paths: Mapping[str, str], errors: Errors) -
         group = code >> 8
         if group == done or value is None:
             continue
-        if group >= _PRESENCE:
-            if group == _PRESENCE and value.__class__ is not dict:
+        if group >= PRESENCE_GROUP:
+            if group == PRESENCE_GROUP and value.__class__ is not dict:
                 words.append(value)
             continue
         result = _READERS[code](value)
         if result.__class__ is not int:
-            result = _told(code & ~_LEVELS, result, errors)
+            result = _told(code & ~LEVELS, result, errors)
         if result is not None:
             values[group] = result
             done = group
@@ -101,10 +84,10 @@ def read(body: dict[str, Any], field_paths: Mapping[str, str], errors: Errors) -
 
 def _told(code: int, result: Any, errors: Errors) -> Any:
     """Return what a reader made of a value, or None; a text that it made is the error."""
-    name = _NAMES[code]
-    if code >> 8 == _DEVICE:
+    name = NAMES[code]
+    if code >> 8 == DEVICE_GROUP:
         return result and (name, result)
-    if code >> 8 == _FIRMWARE:
+    if code >> 8 == FIRMWARE_GROUP:
         pairs, problem = result
         if problem is not None:
             errors.append(FieldError(name, clipped(problem)))
@@ -134,16 +117,16 @@ def _collect(
     nested: list[tuple[int, dict[str, Any]]] = []
     seen = len(found)
     for key, value in body.items():
-        code = _codes.get(key)
+        code = codes.get(key)
         if code is None:
-            code = _code(key)
+            code = code_of(key)
         if code > 0:
             seen += 1
             found[code + offset] = value
-            if code >= _NESTS and value.__class__ is dict:
+            if code >= NESTS and value.__class__ is dict:
                 nested.append((code, value))
         elif value.__class__ is int or value.__class__ is float:
-            if code == _BAD_NAME:
+            if code == BAD_NAME:
                 problem = text_error(key, MAX_READING_NAME)
                 errors.append(FieldError(shown(key), clipped(f"the name of a reading {problem}")))
             elif key not in ignored:
@@ -157,11 +140,11 @@ def _settle(body: Mapping[str, Any], offset: int, found: dict[int, Any]) -> list
     """Choose between spellings of one key (`rssi`, `RSSI`): lower case first, then by text, never by order."""
     nested: dict[int, dict[str, Any]] = {}
     for key in sorted(body, key=lambda one: (one != one.lower(), one), reverse=True):
-        code = _code(key)
+        code = code_of(key)
         if code > 0:
             found[code + offset] = body[key]
             nested.pop(code, None)
-            if code >= _NESTS and isinstance(body[key], dict):
+            if code >= NESTS and isinstance(body[key], dict):
                 nested[code] = body[key]
     return list(nested.items())
 
@@ -184,19 +167,6 @@ def _descend(
         nested = inner
 
 
-def _code(key: str) -> int:
-    """Return what a key means, and remember it (bounded)."""
-    code = _KNOWN.get(key.lower(), _READING)
-    if code == _READING and text_error(key, MAX_READING_NAME):
-        code = _BAD_NAME
-    if len(key) <= MAX_READING_NAME:
-        if len(_codes) >= _MAX_CODES:
-            _codes.clear()
-            _codes.update(_KNOWN)
-        _codes[key] = code
-    return code
-
-
 def _follow(
     body: dict[str, Any], field_paths: Mapping[str, str], found: dict[int, Any], numbers: dict[str, float]
 ) -> frozenset[str]:
@@ -211,9 +181,9 @@ def _follow(
         if value is None:
             continue
         leaves.append(key)
-        code = _KNOWN.get(target.lower(), _READING)
+        code = KNOWN.get(target.lower(), READING)
         if code:
-            found.setdefault(code & ~_LEVELS, value)
+            found.setdefault(code & ~LEVELS, value)
         elif value.__class__ in (int, float) and text_error(target, MAX_READING_NAME) is None:
             numbers.setdefault(target, value)
     return frozenset(leaves)
@@ -252,19 +222,17 @@ def _device(value: object) -> str | None:
 
 
 _GROUP_READERS: dict[int, Callable[[Any], Any]] = {
-    _BATTERY: units.battery,
-    _SIGNAL: units.signal,
-    _FIRMWARE: versions,
-    _TIME: timestamps.micros,
-    _DEVICE: _device,
+    BATTERY_GROUP: units.battery,
+    SIGNAL_GROUP: units.signal,
+    FIRMWARE_GROUP: versions,
+    TIME_GROUP: timestamps.micros,
+    DEVICE_GROUP: _device,
 }
 _PLACE_READERS: dict[int, Callable[[Any], Any]] = {
-    **{code: _GROUP_READERS[code >> 8] for code in _NAMES if code >> 8 in _GROUP_READERS},
-    _KNOWN["battery_mv"] & ~_LEVELS: units.battery_mv,
-    _KNOWN["csq"] & ~_LEVELS: units.csq,
+    **{code: _GROUP_READERS[code >> 8] for code in NAMES if code >> 8 in _GROUP_READERS},
+    KNOWN["battery_mv"] & ~LEVELS: units.battery_mv,
+    KNOWN["csq"] & ~LEVELS: units.csq,
 }
 _READERS = {
-    code | level: reader
-    for code, reader in _PLACE_READERS.items()
-    for level in range(0, _LEVELS + _ROOT, _ROOT)
+    code | level: reader for code, reader in _PLACE_READERS.items() for level in range(0, LEVELS + ROOT, ROOT)
 }

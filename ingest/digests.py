@@ -5,17 +5,22 @@ event. So each commit also writes 8 bytes a publish (packet id, topic, payload).
 again with DUP=0 or a packet-id space of newer publishes came; QoS 2: until PUBREL.
 """
 
+from collections.abc import Iterable
 from hashlib import blake2b
 
 from handlers.events import Publish
+from ingest.mqtt.port import Inbound
 
 
-def digest(publish: Publish) -> int:
-    """Return 8 bytes over packet id, topic and payload as a signed integer (Postgres' bigint)."""
-    hashed = blake2b(publish.payload, digest_size=8)
-    hashed.update(b"\0%d\0" % publish.packet_id)
-    hashed.update(publish.topic.encode())
-    return int.from_bytes(hashed.digest(), "big", signed=True)
+def packed_digest(publish: Publish) -> bytes:
+    """Return the packet id (2 bytes) and 8 bytes of a hash over topic and payload: what is stored of a publish."""
+    said = b"%b\0%b" % (publish.topic.encode(), publish.payload)
+    return publish.packet_id.to_bytes(2, "big") + blake2b(said, digest_size=8).digest()
+
+
+def unpacked(packed: bytes) -> int:
+    """Return the hash of a packed digest as a signed integer (Postgres' bigint)."""
+    return int.from_bytes(packed[2:], "big", signed=True)
 
 
 class Digests:
@@ -24,35 +29,39 @@ class Digests:
     def __init__(self, seq: int = 0) -> None:
         self.seq = seq
         """Publishes committed in this session so far."""
-        self._known: dict[int, int] = {}
+        self._known: dict[int, bytes] = {}
         self._received: dict[int, int] = {}
 
     @classmethod
     def load(cls, rows: list[tuple[int, bytes]], received: list[tuple[int, int]]) -> "Digests":
-        """Return what the database knows: rows of (seq, packed digests) in order, and QoS 2 (packet id, digest)."""
+        """Return what the database knows: rows of (seq, packed digests) in order, and QoS 2 (packet id, hash)."""
         self = cls()
         for seq, packed in rows:
             for start in range(0, len(packed), 10):
-                packet_id = int.from_bytes(packed[start : start + 2], "big")
-                self._known[packet_id] = int.from_bytes(packed[start + 2 : start + 10], "big", signed=True)
+                one = packed[start : start + 10]
+                self._known[int.from_bytes(one[:2], "big")] = one
             self.seq = seq
         self._received = dict(received)
         return self
 
-    def is_duplicate(self, publish: Publish) -> bool:
+    def is_duplicate(self, publish: Publish, digest: bytes) -> bool:
         """Say whether this redelivery was committed before; a DUP=0 publish never was."""
         known = self._received if publish.qos == 2 else self._known
         if not publish.dup:
             known.pop(publish.packet_id, None)
             return False
-        return publish.packet_id in known and known[publish.packet_id] == digest(publish)
-
-    def committed(self, publish: Publish, value: int) -> None:
-        """Remember a publish that a commit holds."""
         if publish.qos == 2:
-            self._received[publish.packet_id] = value
-        else:
-            self._known[publish.packet_id] = value
+            return self._received.get(publish.packet_id) == unpacked(digest)
+        return self._known.get(publish.packet_id) == digest
+
+    def committed(self, inbounds: Iterable[Inbound], digests: Iterable[bytes | None]) -> None:
+        """Remember the publishes that a commit holds; those without a digest are passed over."""
+        for inbound, digest in zip(inbounds, digests, strict=True):
+            if digest and isinstance(inbound, Publish):
+                if inbound.qos == 2:
+                    self._received[inbound.packet_id] = unpacked(digest)
+                else:
+                    self._known[inbound.packet_id] = digest
 
     def clear(self) -> None:
         """Forget everything: the broker has no session of ours any more, and packet ids start again."""
@@ -62,8 +71,3 @@ class Digests:
     def release(self, packet_id: int) -> None:
         """Forget a QoS 2 packet id: its sender has let go of it."""
         self._received.pop(packet_id, None)
-
-
-def packed(packet_id: int, value: int) -> bytes:
-    """Return one QoS 1 digest as it is stored: packet id (2 bytes), digest (8 bytes)."""
-    return packet_id.to_bytes(2, "big") + value.to_bytes(8, "big", signed=True)

@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from handlers.dialects.plain import decode
+from handlers.events import DeviceKey
 from handlers.evidence import Evidence
 from ingest.errors import Refused
 from ingest.integrations import Planner
@@ -48,19 +49,23 @@ class Replay:
         decoded = decode(letter.publish, plan.context, None)
         if decoded.dead is not None:
             return decoded.dead.error
-        evidence: dict[str, Evidence] = {}
+        evidence: dict[DeviceKey, Evidence] = {}
         for observation in decoded.observations:
-            evidence.setdefault(observation.device.external_id or "", Evidence()).add(observation)
+            evidence.setdefault(observation.device, Evidence()).add(observation)
         return await self._apply(letter.id, plan, evidence)
 
-    async def _apply(self, letter: UUID, plan: SessionPlan, evidence: dict[str, Evidence]) -> str | None:
+    async def _apply(
+        self, letter: UUID, plan: SessionPlan, evidence: dict[DeviceKey, Evidence]
+    ) -> str | None:
         found = await self._identities.resolve(plan.integration_id, list(evidence), plan.policy)
         missing = sorted(set(evidence) - set(found))
         if missing:
-            return f"no device row for {missing[0]!r}, and the policy for unknown devices makes none"
+            return (
+                f"no device row for {missing[0].external_id!r}, and the policy for unknown devices makes none"
+            )
         batch = Batch(replayed=[letter])
-        for external, device_id in found.items():
-            batch.devices[Target(device_id, plan.offline_after)] = evidence[external]
+        for key, device_id in found.items():
+            batch.add(device_id, Target(plan.offline_after), evidence[key])
         try:
             gone = await self._applier.commit(batch)
         except Refused as refused:

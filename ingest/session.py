@@ -14,7 +14,9 @@ from ingest.errors import BrokerAway, BrokerRefused, Misconfigured, RollcallErro
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.backoff import Backoff
 from ingest.mqtt.port import Broker, Clock, Connected, Connection, Subscription
-from ingest.pipeline.intake import Intake, Origin
+from ingest.pipeline.intake import Intake
+from ingest.pipeline.pile import Feed
+from ingest.pipeline.publishes import Origin
 from ingest.store.identity import UnknownPolicy
 from ingest.store.sessions import Sessions, StoredSession
 
@@ -126,12 +128,10 @@ class Session:
         if not connected.session_present:
             stored.digests.clear()
         origin = Origin(
-            plan.integration_id,
+            Feed(plan.integration_id, plan.policy, plan.offline_after),
             stored.id,
             plan.broker.client_id,
             plan.context,
-            plan.policy,
-            plan.offline_after,
             plan.marker_topic,
             stored.digests,
             connection,
@@ -180,13 +180,7 @@ class Session:
 
     async def _read(self, connection: Connection, origin: Origin) -> None:
         while True:
-            inbounds = await connection.receive()
-            if self._intake.full:
-                connection.pause()
-                await self._intake.put(origin, inbounds)
-                connection.resume()
-            else:
-                await self._intake.put(origin, inbounds)
+            await self._intake.put(origin, await connection.receive())
 
     async def _let_go(self, connection: Connection, origin: Origin) -> None:
         """Commit and acknowledge what was handed over, then disconnect; the session stays at the broker.

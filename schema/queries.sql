@@ -21,8 +21,9 @@ delete from rollcall.mqtt_received r using unnest($1::bigint[], $2::int[]) as t 
 where r.session_id = t.s and r.packet_id = t.p;
 
 -- name: identities
-select external_device_id, device_id from rollcall.device_identity
-where integration_id = $1 and external_device_id = any ($2::text[]);
+-- lateral: an index lookup each, also when the plan was made while the table was empty
+select t.e as external_device_id, i.device_id from unnest($2::text[]) as t (e) cross join lateral (
+    select device_id from rollcall.device_identity where integration_id = $1 and external_device_id = t.e limit 1) as i;
 
 -- name: devices_by_external_id
 select d.external_device_id, array_agg(d.id order by d.created_at, d.id) as ids

@@ -76,8 +76,8 @@ async def commit(
     database: asyncpg.Connection, ids: dict[str, UUID], batch: list[mqtt5.PublishPacket]
 ) -> None:
     """Write the newest of each device."""
-    newest = {packet.topic: packet.payload for packet in batch}
-    bodies = [orjson.loads(payload) for payload in newest.values()]
+    newest = {packet.topic: orjson.loads(packet.payload) for packet in batch}
+    bodies = newest.values()
     await database.execute(
         UPDATE,
         [ids[topic] for topic in newest],

@@ -21,7 +21,8 @@ from handlers.events import (
     Presence,
     Publish,
 )
-from handlers.telemetry import Fields, capped, read
+from handlers.shapes import Fields
+from handlers.telemetry import capped, read
 from handlers.text import clipped, described, shown
 from handlers.timestamps import usable
 from handlers.topics import Topics

@@ -1,172 +1,111 @@
-"""The intake: messages are decoded as they come into the pile that the next commit takes.
+"""The intake: what comes is decoded as it comes, into the pile that the next commit takes.
 
-While one batch commits the next is being decoded; when the database is idle a lone message is committed at once.
+While one pile commits the next is being filled; when the database is idle a lone message is committed at once.
 """
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
-from uuid import UUID, uuid4
 
-from handlers.dialects.plain import Context, decode
-from handlers.events import Decoded, Micros, Observation, Publish
-from ingest.digests import Digests, digest
-from ingest.mqtt.port import Inbound, Released
-from ingest.store.batch import DeadLetter
-from ingest.store.identity import UnknownPolicy
+from handlers.events import Publish
+from ingest.mqtt.port import Inbound
+from ingest.pipeline.pile import Counts, Part, Pile
+from ingest.pipeline.publishes import Origin, Publishes
 
 MAX_BATCH = 4_000
-MAX_WAITING_BYTES = 32 << 20
-"""Payload bytes that wait; as many again may be committing."""
-
-
-class Acknowledger(Protocol):
-    """The part of a connection that a commit calls."""
-
-    def acknowledge(self, publishes: Sequence[Publish]) -> None:
-        """Acknowledge these, the oldest ones."""
-
-    def complete(self, released: Sequence[Released]) -> None:
-        """Complete these."""
-
-
-@dataclass(slots=True, eq=False)
-class Origin:
-    """One connection of one MQTT session, as the pipeline sees it."""
-
-    integration_id: UUID
-    session_id: int
-    client_id: str
-    context: Context
-    policy: UnknownPolicy
-    offline_after: Micros
-    marker_topic: str
-    digests: Digests
-    connection: Acknowledger
-    draining_since: Micros | None = None
-    """heard_until of the session while its backlog is drained: until the first marker of this connection came back."""
-    pending: int = 0
-    """Handed over and not yet acknowledged."""
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def entered(self, count: int) -> None:
-        """Count what was handed over."""
-        self.pending += count
-        self.idle.clear()
-
-    def settled(self, count: int) -> None:
-        """Count what was committed and acknowledged."""
-        self.pending -= count
-        if self.pending == 0:
-            self.idle.set()
-
-
-@dataclass(slots=True)
-class Item:
-    """One thing that came in, and what it means."""
-
-    origin: Origin
-    inbound: Inbound
-    observations: tuple[Observation, ...] = ()
-    dead: DeadLetter | None = None
-    marker: Micros | None = None
-    digest: int | None = None
-    """Of a publish that is applied: what recognises its redelivery."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What a process did since it started; monotonic."""
-
-    received: int = 0
-    committed: int = 0
-    commits: int = 0
-    duplicates: int = 0
-    dead_letters: int = 0
-    field_errors: int = 0
-    skewed: int = 0
-    dropped_unknown: int = 0
+MAX_HELD = 32_768
+"""Messages in hand over all senders, from when they are decoded until they are committed."""
+MAX_HELD_BYTES = 64 << 20
+"""Their payload bytes."""
+PORTION = 500
+"""Messages that are decoded before the event loop runs again."""
+QOS0_PATIENCE_S = 1.0
+"""How long QoS 0 messages wait for room before they are dropped and counted."""
 
 
 class Intake:
-    """Where connections put what came and the committer takes it: bounded, in order."""
+    """Where senders put what came and the committer takes it: bounded, in order."""
 
     def __init__(self, counts: Counts, *, max_batch: int = MAX_BATCH) -> None:
         self._max_batch = max_batch
         self._counts = counts
-        self._items: list[Item] = []
-        self._bytes = 0
+        self._pile = Pile(counts)
+        self._held = 0
+        self._held_bytes = 0
         self._filled = asyncio.Event()
+        self._full = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
 
     async def put(self, origin: Origin, inbounds: Sequence[Inbound]) -> None:
-        """Decode and queue; waits while the next batch is full."""
+        """Decode and queue; while there is no room the connection is not read and this waits."""
         origin.entered(len(inbounds))
-        for start in range(0, len(inbounds), 500):
-            while self.full:
-                self._room.clear()
-                await self._room.wait()
-            for inbound in inbounds[start : start + 500]:
-                self._items.append(self._item(origin, inbound))
-                self._bytes += len(inbound.payload) if isinstance(inbound, Publish) else 0
-            self._filled.set()
+        for start in range(0, len(inbounds), PORTION):
+            portion = inbounds[start : start + PORTION]
+            if self.full:
+                portion = await self._wait_for_room(origin, portion)
+            if portion:
+                size = sum(len(one.payload) for one in portion if isinstance(one, Publish))
+                self.add(Publishes(origin, portion), size)
             await asyncio.sleep(0)
 
-    async def take(self) -> list[Item]:
+    def add(self, part: Part, payload_bytes: int) -> None:
+        """Put a part into the open pile; asks for no room."""
+        pile = self._pile
+        pile.payload_bytes += payload_bytes
+        self._held += len(part)
+        self._held_bytes += payload_bytes
+        pile.add(part)
+        self._filled.set()
+        if pile.count >= self._max_batch or pile.payload_bytes >= MAX_HELD_BYTES // 4:
+            self._full.set()
+
+    async def take(self) -> Pile:
         """Wait until something is there and return all of it."""
         await self._filled.wait()
-        items, self._items, self._bytes = self._items, [], 0
+        pile, self._pile = self._pile, Pile(self._counts)
         self._filled.clear()
-        self._room.set()
-        return items
+        self._full.clear()
+        self._offer_room()
+        return pile
+
+    async def take_full(self) -> Pile:
+        """Wait until a whole batch is there and return it."""
+        await self._full.wait()
+        return await self.take()
+
+    def release(self, pile: Pile) -> None:
+        """Forget a pile that is committed: there is room for as much again."""
+        self._held -= pile.count
+        self._held_bytes -= pile.payload_bytes
+        self._offer_room()
 
     @property
     def full(self) -> bool:
-        """Whether `put` would wait: the sign to stop reading."""
-        return len(self._items) >= self._max_batch or self._bytes >= MAX_WAITING_BYTES
+        """Whether `put` would wait."""
+        return self._full.is_set() or self._held >= MAX_HELD or self._held_bytes >= MAX_HELD_BYTES
 
-    def _item(self, origin: Origin, inbound: Inbound) -> Item:
-        self._counts.received += 1
-        if isinstance(inbound, Released):
-            return Item(origin, inbound)
-        if inbound.topic == origin.marker_topic:
-            return Item(origin, inbound, marker=_marker(inbound.payload))
-        if origin.digests.is_duplicate(inbound):
-            self._counts.duplicates += 1
-            return Item(origin, inbound)
-        value = digest(inbound) if inbound.qos else None
-        decoded = decode(inbound, origin.context, origin.draining_since)
-        self._counts.field_errors += len(decoded.field_errors)
-        self._counts.skewed += decoded.skewed
-        if decoded.dead is not None:
-            self._counts.dead_letters += 1
-            return Item(origin, inbound, dead=dead_letter(origin, inbound, decoded), digest=value)
-        return Item(origin, inbound, decoded.observations, digest=value)
+    def _offer_room(self) -> None:
+        if not self.full:
+            self._room.set()
 
+    async def _wait_for_room(self, origin: Origin, portion: Sequence[Inbound]) -> Sequence[Inbound]:
+        """Wait with the connection paused; returns what is left: QoS 0 does not wait longer than its patience."""
+        origin.connection.pause()
+        try:
+            async with asyncio.timeout(QOS0_PATIENCE_S):
+                await self._until_room()
+        except TimeoutError:
+            kept = [one for one in portion if not isinstance(one, Publish) or one.qos]
+            dropped = len(portion) - len(kept)
+            self._counts.dropped_qos0 += dropped
+            origin.left(dropped)
+            portion = kept
+            await self._until_room()
+        finally:
+            origin.connection.resume()
+        return portion
 
-def dead_letter(origin: Origin, publish: Publish, decoded: Decoded) -> DeadLetter:
-    """Return the row that keeps what could not be decoded or was refused."""
-    assert decoded.dead is not None
-    return DeadLetter(
-        uuid4(),
-        origin.integration_id,
-        origin.client_id,
-        publish.topic.replace("\0", "\ufffd"),
-        publish.qos,
-        publish.retain,
-        publish.content_type,
-        publish.received_at,
-        decoded.dead.kind,
-        decoded.dead.error,
-        publish.payload,
-        publish.size > len(publish.payload),
-    )
-
-
-def _marker(payload: bytes) -> Micros | None:
-    try:
-        return int(payload)
-    except ValueError:
-        return None
+    async def _until_room(self) -> None:
+        while self.full:
+            self._room.clear()
+            await self._room.wait()

@@ -26,6 +26,10 @@ class Applier:
         self._resolution = presence_resolution
         self._timeout_s = timeout_s
 
+    def prepare(self, batch: Batch) -> None:
+        """Build the arguments, so that `commit` has nothing to do but to send them."""
+        batch.arguments = apply_arguments(batch, self._resolution)
+
     async def commit(self, batch: Batch) -> list[UUID]:
         """Commit all of `batch` and return [], or commit nothing and return the ids of devices that are gone.
 
@@ -48,7 +52,7 @@ class Applier:
             raise meaning from error
 
     async def _apply(self, connection: Connection, batch: Batch) -> list[UUID]:
-        arguments = apply_arguments(batch, self._resolution)
+        arguments = batch.arguments or apply_arguments(batch, self._resolution)
         gone: list[UUID] = await connection.fetchval(queries()["apply"], *arguments, timeout=self._timeout_s)
         return gone
 

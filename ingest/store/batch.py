@@ -6,15 +6,17 @@ from uuid import UUID
 
 from handlers.events import Micros
 from handlers.evidence import Evidence
+from handlers.runs import Run
 
 DIGESTS_KEPT = 65_536
 """Publishes of a session whose digests are kept: MQTT has no more packet ids than that."""
 
+_UNSAID = (None, None)
+
 
 class Target(NamedTuple):
-    """A device of a batch: its row and its integration's offline_after."""
+    """Of whoever spoke for a device: the integration's offline_after, and the source."""
 
-    device_id: UUID
     offline_after: Micros
     source: str = "mqtt"
 
@@ -58,7 +60,8 @@ class Parked(NamedTuple):
 class Batch:
     """Everything that is committed together."""
 
-    devices: dict[Target, Evidence] = field(default_factory=dict)
+    devices: dict[UUID, Evidence] = field(default_factory=dict)
+    targets: dict[UUID, Target] = field(default_factory=dict)
     sessions: list[SessionProgress] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     received: list[tuple[int, int, int]] = field(default_factory=list)
@@ -70,6 +73,20 @@ class Batch:
     replayed: list[UUID] = field(default_factory=list)
     """Dead letters that are applied by this batch, and so are none any more."""
 
+    arguments: list[Any] | None = None
+    """Those of `rollcall.apply`, where they were made ready before."""
+
+    def add(self, device_id: UUID, target: Target, evidence: Evidence) -> None:
+        """Put a device in; where two senders spoke for it, they count together."""
+        known = self.devices.get(device_id)
+        if known is None:
+            self.devices[device_id] = evidence
+            self.targets[device_id] = target
+        else:
+            merged = self.devices[device_id] = Evidence()
+            merged.merge(known)
+            merged.merge(evidence)
+
     @property
     def has_extras(self) -> bool:
         """Whether more than the one call of `rollcall.apply` is needed."""
@@ -79,16 +96,21 @@ class Batch:
 
 
 def apply_arguments(batch: Batch, presence_resolution: Micros) -> list[Any]:
-    """Return the arguments of `rollcall.apply`, in its order."""
-    devices = [_device_row(target, evidence) for target, evidence in batch.devices.items()]
-    columns: list[Any] = _columns(devices, 13)
+    """Return the arguments of `rollcall.apply`, in its order. A column in which nothing is said is an empty array."""
+    ids, evidence, targets = list(batch.devices), list(batch.devices.values()), list(batch.targets.values())
+    said = batch.devices.items()
+    columns: list[Any] = [
+        ids,
+        [target.offline_after for target in targets],
+        *_presence(evidence),
+        *_values(evidence),
+    ]
+    columns.append([target.source for target in targets])
+    columns += _columns([row for one, e in said if e.firmware for row in _firmware_rows(one, e)], 4)
+    columns += _columns([row for one, e in said if e.readings for row in _reading_rows(one, e)], 5)
     columns += _columns(
-        [row for t, e in batch.devices.items() if e.firmware for row in _firmware_rows(t, e)], 4
+        [row for one, e in said if e.marks for row in _mark_rows(one, e, batch.targets[one].source)], 4
     )
-    columns += _columns(
-        [row for t, e in batch.devices.items() if e.readings for row in _reading_rows(t, e)], 5
-    )
-    columns += _columns([row for t, e in batch.devices.items() if e.marks for row in _mark_rows(t, e)], 4)
     columns += _columns(batch.sessions, 4)
     return [*columns, DIGESTS_KEPT, presence_resolution]
 
@@ -97,45 +119,53 @@ def _columns(rows: list[Any], width: int) -> list[Any]:
     return list(zip(*rows, strict=True)) if rows else [()] * width
 
 
-def _device_row(target: Target, evidence: Evidence) -> tuple[Any, ...]:
-    online = evidence.online
-    first, last = online[-1] if online else (None, None)
-    runs = "{" + ",".join(f"[{a},{b}]" for a, b in online) + "}" if len(online) > 1 else None
-    battery_at, battery = evidence.battery or (None, None)
-    signal_at, signal = evidence.signal or (None, None)
-    return (
-        target.device_id,
-        target.offline_after,
-        first,
-        last,
-        runs,
-        evidence.offline_at,
-        evidence.snapshot_online_at,
-        evidence.snapshot_offline_at,
-        battery,
-        battery_at,
-        signal,
-        signal_at,
-        target.source,
-    )
+def _sparse(column: list[Any]) -> list[Any]:
+    """Return the column, or an empty one (NULLs to Postgres' unnest) where it says nothing: most say nothing."""
+    return [] if column.count(None) == len(column) else column
 
 
-def _firmware_rows(target: Target, evidence: Evidence) -> list[tuple[Any, ...]]:
-    rows: list[tuple[Any, ...]] = []
-    for component, seen in evidence.firmware.items():
-        rows += [(target.device_id, component, version, at) for (version, _), at in seen.points.items()]
-        rows.append((target.device_id, component, seen.version, seen.at))
-    return rows
-
-
-def _reading_rows(target: Target, evidence: Evidence) -> list[tuple[Any, ...]]:
+def _presence(evidence: list[Evidence]) -> list[Any]:
+    newest = [e.online[-1] if e.online else (None, None) for e in evidence]
+    runs = [_runs(e.online) if len(e.online) > 1 else None for e in evidence]
     return [
-        (target.device_id, name, value, unit, at) for name, (at, value, unit) in evidence.readings.items()
+        _sparse([first for first, _ in newest]),
+        _sparse([last for _, last in newest]),
+        _sparse(runs),
+        _sparse([e.offline_at for e in evidence]),
+        _sparse([e.snapshot_online_at for e in evidence]),
+        _sparse([e.snapshot_offline_at for e in evidence]),
     ]
 
 
-def _mark_rows(target: Target, evidence: Evidence) -> list[tuple[Any, ...]]:
+def _values(evidence: list[Evidence]) -> list[Any]:
+    battery = [e.battery or _UNSAID for e in evidence]
+    signal = [e.signal or _UNSAID for e in evidence]
+    return [
+        _sparse([value for _, value in battery]),
+        _sparse([at for at, _ in battery]),
+        _sparse([value for _, value in signal]),
+        _sparse([at for at, _ in signal]),
+    ]
+
+
+def _runs(runs: list[Run]) -> str:
+    return "{" + ",".join(f"[{first},{last}]" for first, last in runs) + "}"
+
+
+def _firmware_rows(device_id: UUID, evidence: Evidence) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    for component, seen in evidence.firmware.items():
+        rows += [(device_id, component, version, at) for (version, _), at in seen.points.items()]
+        rows.append((device_id, component, seen.version, seen.at))
+    return rows
+
+
+def _reading_rows(device_id: UUID, evidence: Evidence) -> list[tuple[Any, ...]]:
+    return [(device_id, name, value, unit, at) for name, (at, value, unit) in evidence.readings.items()]
+
+
+def _mark_rows(device_id: UUID, evidence: Evidence, source: str) -> list[tuple[Any, ...]]:
     marks = set(evidence.marks)
     if evidence.online:
         marks.add((evidence.online[0][0], True))
-    return [(target.device_id, at, online, target.source) for at, online in sorted(marks)]
+    return [(device_id, at, online, source) for at, online in sorted(marks)]

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import orjson
 
+from handlers.events import DeviceKey
 from ingest.store.queries import queries
 from ingest.store.refusals import DATABASE_ERRORS, translated
 
@@ -36,33 +37,37 @@ class Identities:
     def __init__(self, pool: asyncpg.Pool, *, timeout_s: float = 30.0) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
-        self._known: dict[tuple[UUID, str], UUID] = {}
+        self._known: dict[UUID, dict[DeviceKey, UUID]] = {}
 
-    def known(self, integration_id: UUID, external_id: str) -> UUID | None:
-        """Return the device id where it is cached."""
-        return self._known.get((integration_id, external_id))
+    def of(self, integration_id: UUID) -> dict[DeviceKey, UUID]:
+        """Return what is cached of one integration: read only."""
+        return self._known.setdefault(integration_id, {})
 
     def forget(self, device_ids: Sequence[UUID]) -> None:
         """Drop what is cached of these rows: they are gone."""
         gone = set(device_ids)
-        self._known = {key: device for key, device in self._known.items() if device not in gone}
+        for integration_id, known in self._known.items():
+            self._known[integration_id] = {key: device for key, device in known.items() if device not in gone}
 
     async def resolve(
-        self, integration_id: UUID, external_ids: Sequence[str], policy: UnknownPolicy
-    ) -> dict[str, UUID]:
-        """Return the rows of these ids; creates what the policy allows. Ids without a row are not in the answer.
+        self, integration_id: UUID, keys: Sequence[DeviceKey], policy: UnknownPolicy
+    ) -> dict[DeviceKey, UUID]:
+        """Return the rows of these keys; creates what the policy allows. Keys without a row are not in the answer.
 
         Raises: Refused, DatabaseAway.
         """
+        external_ids = {key.external_id or "" for key in keys}
         try:
             async with self._pool.acquire(timeout=self._timeout_s) as connection, connection.transaction():
-                found = await self._find(connection, integration_id, sorted(set(external_ids)), policy)
+                found = await self._find(connection, integration_id, sorted(external_ids), policy)
         except DATABASE_ERRORS as error:
             raise translated(error) from error
-        if len(self._known) > MAX_CACHED:
-            self._known.clear()
-        self._known.update({(integration_id, external): device for external, device in found.items()})
-        return found
+        resolved = {key: found[key.external_id or ""] for key in keys if (key.external_id or "") in found}
+        known = self.of(integration_id)
+        if len(known) > MAX_CACHED:
+            known.clear()
+        known.update(resolved)
+        return resolved
 
     async def _find(
         self, connection: Connection, integration_id: UUID, external_ids: list[str], policy: UnknownPolicy

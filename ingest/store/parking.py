@@ -5,7 +5,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from handlers.events import Micros
+from handlers.events import DeviceKey, Micros
 from handlers.evidence import Evidence
 from ingest.store.apply import Applier
 from ingest.store.batch import Batch, Parked, Target
@@ -28,14 +28,15 @@ class Parking:
         self._timeout_s = timeout_s
 
     async def add(
-        self, integration_id: UUID, policy: UnknownPolicy, unknown: dict[str, Evidence], batch: Batch
+        self, integration_id: UUID, policy: UnknownPolicy, strangers: dict[DeviceKey, Evidence], batch: Batch
     ) -> int:
         """Put these into `batch` merged with what is parked of them; return how many ids there was no room for.
 
         Raises: Refused, DatabaseAway.
         """
         if policy.policy == "ignore":
-            return len(unknown)
+            return len(strangers)
+        unknown = {key.external_id or "": evidence for key, evidence in strangers.items()}
         try:
             async with self._pool.acquire(timeout=self._timeout_s) as connection:
                 parked = await connection.fetch(queries()["parked"], integration_id, sorted(unknown))
@@ -71,10 +72,12 @@ class Parking:
         }
         if not evidence:
             return 0
-        found = await self._identities.resolve(integration_id, list(evidence), UnknownPolicy("ignore"))
+        keys = [DeviceKey(external) for external in evidence]
+        found = await self._identities.resolve(integration_id, keys, UnknownPolicy("ignore"))
         batch = Batch()
-        for external, device_id in found.items():
-            batch.devices[Target(device_id, offline_after)] = evidence[external]
+        for key, device_id in found.items():
+            external = key.external_id or ""
+            batch.add(device_id, Target(offline_after), evidence[external])
             batch.unparked.append((integration_id, external))
         gone = await self._applier.commit(batch)
         self._identities.forget(gone)

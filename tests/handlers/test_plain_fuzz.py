@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from handlers.dialects.plain import Context, decode
 from handlers.events import Liveness, Publish
-from handlers.telemetry import BATTERY, CONTAINERS, DEVICE, FIRMWARE, PRESENCE, SIGNAL, TIME
+from handlers.keys import BATTERY, CONTAINERS, DEVICE, FIRMWARE, PRESENCE, SIGNAL, TIME
 from handlers.topics import Topics
 from tests.handlers.limits import assert_fits_columns, assert_tellable
 from tests.handlers.test_plain import HEARD, INTEGRATION, NOW

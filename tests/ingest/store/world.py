@@ -59,8 +59,9 @@ class World:
         evidence = Evidence()
         for observation in observations:
             evidence.add(observation)
-        gone = await self.applier.commit(Batch(devices={Target(DEVICE, OFFLINE_AFTER): evidence}))
-        assert gone == []
+        batch = Batch()
+        batch.add(DEVICE, Target(OFFLINE_AFTER), evidence)
+        assert await self.applier.commit(batch) == []
 
     async def sweep(self) -> None:
         await Silences(self.pool).sweep(OFFLINE_AFTER, 0)

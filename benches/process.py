@@ -1,0 +1,40 @@
+"""The process of a contender: start, stop, what it used."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from benches.contenders.place import Place
+
+
+def start(contender: str, place: Place) -> psutil.Popen:
+    """Start a contender."""
+    command = [sys.executable, "-m", f"benches.contenders.{contender}"]
+    return psutil.Popen(command, env=place.environment())
+
+
+def stop(process: psutil.Popen) -> None:
+    """Stop a contender."""
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
+
+
+def cpu(process: psutil.Process) -> float:
+    """User and system seconds of a process."""
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def peak_mib(process: psutil.Process) -> float:
+    """The most memory the process has held; where the kernel does not say, what it holds now."""
+    status = Path(f"/proc/{process.pid}/status")
+    if status.exists():
+        kib = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(kib) / 1024
+    return process.memory_info().rss / 2**20

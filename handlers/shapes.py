@@ -1,0 +1,114 @@
+"""The quick reading of an object whose keys came before in this order: devices say the same few things again and again.
+
+It knows nothing of its own: whatever is not a plain number in its usual range is left to `handlers.telemetry.read`, and
+where it answers, the answer is the same.
+"""
+
+from typing import Any, NamedTuple
+
+from handlers.events import MAX_READINGS, Micros, Reading
+from handlers.keys import BATTERY_GROUP, KNOWN, READING, SIGNAL_GROUP, TIME_GROUP, code_of, codes
+from handlers.timestamps import MICROS_BELOW, MILLIS_BELOW, micros
+
+_MAX_SHAPES = 4_096
+_MAX_KEYS = 40
+_new = tuple.__new__
+"""Makes a named tuple out of all its values in order, without its keyword arguments: 0.1 us less."""
+
+
+class Fields(NamedTuple):
+    """What one object says. `words` are the values that may be presence, `device` whom the payload names."""
+
+    battery_level: int | None
+    signal_strength: int | None
+    firmware: tuple[tuple[str, str], ...]
+    readings: tuple[Reading, ...]
+    time: Micros | None
+    words: tuple[object, ...]
+    device: tuple[str, str] | None
+
+
+class Shape(NamedTuple):
+    """Where the fields stand in objects with these keys; `readings` is every other key."""
+
+    battery: str | None
+    signal: str | None
+    time: str | None
+    readings: tuple[str, ...]
+
+
+_shapes: dict[tuple[str, ...], Shape | None] = {}
+"""A memo of `_shape_of`, nothing else."""
+_IN_OTHER_UNITS = (KNOWN["battery_mv"], KNOWN["csq"])
+
+
+def quickly_read(body: dict[str, Any]) -> Fields | None:
+    """Return the fields of an object of plain numbers, or None where it needs to be read with care."""
+    keys = tuple(body)
+    shape = _shapes[keys] if keys in _shapes else _shape_of(keys)
+    if shape is None:
+        return None
+    battery_key, signal_key, time_key, names = shape
+    battery = signal = time = None
+    if battery_key is not None:
+        battery = body[battery_key]
+        if battery.__class__ is not int or not 0 <= battery <= 100:
+            return None
+    if signal_key is not None:
+        signal = body[signal_key]
+        if signal.__class__ is not int or not -150 <= signal <= 0:
+            return None
+    if time_key is not None:
+        time = body[time_key]
+        if time.__class__ is not int or not MILLIS_BELOW <= time < MICROS_BELOW:
+            time = micros(time)
+            if time.__class__ is not int:
+                return None
+    readings: tuple[Reading, ...] | None = ()
+    if names:
+        readings = _readings(body, names)
+        if readings is None:
+            return None
+    return _new(Fields, (battery, signal, (), readings, time, (), None))
+
+
+def _readings(body: dict[str, Any], names: tuple[str, ...]) -> tuple[Reading, ...] | None:
+    readings: list[Reading] = []
+    for name in names:
+        value = body[name]
+        kind = value.__class__
+        if kind is int or kind is float:
+            number = float(value)
+            if number - number != 0.0:
+                return None
+            readings.append(_new(Reading, (name, number, "")))
+        elif kind is not str and kind is not bool:
+            return None
+    return tuple(readings)
+
+
+def _shape_of(keys: tuple[str, ...]) -> Shape | None:
+    """Find the shape of these keys and remember it (bounded); None where two keys compete or one needs more care."""
+    places: dict[int, str] = {}
+    readings: list[str] = []
+    simple = len(keys) <= _MAX_KEYS
+    for key in keys[:_MAX_KEYS]:
+        code = codes.get(key)
+        code = code_of(key) if code is None else code
+        group = code >> 8
+        if code == READING:
+            readings.append(key)
+        elif group in (BATTERY_GROUP, SIGNAL_GROUP, TIME_GROUP) and group not in places:
+            simple = simple and code not in _IN_OTHER_UNITS
+            places[group] = key
+        else:
+            simple = False
+    shape = None
+    if simple and len(readings) <= MAX_READINGS:
+        found = places.get(BATTERY_GROUP), places.get(SIGNAL_GROUP), places.get(TIME_GROUP)
+        shape = Shape(*found, tuple(readings))
+    if len(keys) <= _MAX_KEYS and sum(map(len, keys)) <= 1_024:
+        if len(_shapes) >= _MAX_SHAPES:
+            _shapes.clear()
+        _shapes[keys] = shape
+    return shape

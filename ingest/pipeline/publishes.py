@@ -1,0 +1,203 @@
+"""What one MQTT session brought: decoded in order, acknowledged in order once it is committed."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import uuid4
+
+from handlers.dialects.plain import Context, decode
+from handlers.events import DeadReason, Micros, Publish
+from handlers.evidence import Evidence
+from ingest.digests import Digests, packed_digest, unpacked
+from ingest.mqtt.port import Inbound, Released
+from ingest.pipeline.pile import Feed, Pile
+from ingest.store.batch import Batch, DeadLetter, SessionProgress
+
+
+class Connection(Protocol):
+    """The part of an MQTT connection that the pipeline calls."""
+
+    def acknowledge(self, publishes: Sequence[Publish]) -> None:
+        """Acknowledge these, the oldest ones."""
+
+    def complete(self, released: Sequence[Released]) -> None:
+        """Complete these."""
+
+    def pause(self) -> None:
+        """Stop reading."""
+
+    def resume(self) -> None:
+        """Read again."""
+
+
+@dataclass(slots=True, eq=False)
+class Origin:
+    """One connection of one MQTT session."""
+
+    feed: Feed
+    session_id: int
+    client_id: str
+    context: Context
+    marker_topic: str
+    digests: Digests
+    connection: Connection
+    draining_since: Micros | None = None
+    """heard_until of the session while its backlog is drained: until the first marker of this connection came back."""
+    pending: int = 0
+    """Handed over and not yet acknowledged."""
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def entered(self, count: int) -> None:
+        """Count what was handed over."""
+        self.pending += count
+        self.idle.clear()
+
+    def left(self, count: int) -> None:
+        """Count what was committed and acknowledged, or dropped."""
+        self.pending -= count
+        if self.pending == 0:
+            self.idle.set()
+
+    def judge(self, inbound: Inbound) -> bytes | None:
+        """Return the packed digest of a publish that is to be applied (b"" at QoS 0), or None for anything else."""
+        if isinstance(inbound, Released) or inbound.topic == self.marker_topic:
+            return None
+        if not inbound.qos:
+            return b""
+        digest = packed_digest(inbound)
+        return None if self.digests.is_duplicate(inbound, digest) else digest
+
+
+class Publishes:
+    """Consecutive arrivals of one session: a `Part` of a pile."""
+
+    __slots__ = ("_digests", "_draining_since", "_inbounds", "_origin", "_others", "_refusal")
+
+    def __init__(
+        self,
+        origin: Origin,
+        inbounds: Sequence[Inbound],
+        *,
+        digests: list[bytes | None] | None = None,
+        draining_since: Micros | None = None,
+        refusal: DeadReason | None = None,
+    ) -> None:
+        self._origin = origin
+        self._inbounds = inbounds
+        self._refusal = refusal
+        if digests is None:
+            self._draining_since = origin.draining_since
+            self._digests = [origin.judge(inbound) for inbound in inbounds]
+        else:
+            self._draining_since = draining_since
+            self._digests = digests
+        self._others: list[Inbound] = []
+        if None in self._digests:
+            self._others = [
+                one for one, digest in zip(inbounds, self._digests, strict=True) if digest is None
+            ]
+
+    def __len__(self) -> int:
+        """Return the number of arrivals."""
+        return len(self._inbounds)
+
+    def fill(self, pile: Pile) -> None:
+        """Decode what is to be applied, each message straight into its device's evidence."""
+        context, draining_since, counts = self._origin.context, self._draining_since, pile.counts
+        devices = pile.of(self._origin.feed)
+        for publish, digest in zip(self._inbounds, self._digests, strict=True):
+            if digest is None or not isinstance(publish, Publish):
+                continue
+            observations, field_errors, skewed, dead = decode(publish, context, draining_since)
+            dead = self._refusal or dead
+            if dead is not None:
+                counts.dead_letters += 1
+                pile.dead_letters.append(dead_letter(self._origin, publish, dead))
+                continue
+            for observation in observations:
+                seen = devices.get(observation.device)
+                if seen is None:
+                    seen = devices[observation.device] = Evidence()
+                seen.add(observation)
+            if field_errors or skewed:
+                counts.field_errors += len(field_errors)
+                counts.skewed += skewed
+        counts.received += len(self._inbounds)
+        counts.duplicates += len(self._others) - len(self._released()) - len(self._markers())
+
+    def halves(self) -> tuple["Publishes", "Publishes"]:
+        """Return its two halves."""
+        middle = len(self._inbounds) // 2
+        first, second = slice(None, middle), slice(middle, None)
+        return self._portion(first, None), self._portion(second, None)
+
+    def buried(self, reason: DeadReason) -> "Publishes":
+        """Return its only publish as a dead letter."""
+        return self._portion(slice(None), reason)
+
+    def _portion(self, which: slice, refusal: DeadReason | None) -> "Publishes":
+        return Publishes(
+            self._origin,
+            self._inbounds[which],
+            digests=self._digests[which],
+            draining_since=self._draining_since,
+            refusal=refusal,
+        )
+
+    def record(self, batch: Batch) -> None:
+        """Put digests, the newest marker and QoS 2 packet ids into the batch."""
+        session_id, progress = self._origin.session_id, self._origin.digests
+        packs: list[bytes] = []
+        for inbound, digest in zip(self._inbounds, self._digests, strict=True):
+            if digest and isinstance(inbound, Publish):
+                if inbound.qos == 1:
+                    packs.append(digest)
+                else:
+                    batch.received.append((session_id, inbound.packet_id, unpacked(digest)))
+        batch.released += [(session_id, one.packet_id) for one in self._released()]
+        progress.seq += len(self._inbounds)
+        batch.sessions.append(SessionProgress(session_id, progress.seq, b"".join(packs), self._heard_until()))
+
+    def _released(self) -> list[Released]:
+        return [one for one in self._others if isinstance(one, Released)]
+
+    def _markers(self) -> list[Publish]:
+        topic = self._origin.marker_topic
+        return [one for one in self._others if isinstance(one, Publish) and one.topic == topic]
+
+    def _heard_until(self) -> Micros | None:
+        times = [int(marker.payload) for marker in self._markers() if marker.payload.isdigit()]
+        return max(times, default=None)
+
+    def settled(self) -> None:
+        """Acknowledge: the commit holds all of it."""
+        origin = self._origin
+        origin.digests.committed(self._inbounds, self._digests)
+        released = self._released()
+        for one in released:
+            origin.digests.release(one.packet_id)
+        if self._heard_until() is not None:
+            origin.draining_since = None
+        origin.connection.acknowledge([one for one in self._inbounds if isinstance(one, Publish)])
+        if released:
+            origin.connection.complete(released)
+        origin.left(len(self._inbounds))
+
+
+def dead_letter(origin: Origin, publish: Publish, reason: DeadReason) -> DeadLetter:
+    """Return the row that keeps what could not be decoded or was refused."""
+    return DeadLetter(
+        uuid4(),
+        origin.feed.integration_id,
+        origin.client_id,
+        publish.topic.replace("\0", "\ufffd"),
+        publish.qos,
+        publish.retain,
+        publish.content_type,
+        publish.received_at,
+        reason.kind,
+        reason.error,
+        publish.payload,
+        publish.size > len(publish.payload),
+    )
