@@ -36,17 +36,6 @@ insert into rollcall.device_identity (integration_id, external_device_id, device
 select $1::uuid, e, d from unnest($2::text[], $3::uuid[]) as t (e, d) order by 1, 2
 on conflict do nothing;
 
--- name: seed_states
-insert into rollcall.device_state (device_id, online_at, alive_from, offline_at, battery_at, signal_at)
-select d.id, o.online_at, o.online_at,
-    rollcall.micros_of(coalesce(d.last_seen_offline, case when d.status = 'offline' then d.last_seen end)),
-    case when d.battery_level is not null then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end,
-    case when d.signal_strength is not null then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end
-from public.devices d cross join lateral (select rollcall.micros_of(coalesce(d.last_seen_online,
-    case when d.status <> 'offline' then coalesce(d.last_seen, d.created_at) end)) as online_at) as o
-where d.id = any ($1::uuid[]) order by d.id
-on conflict do nothing;
-
 -- name: counts_for_creation
 insert into rollcall.integration_counts (integration_id) values ($1)
 on conflict (integration_id) do update set

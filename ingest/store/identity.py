@@ -85,7 +85,6 @@ class Identities:
             if fresh and policy.policy == "create":
                 await _create(connection, integration_id, fresh, policy)
             found = await _identified(connection, integration_id, external_ids)
-        await connection.execute(queries()["seed_states"], sorted(set(found.values())))
         return found
 
 

@@ -74,16 +74,92 @@ create or replace function rollcall.lock_devices(ids uuid[]) returns uuid[] lang
 declare
     found_count int;
 begin
-    perform 1 from public.devices d join rollcall.device_state s on s.device_id = d.id
-    where d.id = any (ids) order by d.id for no key update of d;
+    perform 1 from public.devices d where d.id = any (ids) order by d.id for no key update;
     get diagnostics found_count = row_count;
     if found_count = cardinality(ids) then
         return '{}';
     end if;
-    return array(
-        select i from unnest(ids) as i
-        where not exists (select 1 from rollcall.device_state s join public.devices d on d.id = s.device_id
-                          where s.device_id = i));
+    return array(select i from unnest(ids) as i where not exists (select 1 from public.devices d where d.id = i));
+end $$;
+
+-- Give devices that were never heard their clocks, from what their rows say. The caller has locked the rows.
+create or replace function rollcall.seed_states(ids uuid[]) returns void language plpgsql as $$
+begin
+    insert into rollcall.device_state (device_id, online_at, alive_from, offline_at, battery_at, signal_at)
+    select d.id, o.online_at, o.online_at,
+        rollcall.micros_of(coalesce(d.last_seen_offline, case when d.status = 'offline' then d.last_seen end)),
+        case when d.battery_level is not null then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end,
+        case when d.signal_strength is not null then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end
+    from public.devices d cross join lateral (select rollcall.micros_of(coalesce(d.last_seen_online,
+        case when d.status <> 'offline' then coalesce(d.last_seen, d.created_at) end)) as online_at) as o
+    where d.id = any (ids) and not exists (select 1 from rollcall.device_state s where s.device_id = d.id)
+    order by d.id
+    on conflict do nothing;
+end $$;
+
+-- The common case in one slim pass: a device that is online goes on being online, and measured something. Everything
+-- else is left to apply_presence, whose rules are these: returns the ids of what is left. Rows are joined by their ctid,
+-- which stands still because lock_devices has locked them.
+create or replace function rollcall.apply_steady(
+    ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[],
+    offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[],
+    batteries int[], battery_ats bigint[], signals int[], signal_ats bigint[], resolution bigint
+) returns uuid[] language plpgsql as $$
+declare
+    done uuid[];
+begin
+    with steady as materialized (
+        select i.id, d.ctid as device_tid, s.ctid as state_tid, d.last_seen_online as was_online,
+            d.battery_level, d.signal_strength, i.battery, i.signal,
+            s.online_at as old_online_at, s.battery_at as stored_battery_at, s.signal_at as stored_signal_at,
+            greatest(s.online_at, i.l) as online_at,
+            greatest(o.battery_at, i.battery_at) as battery_at, greatest(o.signal_at, i.signal_at) as signal_at,
+            (i.battery_at, i.battery) > (o.battery_at, d.battery_level)
+                or (i.battery_at is not null and o.battery_at is null) as battery_newer,
+            (i.signal_at, i.signal) > (o.signal_at, d.signal_strength)
+                or (i.signal_at is not null and o.signal_at is null) as signal_newer
+        from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
+                snapshot_offline_ats, batteries, battery_ats, signals, signal_ats)
+            as i (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at)
+        join public.devices d on d.id = i.id join rollcall.device_state s on s.device_id = i.id
+        cross join lateral (select rollcall.offline_after_of(d.metadata, i.after_setting) as after,
+            coalesce(s.battery_at, case when d.battery_level is not null
+                then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as battery_at,
+            coalesce(s.signal_at, case when d.signal_strength is not null
+                then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as signal_at) as o
+        where i.f is not null and i.runs is null and i.off_at is null and i.son is null and i.soff is null
+            and d.status <> 'offline' and s.silent_at is null
+            and i.f >= s.alive_from and i.f <= s.online_at + o.after
+            and (s.offline_at is null or s.offline_at < s.online_at)
+            and (s.snapshot_offline_at is null or s.snapshot_offline_at <= s.online_at)
+            and d.last_seen_offline is not distinct from
+                rollcall.timestamp_of(rollcall.last_offline(s.offline_at, null, s.alive_before, o.after))
+    ),
+    devices_written as (
+        update public.devices d set
+            last_seen = greatest(d.last_seen, rollcall.timestamp_of(n.online_at)),
+            last_seen_online = rollcall.timestamp_of(n.online_at),
+            battery_level = case when n.battery_newer then n.battery else d.battery_level end,
+            signal_strength = case when n.signal_newer then n.signal else d.signal_strength end,
+            updated_at = now()
+        from steady n
+        where d.ctid = n.device_tid and (n.was_online is null
+            or rollcall.timestamp_of(n.online_at - resolution) > n.was_online
+            or (n.battery_newer and n.battery is distinct from n.battery_level)
+            or (n.signal_newer and n.signal is distinct from n.signal_strength))
+    ),
+    state_written as (
+        update rollcall.device_state s set
+            online_at = n.online_at, battery_at = n.battery_at, signal_at = n.signal_at
+        from steady n
+        where s.ctid = n.state_tid and (n.online_at > n.old_online_at
+            or n.battery_at is distinct from n.stored_battery_at or n.signal_at is distinct from n.stored_signal_at)
+    )
+    select array_agg(id) into done from steady;
+    if cardinality(done) = cardinality(ids) then
+        return '{}';
+    end if;
+    return array(select unnest(ids) except select unnest(done));
 end $$;
 
 -- Presence, battery and signal. Arrays are parallel, one element a device; times in microseconds.
@@ -423,6 +499,7 @@ create or replace function rollcall.apply(
 ) returns uuid[] language plpgsql as $$
 declare
     gone uuid[];
+    rest uuid[];
 begin
     perform set_config('rollcall.applying', 'on', true);
     gone := rollcall.lock_devices(ids);
@@ -433,8 +510,18 @@ begin
         perform rollcall.record_marks(mark_ids, mark_ats, mark_onlines, mark_sources);
     end if;
     if cardinality(ids) > 0 then
-        perform rollcall.apply_presence(ids, after_settings, online_first, online_last, online_runs, offline_ats,
-            snapshot_online_ats, snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, sources, resolution);
+        rest := rollcall.apply_steady(ids, after_settings, online_first, online_last, online_runs, offline_ats,
+            snapshot_online_ats, snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, resolution);
+    end if;
+    if cardinality(rest) > 0 then
+        perform rollcall.seed_states(rest);
+        perform rollcall.apply_presence(array_agg(id), array_agg(after_setting), array_agg(f), array_agg(l), array_agg(runs),
+            array_agg(off_at), array_agg(son), array_agg(soff), array_agg(battery), array_agg(battery_at),
+            array_agg(signal), array_agg(signal_at), array_agg(source), resolution)
+        from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
+                snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, sources)
+            as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, source)
+        join unnest(rest) as r (place) on place = id;
     end if;
     if cardinality(firmware_ids) > 0 then
         perform rollcall.apply_firmware(firmware_ids, components, versions, firmware_ats);

@@ -12,7 +12,6 @@ from handlers.firmware import history
 from handlers.presence import presence
 from ingest.store.apply import Applier
 from ingest.store.batch import Batch, Target
-from ingest.store.queries import queries
 from ingest.store.silences import Silences
 from tests.strategies import OFFLINE_AFTER
 
@@ -47,7 +46,6 @@ class World:
             organization,
             self.integration,
         )
-        await self.pool.execute(queries()["seed_states"], [DEVICE])
         if heard_until is not None:
             await self.pool.execute(
                 "insert into rollcall.mqtt_sessions (integration_id, client_id, heard_until) values ($1, 'c', $2)",
