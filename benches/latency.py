@@ -14,7 +14,7 @@ from benches.process import start, stop
 from benches.world import World
 
 SECONDS = 8.0
-POLL_S = 0.0005
+POLL_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ def mosquitto_config(folder: Path, port: int) -> list[str]:
         f"persistence_location {folder}/",
         "autosave_interval 30",
         "max_inflight_messages 0",
+        "set_tcp_nodelay true",
         "max_queued_messages 1000000",
         "max_queued_bytes 1073741824",
         "log_dest stderr",

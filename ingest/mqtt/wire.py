@@ -29,6 +29,7 @@ class Wire(asyncio.Protocol):
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._socket: socket.socket | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._connack: asyncio.Future[Any] | None = None
         self._ended = False
@@ -138,12 +139,17 @@ class Wire(asyncio.Protocol):
         """Keep the transport (asyncio.Protocol)."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._socket = transport.get_extra_info("socket")
         if self._ended:
             transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Hand on what came (asyncio.Protocol)."""
         self._heard_at = self._loop.time()
+        if self._socket is not None and hasattr(socket, "TCP_QUICKACK"):
+            # A broker that keeps Nagle's algorithm waits for our ACK before its next small packet, and the kernel
+            # delays ACKs by up to 40 ms. The option holds only until the next packet.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         if not self._ended:
             self._on_bytes(data)
 
