@@ -1,7 +1,6 @@
 """The composition root: start reading here. Every part gets what it needs from `serve`, and nothing is global."""
 
 import asyncio
-import gc
 import logging
 import os
 import random
@@ -43,7 +42,6 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     Raises: DatabaseAway when the database cannot be reached at the start; Misconfigured.
     """
     pool = await open_pool(settings)
-    _spare_the_collector()
     holder = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
     jitter = random.Random()
     counts = Counts()
@@ -78,13 +76,6 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     log.info(
         "stopped: %d received, %d committed in %d commits", counts.received, counts.committed, counts.commits
     )
-
-
-def _spare_the_collector() -> None:
-    """Let the cycle collector look rarely: messages hold no cycles, and it cost a third of the time of a drain."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 async def open_pool(settings: Settings) -> asyncpg.Pool:

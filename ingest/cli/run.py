@@ -1,6 +1,7 @@
 """`rollcall run`: the service."""
 
 import asyncio
+import gc
 import logging
 import signal
 from typing import Annotated
@@ -24,7 +25,15 @@ def run(
     """
     settings = load_settings(database_url=database_url, log_level=log_level)
     logging.basicConfig(level=settings.log_level.upper(), format=LOG_FORMAT)
+    _spare_the_collector()
     asyncio.run(_run(settings, migrate_first=migrate))
+
+
+def _spare_the_collector() -> None:
+    """Let the cycle collector look rarely: messages hold no cycles, and it cost a third of the time of a drain."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _run(settings: Settings, *, migrate_first: bool) -> None:

@@ -99,7 +99,7 @@ class Mqtt311Connection:
     def __init__(self, broker: Broker, clock: Clock) -> None:
         self._broker = broker
         self._clock = clock
-        self._inbox = Inbox()
+        self._inbox = Inbox(lambda held: self._wire.hold(held))
         self._wire = Wire(self._received, self._lost)
         self._answers = Answers[list[int]](lambda: self._wire.paused)
         self._pipe = _Pipe(self._wire)
@@ -198,7 +198,7 @@ class Mqtt311Connection:
             self._wire.end(broken)
         except Exception as error:
             self._wire.end(ProtocolBroken(f"malformed packet, connection closed: {error}"))
-        self._inbox.wake()
+        self._inbox.wake(len(data))
 
     def _read_all(self) -> None:
         """Let paho read until it makes no more progress: it takes one packet at a time."""

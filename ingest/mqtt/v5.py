@@ -31,7 +31,7 @@ class Mqtt5Connection:
 
     def __init__(self, broker: Broker, clock: Clock) -> None:
         self._broker = broker
-        self._inbox = Inbox()
+        self._inbox = Inbox(lambda held: self._wire.hold(held))
         self._framing = Framing(clock, broker.max_payload, self._control)
         self._wire = Wire(self._received, self._lost)
         self._answers = Answers[Answer](lambda: self._wire.paused)
@@ -145,7 +145,7 @@ class Mqtt5Connection:
             self._framing.feed(data, inbox.items)
         except ProtocolBroken as broken:
             self._wire.end(broken, DISCONNECT_MALFORMED)
-        inbox.wake()
+        inbox.wake(len(data))
 
     def _control(self, packet: mqtt5.Packet) -> None:
         """Take a packet that is neither PUBLISH nor PUBREL."""

@@ -33,7 +33,7 @@ class Wire(asyncio.Protocol):
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._connack: asyncio.Future[Any] | None = None
         self._ended = False
-        self._paused = False
+        self._paused = self._held = False
         self._keep_alive_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._heard_at = self._said_at = self._pinged_at = self._loop.time()
@@ -84,7 +84,7 @@ class Wire(asyncio.Protocol):
     @property
     def paused(self) -> bool:
         """Whether reading is stopped, so that no answer can be seen."""
-        return self._paused and not self._ended
+        return (self._paused or self._held) and not self._ended
 
     def start_keep_alive(self, keep_alive_s: float) -> None:
         """Send PINGREQ when idle and end the connection when the peer is silent; 0 turns both off."""
@@ -101,16 +101,27 @@ class Wire(asyncio.Protocol):
 
     def pause(self) -> None:
         """Stop reading. PINGREQs go on; a missing PINGRESP is then no sign of death, a dead TCP connection is."""
-        if self._transport is not None and not self._ended:
-            self._paused = True
-            self._transport.pause_reading()
+        self._read_or_not(paused=True, held=self._held)
 
     def resume(self) -> None:
         """Read again; the peer's silence counts from now."""
-        if self._transport is not None and not self._ended and self._paused:
-            self._paused = False
+        self._read_or_not(paused=False, held=self._held)
+
+    def hold(self, held: bool) -> None:
+        """Stop or start reading for the inbox's sake, whatever `pause` says."""
+        if held is not self._held:
+            self._read_or_not(paused=self._paused, held=held)
+
+    def _read_or_not(self, *, paused: bool, held: bool) -> None:
+        before = self.paused
+        self._paused, self._held = paused, held
+        if self._transport is None or self._ended or self.paused is before:
+            return
+        if before:
             self._heard_at = self._loop.time()
             self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
 
     def end(self, error: BrokerAway, farewell: bytes = b"") -> None:
         """End the connection now, for this reason; the first reason counts."""
@@ -121,7 +132,7 @@ class Wire(asyncio.Protocol):
 
     async def close(self, farewell: bytes) -> None:
         """Say farewell, let the peer hang up (so that it has read everything before), and cut after LINGER_S."""
-        self.resume()
+        self._read_or_not(paused=False, held=False)
         self.write(farewell)
         self._finish(BrokerAway("closed by us"))
         if self._transport is None:
@@ -180,7 +191,7 @@ class Wire(asyncio.Protocol):
     def _tick(self) -> None:
         now, interval = self._loop.time(), self._keep_alive_s
         silence = now - self._heard_at
-        if not self._paused and silence >= DEAD_AFTER * interval:
+        if not self.paused and silence >= DEAD_AFTER * interval:
             self.end(
                 BrokerAway(f"connection lost: the broker has been silent for {silence:.1f} s (keep-alive)")
             )

@@ -40,6 +40,12 @@ class RollcallProcess:
         """Ask it to stop and return its exit code; longer than 10 s is a failure."""
         return self._end(signal.SIGTERM)
 
+    def rss_mib(self) -> float:
+        """Return what it holds in memory now."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
     def _end(self, with_signal: signal.Signals) -> int:
         if self._process is None:
             return 0
