@@ -122,8 +122,7 @@ async def assert_rows_are_the_models(database: str, messages: int = MESSAGES, wi
             wrong = [
                 (found[name], said) for name, said in wanted.items() if name in found and found[name] != said
             ]
-            print("one of the devices that are wrong (found, wanted):", *wrong[:1])
-            assert not wrong
+            assert not wrong, f"one of {len(wrong)}: found {wrong[0][0]}, wanted {wrong[0][1]}"
             assert found.keys() == wanted.keys()
         assert await connection.fetchval("select count(*) from rollcall.dead_letters") == 0
     finally:
