@@ -66,6 +66,10 @@ class Fields(NamedTuple):
     device: tuple[str, str] | None
 
 
+NOTHING = Fields(None, None, (), (), None, (), None)
+"""What an empty object says."""
+
+
 def read(body: dict[str, Any], field_paths: Mapping[str, str], errors: Errors) -> Fields:
     """Read one JSON object; what is wrong with a field is appended to `errors`."""
     found: dict[int, Any] = {}

@@ -1,0 +1,103 @@
+"""AWS IoT lifecycle events, sent by a rule's HTTP action, or through an SNS topic.
+
+Source: AWS IoT Core developer guide, lifecycle events; Amazon SNS developer guide, HTTP/S message formats.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from handlers import facts as facts_of
+from handlers.events import Decoded, DeviceKey, Facts, FieldError, Presence
+from handlers.sequences import aws_sequence
+from handlers.text import described, shown
+from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, event_id, parts, refused
+from handlers.webhooks.observing import cloud_time, named, observed
+
+PRESENCES: Mapping[str, Presence] = {"connected": Presence.ONLINE, "disconnected": Presence.OFFLINE}
+SNS_TYPES = ("Notification", "SubscriptionConfirmation", "UnsubscribeConfirmation")
+DEVICE_KEYS = ("deviceId", "thingName", "clientId")
+_KINDS = ("eventType", "connectionState")
+
+
+def is_sns(body: Mapping[str, Any]) -> bool:
+    """Tell whether the body is SNS's envelope and not a message that it delivers raw."""
+    return body.get("Type") in SNS_TYPES and "TopicArn" in body
+
+
+def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
+    """Return the events of a request, or SNS's handshake; whatever the bytes, this raises nothing."""
+    events: list[Event] = []
+    for part in parts(request):
+        if not isinstance(part, Part):
+            events.append(part)
+        elif not is_sns(part.body):
+            events.append(_event(part, part.body, request, context))
+        elif part.body["Type"] == "Notification":
+            events += _unwrapped(part, request, context)
+        else:
+            return _handshake(part.body)
+    return tuple(events)
+
+
+def _handshake(body: Mapping[str, Any]) -> Handshake:
+    url, topic = body.get("SubscribeURL"), body.get("TopicArn")
+    subscribing = body["Type"] == "SubscriptionConfirmation"
+    return Handshake(
+        "sns_subscription" if subscribing else "sns_unsubscription",
+        url=url if isinstance(url, str) else "",
+        topic_arn=topic if isinstance(topic, str) else "",
+    )
+
+
+def _unwrapped(part: Part, request: Request, context: Context) -> list[Event]:
+    """Return the events inside a notification's Message, whose id is the notification's."""
+    identity = event_id(part.body.get("MessageId"), "sns") or part.fallback_id
+    message = part.body.get("Message")
+    try:
+        inner = orjson.loads(message) if isinstance(message, str) else None
+    except orjson.JSONDecodeError as error:
+        return [refused("json", f"the Message is not JSON: {error}", part.original, "Notification", identity)]
+    if not isinstance(inner, dict):
+        told = f"the Message is {described(inner)}: send one lifecycle event as JSON text"
+        return [refused("shape", told, part.original, "Notification", identity)]
+    return [_event(part._replace(fallback_id=identity), inner, request, context)]
+
+
+def _event(part: Part, body: dict[str, Any], request: Request, context: Context) -> Event:
+    _, original, identity = part
+    kind = next((body[key] for key in _KINDS if body.get(key) is not None), None)
+    name = shown(kind) if isinstance(kind, str) else ""
+    presence = PRESENCES.get(kind.lower()) if isinstance(kind, str) else None
+    if presence is None:
+        told = f"the event is {described(kind)}: this shape knows {' and '.join(PRESENCES)} as eventType"
+        return refused("event", told, original, name, identity)
+    errors: list[FieldError] = []
+    key = next((key for key in DEVICE_KEYS if body.get(key) is not None), DEVICE_KEYS[0])
+    device = named(body.get(key), errors, key)
+    if isinstance(device, str):
+        return refused("device_id", device, original, name, identity)
+    return Event(identity, _decoded(body, presence, device, request, context, errors), name, original)
+
+
+def _decoded(
+    body: dict[str, Any],
+    presence: Presence,
+    device: DeviceKey,
+    request: Request,
+    context: Context,
+    errors: list[FieldError],
+) -> Decoded:
+    version = body.get("versionNumber")
+    sequence = aws_sequence(version, presence)
+    if sequence is None and version is not None:
+        errors.append(
+            FieldError("versionNumber", f"is {described(version)}, not a count: the time orders it")
+        )
+    metadata = facts_of.metadata(body.get("attributes"), errors, "attributes")
+    return observed(
+        request, context, device, errors,
+        presence=presence, cloud=cloud_time(body, ("eventTime", "timestamp"), errors), sequence=sequence,
+        facts=Facts(metadata=metadata) if metadata else None,
+    )  # fmt: skip
