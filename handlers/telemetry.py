@@ -107,7 +107,7 @@ def _told(code: int, result: Any, errors: Errors) -> Any:
     """Return what a reader made of a value, or None; a text that it made is the error."""
     name = _NAMES[code]
     if code >> 8 == _DEVICE:
-        return result and (name, result)
+        return (name, result) if result else None
     if code >> 8 == _FIRMWARE:
         pairs, problem = result
         if problem is not None:
