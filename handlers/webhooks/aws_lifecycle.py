@@ -18,7 +18,7 @@ from handlers.webhooks.observing import cloud_time, named, observed
 PRESENCES: Mapping[str, Presence] = {"connected": Presence.ONLINE, "disconnected": Presence.OFFLINE}
 SNS_TYPES = ("Notification", "SubscriptionConfirmation", "UnsubscribeConfirmation")
 DEVICE_KEYS = ("deviceId", "thingName", "clientId")
-_KINDS = ("eventType", "connectionState")
+KINDS = ("eventType", "connectionState")
 
 
 def is_sns(body: Mapping[str, Any]) -> bool:
@@ -42,13 +42,13 @@ def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
 
 
 def _handshake(body: Mapping[str, Any]) -> Handshake:
-    url, topic = body.get("SubscribeURL"), body.get("TopicArn")
-    subscribing = body["Type"] == "SubscriptionConfirmation"
-    return Handshake(
-        "sns_subscription" if subscribing else "sns_unsubscription",
-        url=url if isinstance(url, str) else "",
-        topic_arn=topic if isinstance(topic, str) else "",
+    url, topic_arn, token = (
+        value if isinstance(value, str) else ""
+        for value in (body.get("SubscribeURL"), body.get("TopicArn"), body.get("Token"))
     )
+    if body["Type"] == "SubscriptionConfirmation":
+        return Handshake("sns_subscription", url=url, topic_arn=topic_arn, token=token)
+    return Handshake("sns_unsubscription", topic_arn=topic_arn)
 
 
 def _unwrapped(part: Part, request: Request, context: Context) -> list[Event]:
@@ -67,7 +67,7 @@ def _unwrapped(part: Part, request: Request, context: Context) -> list[Event]:
 
 def _event(part: Part, body: dict[str, Any], request: Request, context: Context) -> Event:
     _, original, identity = part
-    kind = next((body[key] for key in _KINDS if body.get(key) is not None), None)
+    kind = next((body[key] for key in KINDS if body.get(key) is not None), None)
     name = shown(kind) if isinstance(kind, str) else ""
     presence = PRESENCES.get(kind.lower()) if isinstance(kind, str) else None
     if presence is None:

@@ -56,6 +56,7 @@ class Handshake(NamedTuple):
     code: str = ""
     url: str = ""
     topic_arn: str = ""
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,10 @@ class Part(NamedTuple):
 
 
 def parts(request: Request) -> Iterator[Part | Event]:
-    """Yield the objects of a JSON body, which is one or an array of them; what is none is yielded as a dead event."""
+    """Yield the objects of a JSON body, which is one or an array of them; what is none is yielded as a dead event.
+
+    An empty array, which CloudEvents allows, holds no event.
+    """
     raw = request.body
     try:
         body = orjson.loads(raw)
@@ -94,8 +98,8 @@ def parts(request: Request) -> Iterator[Part | Event]:
         yield refused(
             "shape", f"the body is {described(body)}: send a JSON object or an array of objects", raw
         )
-    elif not 1 <= len(body) <= MAX_EVENTS:
-        told = f"the body is an array of {len(body)} events: send 1 to {MAX_EVENTS} in one request"
+    elif len(body) > MAX_EVENTS:
+        told = f"the body is an array of {len(body)} events: send at most {MAX_EVENTS} in one request"
         yield refused("shape", told, raw)
     else:
         for index, (entry, original) in enumerate(zip(body, _originals(body, raw), strict=True)):
@@ -132,7 +136,7 @@ def _originals(entries: list[Any], raw: bytes) -> list[bytes]:
 
 
 def _cut(raw: bytes) -> Iterator[bytes]:
-    """Yield the bytes of the entries of a valid JSON array that is not empty."""
+    """Yield the bytes of the entries of a valid JSON array, at least one of them."""
     depth = 0
     start = 0
     for token in _TOKEN.finditer(raw):

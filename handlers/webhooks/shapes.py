@@ -80,8 +80,9 @@ def _is_cloudevents(request: Request, body: Mapping[str, Any]) -> bool:
 def _is_aws(_: Request, body: Mapping[str, Any]) -> bool:
     if aws_lifecycle.is_sns(body):
         return True
-    kinds = [body.get(key) for key in ("eventType", "connectionState")]
-    return any(isinstance(kind, str) and kind.lower() in aws_lifecycle.PRESENCES for kind in kinds)
+    kinds = [kind for key in aws_lifecycle.KINDS if isinstance(kind := body.get(key), str)]
+    told = any(kind.lower() in aws_lifecycle.PRESENCES for kind in kinds)
+    return told or (bool(kinds) and "principalIdentifier" in body)
 
 
 def _is_platform(_: Request, body: Mapping[str, Any]) -> bool:
