@@ -24,7 +24,7 @@ from handlers.events import (
 from handlers.telemetry import NOTHING, Fields, read
 from handlers.text import clipped, described, shown
 from handlers.timestamps import usable
-from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, event_id, parts, refused
+from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, parts, refused
 from handlers.webhooks.observing import cloud_time, inner, observed
 from handlers.words import ACCEPTED, spoken
 
@@ -62,9 +62,8 @@ def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
 
 
 def _event(part: Part, request: Request, context: Context) -> Event:
-    body, original, fallback_id = part
+    body, original, identity = part
     name = body.get("event")
-    identity = event_id(body.get("id"), "golioth_platform") or fallback_id
     if not isinstance(name, str) or name not in PRESENCES:
         told = f"the event is {described(name)}: this shape knows {', '.join(PRESENCES)}"
         return refused("event", told, original, shown(name) if isinstance(name, str) else "", identity)

@@ -30,6 +30,19 @@ DECODERS: Mapping[str, Decoder] = {
 }
 
 
+def checked(shape: object) -> str:
+    """Return the setting `webhook.shape`, which is `auto` where nothing is set.
+
+    Raises:
+        ValueError: names the setting and the shapes.
+    """
+    if shape is None:
+        return AUTO
+    if not isinstance(shape, str) or shape not in (AUTO, *DECODERS):
+        raise ValueError(f"webhook.shape: must be {AUTO} or one of {', '.join(DECODERS)}")
+    return shape
+
+
 def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
     """Return the events of a request of the integration's shape, or a handshake; this raises nothing."""
     shape = recognised(request) if context.shape == AUTO else context.shape

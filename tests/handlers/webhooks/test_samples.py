@@ -2,7 +2,7 @@ import orjson
 import pytest
 
 from handlers.webhooks.delivery import Handshake, Request
-from handlers.webhooks.shapes import DECODERS, decode, recognised
+from handlers.webhooks.shapes import DECODERS, checked, decode, recognised
 from tests.handlers.limits import assert_fits_columns, assert_tellable
 from tests.handlers.webhooks.samples import CONTEXT, SAMPLES, Sample, times, told
 
@@ -44,6 +44,18 @@ def test_each_event_keeps_its_own_bytes_which_decode_to_the_same_again(sample: S
 
 def test_every_shape_has_samples() -> None:
     assert {sample.shape for sample in SAMPLES} == DECODERS.keys()
+
+
+@pytest.mark.parametrize("shape", [*DECODERS, "auto"])
+def test_a_shape_may_be_named_in_the_settings(shape: str) -> None:
+    assert checked(shape) == shape
+    assert checked(None) == "auto"
+
+
+@pytest.mark.parametrize("shape", ["", "json", 5, [], {"a": 1}])
+def test_an_unknown_shape_in_the_settings_is_named(shape: object) -> None:
+    with pytest.raises(ValueError, match=r"^webhook\.shape: .*golioth_pipelines"):
+        checked(shape)
 
 
 def test_a_body_of_no_shape_is_a_dead_event_that_names_the_shapes() -> None:
