@@ -1,10 +1,11 @@
 """AWS IoT lifecycle events, sent by a rule's HTTP action, or through an SNS topic.
 
-Source: AWS IoT Core developer guide, lifecycle events; Amazon SNS developer guide, HTTP/S message formats.
+Source: AWS IoT Core developer guide, lifecycle events, HTTP action destinations; Amazon SNS developer guide, HTTP/S
+message formats.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -26,29 +27,37 @@ def is_sns(body: Mapping[str, Any]) -> bool:
     return body.get("Type") in SNS_TYPES and "TopicArn" in body
 
 
+def is_destination(body: Mapping[str, Any]) -> bool:
+    """Tell whether AWS asks to confirm the destination of a rule's HTTP action, which it does without any secret."""
+    return body.get("messageType") == "DestinationConfirmation" and "enableUrl" in body
+
+
 def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
-    """Return the events of a request, or SNS's handshake; whatever the bytes, this raises nothing."""
+    """Return the events of a request, or a handshake; whatever the bytes, this raises nothing."""
     events: list[Event] = []
     for part in parts(request):
         if not isinstance(part, Part):
             events.append(part)
+        elif is_destination(part.body):
+            return _handshake("aws_destination", part.body, "enableUrl", "arn", "confirmationToken")
         elif not is_sns(part.body):
             events.append(_event(part, part.body, request, context))
         elif part.body["Type"] == "Notification":
             events += _unwrapped(part, request, context)
+        elif part.body["Type"] == "SubscriptionConfirmation":
+            return _handshake("sns_subscription", part.body, "SubscribeURL", "TopicArn", "Token")
         else:
-            return _handshake(part.body)
+            return _handshake("sns_unsubscription", part.body, "", "TopicArn", "")
     return tuple(events)
 
 
-def _handshake(body: Mapping[str, Any]) -> Handshake:
-    url, topic_arn, token = (
-        value if isinstance(value, str) else ""
-        for value in (body.get("SubscribeURL"), body.get("TopicArn"), body.get("Token"))
-    )
-    if body["Type"] == "SubscriptionConfirmation":
-        return Handshake("sns_subscription", url=url, topic_arn=topic_arn, token=token)
-    return Handshake("sns_unsubscription", topic_arn=topic_arn)
+def _handshake(
+    kind: Literal["sns_subscription", "sns_unsubscription", "aws_destination"],
+    body: Mapping[str, Any],
+    *keys: str,
+) -> Handshake:
+    url, arn, token = (value if isinstance(value := body.get(key), str) else "" for key in keys)
+    return Handshake(kind, url=url, arn=arn, token=token)
 
 
 def _unwrapped(part: Part, request: Request, context: Context) -> list[Event]:

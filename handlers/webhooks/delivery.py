@@ -49,13 +49,14 @@ class Event(NamedTuple):
 class Handshake(NamedTuple):
     """A request that is no event. `azure_validation`: answer {"validationResponse": code}.
 
-    `sns_subscription`: visit `url` (ingest/webhooks/sns.py) and answer 200. `sns_unsubscription`: answer 200, no more.
+    `sns_subscription` and `aws_destination` (of a rule's HTTP action): visit `url` by ingest/webhooks/sns.py and answer
+    200; `arn` is the topic or the destination. `sns_unsubscription`: answer 200, no more.
     """
 
-    kind: Literal["azure_validation", "sns_subscription", "sns_unsubscription"]
+    kind: Literal["azure_validation", "sns_subscription", "sns_unsubscription", "aws_destination"]
     code: str = ""
     url: str = ""
-    topic_arn: str = ""
+    arn: str = ""
     token: str = ""
 
 

@@ -72,10 +72,11 @@ def _event(part: Part, request: Request, context: Context) -> Event:
     key = _key(body, device, errors)
     if isinstance(key, str):
         return refused("device_id", key, original, name, identity)
-    said = _said(name, {**body, **device}, errors)
-    if name == "device.status_changed" and errors and said == (None, None):
-        told = f"{errors[-1].field} {errors[-1].error}"
-        return refused("presence", told, original, name, identity)
+    unknown: Errors = []
+    said = _said(name, {**body, **device}, unknown)
+    if name == "device.status_changed" and unknown and said == (None, None):
+        return refused("presence", f"status {unknown[0].error}", original, name, identity)
+    errors += unknown
     facts = _facts(name, device, key, said.status, errors)
     return Event(identity, _decoded(body, said, facts, key, request, context, errors), name, original)
 

@@ -91,7 +91,7 @@ def _is_cloudevents(request: Request, body: Mapping[str, Any]) -> bool:
 
 
 def _is_aws(_: Request, body: Mapping[str, Any]) -> bool:
-    if aws_lifecycle.is_sns(body):
+    if aws_lifecycle.is_sns(body) or aws_lifecycle.is_destination(body):
         return True
     kinds = [kind for key in aws_lifecycle.KINDS if isinstance(kind := body.get(key), str)]
     told = any(kind.lower() in aws_lifecycle.PRESENCES for kind in kinds)

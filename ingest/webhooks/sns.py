@@ -1,6 +1,7 @@
-"""Amazon SNS: signatures of its messages, and the confirmation of a subscription.
+"""Amazon SNS: signatures of its messages, and the confirmation of subscriptions and of a rule's HTTP destination.
 
-Source: Amazon SNS developer guide, "Verifying the signatures of Amazon SNS messages".
+Source: Amazon SNS developer guide, "Verifying the signatures of Amazon SNS messages"; AWS IoT Core developer guide,
+"HTTP action destinations".
 """
 
 import asyncio
@@ -22,9 +23,10 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 from handlers.events import Micros
 from ingest.errors import Unauthorized, Unavailable
 
-_HOST = r"https://sns\.[a-z]{2,4}(?:-[a-z]+){1,3}-[0-9]{1,2}\.amazonaws\.com(?:\.cn)?"
-CERTIFICATE_URL = re.compile(_HOST + r"/[A-Za-z0-9_-]{1,128}\.pem")
-SUBSCRIBE_URL = re.compile(_HOST + r"/\?[A-Za-z0-9%&=:._~-]{1,2048}")
+_REGION = r"\.[a-z]{2,4}(?:-[a-z]+){1,3}-[0-9]{1,2}\.amazonaws\.com(?:\.cn)?"
+CERTIFICATE_URL = re.compile(rf"https://sns{_REGION}/[A-Za-z0-9_-]{{1,128}}\.pem")
+SUBSCRIBE_URL = re.compile(rf"https://sns{_REGION}/\?[A-Za-z0-9%&=:._~-]{{1,2048}}")
+ENABLE_URL = re.compile(rf"https://iot{_REGION}/confirmdestination/[A-Za-z0-9%=_-]{{1,4096}}")
 
 DEADLINE_S = 10.0
 """For one request to Amazon, waiting for a free slot included."""
@@ -96,6 +98,15 @@ class Signatures:
         if query.get("Action") != ["ConfirmSubscription"] or query.get("TopicArn") != [topic_arn]:
             raise Unauthorized("the SubscribeURL does not confirm a subscription to its own topic")
         await self._get(url, "the SubscribeURL")
+
+    async def enable(self, url: str) -> None:
+        """Visit the enableUrl with which AWS IoT asks, without any secret, to confirm the destination of a rule.
+
+        It only allows AWS to send: what it sends must prove itself. Raises: Unauthorized, Unavailable.
+        """
+        if not ENABLE_URL.fullmatch(url):
+            raise Unauthorized("the enableUrl is not one of iot.<region>.amazonaws.com over https")
+        await self._get(url, "the enableUrl")
 
     async def _certificate(self, url: str) -> x509.Certificate:
         known = self._certificates.get(url)

@@ -296,6 +296,25 @@ async def test_no_other_url_is_ever_visited(signatures: Signatures, amazon: Amaz
     assert amazon.asked == []
 
 
+async def test_a_rules_destination_is_enabled_on_amazons_host_alone(
+    signatures: Signatures, amazon: Amazon
+) -> None:
+    url = "https://iot.us-east-1.amazonaws.com/confirmdestination/AYADeMXLrPrNY2wqJAKsFNn-NBJndA"
+    await signatures.enable(url)
+    assert amazon.asked == [url]
+    for other in (
+        url.replace("https", "http"),
+        url.replace("iot.", "sns."),
+        url.replace(".com/", ".com.example.org/"),
+        url.replace("confirmdestination/", "things/"),
+        url + "/../x",
+        url + "?x=1",
+    ):
+        with pytest.raises(Unauthorized, match="enableUrl"):
+            await signatures.enable(other)
+    assert amazon.asked == [url]
+
+
 @pytest.mark.parametrize(
     "arns", [None, [], "x", ["x"], [5], [TOPIC, "arn:aws:sqs:eu-west-1:123456789012:q"], [TOPIC] * 65]
 )
