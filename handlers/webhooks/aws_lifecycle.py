@@ -41,9 +41,9 @@ def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
         elif is_destination(part.body):
             return _handshake("aws_destination", part.body, "enableUrl", "arn", "confirmationToken")
         elif not is_sns(part.body):
-            events.append(_event(part, part.body, request, context))
+            events.append(_event(part, part.body, context))
         elif part.body["Type"] == "Notification":
-            events += _unwrapped(part, request, context)
+            events += _unwrapped(part, context)
         elif part.body["Type"] == "SubscriptionConfirmation":
             return _handshake("sns_subscription", part.body, "SubscribeURL", "TopicArn", "Token")
         else:
@@ -60,7 +60,7 @@ def _handshake(
     return Handshake(kind, url=url, arn=arn, token=token)
 
 
-def _unwrapped(part: Part, request: Request, context: Context) -> list[Event]:
+def _unwrapped(part: Part, context: Context) -> list[Event]:
     """Return the events inside a notification's Message, whose id is the notification's."""
     identity = event_id(part.body.get("MessageId"), "sns") or part.fallback_id
     message = part.body.get("Message")
@@ -71,11 +71,11 @@ def _unwrapped(part: Part, request: Request, context: Context) -> list[Event]:
     if not isinstance(inner, dict):
         told = f"the Message is {described(inner)}: send one lifecycle event as JSON text"
         return [refused("shape", told, part.original, "Notification", identity)]
-    return [_event(part._replace(fallback_id=identity), inner, request, context)]
+    return [_event(part._replace(fallback_id=identity), inner, context)]
 
 
-def _event(part: Part, body: dict[str, Any], request: Request, context: Context) -> Event:
-    _, original, identity = part
+def _event(part: Part, body: dict[str, Any], context: Context) -> Event:
+    _, original, identity, request, _ = part
     kind = next((body[key] for key in KINDS if body.get(key) is not None), None)
     name = shown(kind) if isinstance(kind, str) else ""
     presence = PRESENCES.get(kind.lower()) if isinstance(kind, str) else None

@@ -44,7 +44,7 @@ def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
         elif type_of(part.body) == VALIDATION:
             return _handshake(part)
         else:
-            events.append(_event(part, request, context))
+            events.append(_event(part, context))
     return tuple(events)
 
 
@@ -57,8 +57,8 @@ def _handshake(part: Part) -> tuple[Event, ...] | Handshake:
     return Handshake("azure_validation", code=code)
 
 
-def _event(part: Part, request: Request, context: Context) -> Event:
-    body, original, fallback_id = part
+def _event(part: Part, context: Context) -> Event:
+    body, original, fallback_id, request, room = part
     kind = type_of(body)
     name = shown(kind)
     identity = event_id(body.get("id"), body.get("topic", body.get("source"))) or fallback_id
@@ -80,7 +80,7 @@ def _event(part: Part, request: Request, context: Context) -> Event:
     if cloud is None:
         cloud = cloud_time(body, ("eventTime", "time"), errors)
     if short == TELEMETRY:
-        envelope = Envelope(request, context, device, "hub's device id", cloud)
+        envelope = Envelope(request, context, device, "hub's device id", cloud, room=room)
         return Event(identity, _telemetry(data, system, envelope, errors), name, original)
     return Event(identity, _lifecycle(short, data, device, request, context, cloud, errors), name, original)
 

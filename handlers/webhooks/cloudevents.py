@@ -10,7 +10,7 @@ from typing import Any
 from handlers.events import DeviceKey, FieldError
 from handlers.telemetry import NOTHING, read
 from handlers.text import shown
-from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, event_id, parts, refused
+from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, each, event_id, refused
 from handlers.webhooks.golioth_pipelines import PREFIX, path_of
 from handlers.webhooks.observing import cloud_time, identified, named
 from handlers.webhooks.payload import loads
@@ -21,13 +21,11 @@ CONTENT_TYPES = ("application/cloudevents+json", "application/cloudevents-batch+
 
 def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
     """Return the events of a request; whatever the bytes, this raises nothing."""
-    return tuple(
-        _event(part, request, context) if isinstance(part, Part) else part for part in parts(request)
-    )
+    return each(request, lambda part: _event(part, context))
 
 
-def _event(part: Part, request: Request, context: Context) -> Event:
-    body, original, fallback_id = part
+def _event(part: Part, context: Context) -> Event:
+    body, original, fallback_id, request, room = part
     kind = body.get("type")
     name = shown(kind) if isinstance(kind, str) else ""
     identity = event_id(body.get("id"), body.get("source")) or fallback_id
@@ -44,7 +42,9 @@ def _event(part: Part, request: Request, context: Context) -> Event:
         return refused("device_id", device, original, name, identity)
     topic = path_of(name).rpartition("/")[2] if name.startswith(PREFIX) else "value"
     cloud = cloud_time(body, ("time",), errors)
-    envelope = Envelope(request, context, device, where, cloud, topic, words=not name.startswith(PREFIX))
+    envelope = Envelope(
+        request, context, device, where, cloud, topic, room, words=not name.startswith(PREFIX)
+    )
     return Event(identity, reported(message, envelope, errors), name, original)
 
 

@@ -1,7 +1,7 @@
 """What a webhook delivers: the request, its events, or a handshake that wants an answer."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
@@ -74,11 +74,22 @@ class Context:
 
 
 class Part(NamedTuple):
-    """One JSON object of a body, with its own bytes and what recognises it where it has no id of its own."""
+    """One JSON object of a body, with its own bytes and what recognises it where it has no id of its own.
+
+    `request` is the one that held it, with a received_at that grows by 1 us an object: of two without times the later
+    one counts. At most `room` messages fit into it, so that a request holds MAX_EVENTS in all.
+    """
 
     body: dict[str, Any]
     original: bytes
     fallback_id: str | None
+    request: Request
+    room: int = MAX_EVENTS
+
+
+def each(request: Request, read: Callable[[Part], Event]) -> tuple[Event, ...]:
+    """Return the events of a body whose objects are events."""
+    return tuple(read(part) if isinstance(part, Part) else part for part in parts(request))
 
 
 def parts(request: Request) -> Iterator[Part | Event]:
@@ -94,7 +105,7 @@ def parts(request: Request) -> Iterator[Part | Event]:
         return
     webhook_id = request.headers.get("webhook-id")
     if isinstance(body, dict):
-        yield Part(body, raw, event_id(webhook_id))
+        yield Part(body, raw, event_id(webhook_id), request)
     elif not isinstance(body, list):
         yield refused(
             "shape", f"the body is {described(body)}: send a JSON object or an array of objects", raw
@@ -105,7 +116,8 @@ def parts(request: Request) -> Iterator[Part | Event]:
     else:
         for index, (entry, original) in enumerate(zip(body, _originals(body, raw), strict=True)):
             if isinstance(entry, dict):
-                yield Part(entry, original, event_id(webhook_id, str(index)) if webhook_id else None)
+                own = request._replace(received_at=request.received_at + index)
+                yield Part(entry, original, event_id(webhook_id, str(index)), own, MAX_EVENTS // len(body))
             else:
                 yield refused("shape", f"the event is {described(entry)}: send an object", original)
 

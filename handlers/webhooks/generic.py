@@ -3,20 +3,18 @@
 from handlers.events import FieldError, Presence
 from handlers.telemetry import read
 from handlers.text import shown
-from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, event_id, parts, refused
+from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, each, event_id, refused
 from handlers.webhooks.observing import identified, observed
 from handlers.words import spoken
 
 
 def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
     """Return the events of a request; whatever the bytes, this raises nothing."""
-    return tuple(
-        _event(part, request, context) if isinstance(part, Part) else part for part in parts(request)
-    )
+    return each(request, lambda part: _event(part, context))
 
 
-def _event(part: Part, request: Request, context: Context) -> Event:
-    body, original, fallback_id = part
+def _event(part: Part, context: Context) -> Event:
+    body, original, fallback_id, request, _ = part
     errors: list[FieldError] = []
     fields = read(body, context.field_paths, errors)
     name = next((shown(body[key]) for key in ("event", "type") if isinstance(body.get(key), str)), "")

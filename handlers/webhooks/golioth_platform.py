@@ -24,7 +24,7 @@ from handlers.events import (
 from handlers.telemetry import NOTHING, Fields, read
 from handlers.text import clipped, described, shown
 from handlers.timestamps import usable
-from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, parts, refused
+from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, each, refused
 from handlers.webhooks.observing import cloud_time, inner, observed
 from handlers.words import ACCEPTED, spoken
 
@@ -56,13 +56,11 @@ class Said(NamedTuple):
 
 def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
     """Return the events of a request; whatever the bytes, this raises nothing."""
-    return tuple(
-        _event(part, request, context) if isinstance(part, Part) else part for part in parts(request)
-    )
+    return each(request, lambda part: _event(part, context))
 
 
-def _event(part: Part, request: Request, context: Context) -> Event:
-    body, original, identity = part
+def _event(part: Part, context: Context) -> Event:
+    body, original, identity, request, _ = part
     name = body.get("event")
     if not isinstance(name, str) or name not in PRESENCES:
         told = f"the event is {described(name)}: this shape knows {', '.join(PRESENCES)}"

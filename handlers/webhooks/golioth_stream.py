@@ -7,7 +7,7 @@ from typing import Any
 
 from handlers.events import SECOND, FieldError, Micros
 from handlers.text import clipped, described, shown
-from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, event_id, parts, refused
+from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, each, event_id, refused
 from handlers.webhooks.observing import cloud_time, named
 from handlers.webhooks.reports import Envelope, reported
 
@@ -21,25 +21,24 @@ def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
     headers = request.headers
     identity = event_id(headers.get("ce-id"), headers.get("ce-source"))
     name = shown(headers.get("ce-type", "") or "data")
-    return tuple(
-        _event(part, identity, name, request, context) if isinstance(part, Part) else part
-        for part in parts(request)
+    return each(
+        request, lambda part: _event(part, identity if part.original is request.body else None, name, context)
     )
 
 
-def _event(part: Part, identity: str | None, name: str, request: Request, context: Context) -> Event:
-    body, original, fallback_id = part
-    own_id = identity if original is request.body else None
+def _event(part: Part, own_id: str | None, name: str, context: Context) -> Event:
+    body, original, fallback_id, request, room = part
+    identity = own_id or fallback_id
     errors: list[FieldError] = []
     device = named(body.get("device_id", body.get("deviceId")), errors)
     if isinstance(device, str):
-        return refused("device_id", device, original, name, own_id or fallback_id)
+        return refused("device_id", device, original, name, identity)
     cloud = _timestamp(body.get("timestamp"), errors)
     if cloud is None:
         cloud = cloud_time(request.headers, ("ce-time",), errors)
-    envelope = Envelope(request, context, device, "event's device_id", cloud)
+    envelope = Envelope(request, context, device, "event's device_id", cloud, room=room)
     decoded = reported(body.get("data"), envelope, errors)
-    return Event(own_id or fallback_id, decoded, name, original)
+    return Event(identity, decoded, name, original)
 
 
 def _timestamp(value: Any, errors: list[FieldError]) -> Micros | None:

@@ -24,8 +24,8 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,25}(\.[0-9]{0,30})?([eE][+-]?[0-9]{1,2})?")
 class Envelope(NamedTuple):
     """What is around the message: who sent it, when by the cloud's clock, and which field named the device (`where`).
 
-    `topic` is the name of a bare number or text. With `words` an object's status words are its presence; without, any
-    message says online.
+    `topic` is the name of a bare number or text; an array may hold `room` messages. With `words` an object's status
+    words are its presence; without, any message says online.
     """
 
     request: Request
@@ -34,6 +34,7 @@ class Envelope(NamedTuple):
     where: str
     cloud: Micros | None = None
     topic: str = "value"
+    room: int = MAX_EVENTS
     words: bool = False
 
 
@@ -52,22 +53,25 @@ def reported(message: object, envelope: Envelope, errors: list[FieldError]) -> D
 def _observed(
     envelope: Envelope, fields: Fields, presence: Presence | None, errors: list[FieldError]
 ) -> Decoded:
-    request, context, device, _, cloud, _, _ = envelope
+    request, context, device, _, cloud, *_ = envelope
     presence = presence or Presence.ONLINE
     return observed(request, context, device, errors, fields=fields, presence=presence, cloud=cloud)
 
 
 def _array(messages: list[Any], envelope: Envelope, errors: list[FieldError]) -> Decoded:
     """Read a batch of objects of one device; an entry that is no object costs only itself."""
-    if len(messages) > MAX_EVENTS:
-        return dead("shape", f"an array of {len(messages)} entries: send at most {MAX_EVENTS} in one message")
+    if len(messages) > envelope.room:
+        told = f"an array of {len(messages)} entries: at most {envelope.room} fit, {MAX_EVENTS} in a whole request"
+        return dead("shape", told)
+    received_at = envelope.request.received_at
     observations: list[Observation] = []
     skewed = False
     for index, message in enumerate(messages):
         if not isinstance(message, dict):
             errors.append(FieldError(f"[{index}]", f"is {described(message)}, not an object"))
             continue
-        one = reported(message, envelope, [])
+        request = envelope.request._replace(received_at=received_at + index)
+        one = reported(message, envelope._replace(request=request), [])
         observations += one.observations
         errors += [FieldError(f"[{index}].{field}", error) for field, error in one.field_errors]
         skewed = skewed or one.skewed

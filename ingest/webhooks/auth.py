@@ -26,6 +26,7 @@ SIGNATURE = "x-webhook-signature"
 TOLERANCE: Micros = 300 * SECOND
 """How far a signed timestamp may be from now."""
 MAX_SIGNATURES = 16
+SECRET_HEADERS = ("authorization", "cookie", "webhook-signature", HEADER, API_KEY, SIGNATURE)
 MAX_TOPICS = 64
 
 _HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
@@ -71,6 +72,11 @@ class Authenticator:
                 raise ValueError("webhook.auth: sns cannot be verified in this process")
             return cls(method, signatures, topic_arns=_topic_arns(webhook.get("topic_arns")))
         return cls(method, header=header, secrets=_secrets(method, webhook, webhook_secret))
+
+    @property
+    def secret_headers(self) -> frozenset[str]:
+        """The headers that may hold a secret, in lower case: never to be kept with a dead letter or logged."""
+        return frozenset((*SECRET_HEADERS, self.header))
 
     async def check(self, headers: Mapping[str, str], body: bytes, now: Micros) -> None:
         """Return if the request proved itself; `headers` have lower-case names.

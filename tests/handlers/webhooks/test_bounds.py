@@ -64,6 +64,26 @@ def test_a_thousand_events_are_taken_and_one_more_is_refused_as_a_whole(shape: s
     assert kind(only(b"[" + b"{}," * 1000 + b"{}]", shape)) == "shape"
 
 
+def test_a_request_holds_a_thousand_messages_in_all() -> None:
+    def event(entries: int) -> dict[str, object]:
+        data = [{}] * entries
+        return {"specversion": "1.0", "type": "t", "source": "s", "id": "i", "subject": "d", "data": data}
+
+    assert len(only(orjson.dumps(event(1000)), "cloudevents").observations) == 1000
+    assert kind(only(orjson.dumps(event(1001)), "cloudevents")) == "shape"
+    fits, too_many = events(orjson.dumps([event(500), event(501)]), "cloudevents")
+    assert len(fits.decoded.observations) == 500
+    assert kind(too_many.decoded) == "shape"
+
+
+@pytest.mark.parametrize("first, last", [("online", "offline"), ("offline", "online")])
+def test_of_two_events_without_times_the_later_one_in_the_array_counts(first: str, last: str) -> None:
+    body = orjson.dumps([{"device_id": "d", "status": first}, {"device_id": "d", "status": last}])
+    before, after = (event.decoded.observations[0] for event in events(body))
+    assert (before.presence, after.presence) == (first, last)
+    assert before.seen_at < after.seen_at
+
+
 def test_an_empty_array_holds_no_event() -> None:
     assert events(b"[]") == ()
 

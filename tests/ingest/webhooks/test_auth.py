@@ -105,6 +105,14 @@ async def test_the_name_of_the_header_is_a_setting_and_an_api_key_counts_too() -
     await refused(this, {"x-webhook-secret": SECRET})
 
 
+@with_secret
+def test_every_header_that_may_hold_a_secret_is_named(method: str) -> None:
+    this = authenticator(auth=method, secret=SECRET, header="X-My-Key")
+    assert {"x-my-key", "x-api-key"} <= this.secret_headers
+    holding = {name for name in headers_of(method, SECRET) if name not in ("webhook-id", "webhook-timestamp")}
+    assert holding <= this.secret_headers
+
+
 async def test_a_secret_outside_ascii_is_compared_by_its_bytes() -> None:
     this = authenticator(auth="header", secret="schlüssel")
     await this.check({"x-api-key": "schlüssel".encode().decode("latin-1")}, BODY, NOW)
