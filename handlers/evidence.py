@@ -62,7 +62,7 @@ class Evidence:
     def add(self, observation: Observation) -> None:
         """Take in one observation."""
         (
-            _, _, at, seen_at, _, _, _, presence, snapshot, battery_level, signal_strength, firmware, readings,
+            _, _, at, seen_at, _, _, _, presence, snapshot, battery_level, signal_strength, firmware, readings, _,
         ) = observation  # fmt: skip
         if presence is not None:
             if presence is _ONLINE and not snapshot and not self.marks:

@@ -1,6 +1,6 @@
 """What Postgres' text columns can hold, as errors for people."""
 
-from handlers.events import MAIN, MAX_COMPONENT, MAX_COMPONENTS, MAX_VERSION
+from handlers.events import MAIN, MAX_COMPONENT, MAX_COMPONENTS, MAX_VERSION, DeadReason, Decoded
 
 MAX_ERROR = 300
 """Characters of an error text: it is stored with every dead letter."""
@@ -29,6 +29,11 @@ def shown(text: str, limit: int = 60) -> str:
 def clipped(error: str) -> str:
     """Return `error` in at most MAX_ERROR storable characters."""
     return shown(shown(error, MAX_ERROR), MAX_ERROR)
+
+
+def dead(kind: str, error: str) -> Decoded:
+    """Return the outcome of a message that means nothing."""
+    return Decoded((), (), False, DeadReason(kind, clipped(error)))
 
 
 def described(value: object) -> str:

@@ -11,6 +11,7 @@ RollcallError
 │       ├── SessionTakenOver  another connection uses our client id: stop, do not fight
 │       ├── NoConnack         it closed the connection instead of answering CONNECT
 │       └── ProtocolBroken    the peer sent something that cannot be parsed
+├── Unauthorized           a request did not prove itself: answer 401, nothing of it is kept
 └── Refused                the data itself was refused by the database (SQLSTATE 22, 23): dead-letter it
 """
 
@@ -70,6 +71,10 @@ class SessionTakenOver(BrokerAway):
 
 class NoConnack(BrokerAway):
     """The broker closed the connection without a CONNACK, as some do that do not speak our version of MQTT."""
+
+
+class Unauthorized(RollcallError):  # noqa: N818
+    """A request did not prove itself. The message is the reason, without the secret and without what was given."""
 
 
 class Refused(RollcallError):  # noqa: N818

@@ -11,7 +11,6 @@ from uuid import UUID
 import orjson
 
 from handlers.events import (
-    DeadReason,
     Decoded,
     DeviceKey,
     FieldError,
@@ -22,20 +21,16 @@ from handlers.events import (
     Publish,
 )
 from handlers.shapes import Fields
-from handlers.telemetry import capped, read
-from handlers.text import clipped, described, shown
+from handlers.telemetry import NOTHING, capped, read
+from handlers.text import clipped, dead, described, shown
 from handlers.timestamps import usable
 from handlers.topics import Topics
+from handlers.words import ACCEPTED, meaning, spoken, went_offline
 
 MAX_ARRAY = 1000
 """Observations in one message."""
 
 ONLINE, OFFLINE = Presence.ONLINE, Presence.OFFLINE
-WORDS: Mapping[str, Presence] = {
-    **dict.fromkeys(("online", "1", "true", "connected"), ONLINE),
-    **dict.fromkeys(("offline", "0", "false", "disconnected"), OFFLINE),
-}
-_ACCEPTED = "online/offline, connected/disconnected, true/false or 1/0"
 _NOTHING = Decoded()
 RECEIPT = Liveness()
 _new = tuple.__new__
@@ -59,12 +54,12 @@ def decode(publish: Publish, context: Context, heard_until: Micros | None) -> De
     """
     route = context.topics.route(publish.topic)
     if route is None:
-        return _dead("topic", f'no pattern matches "{shown(publish.topic)}": add one to the setting topics')
+        return dead("topic", f'no pattern matches "{shown(publish.topic)}": add one to the setting topics')
     if route.error is not None:
-        return _dead("device_id", route.error)
+        return dead("device_id", route.error)
     payload = publish.payload
     if publish.size > len(payload):
-        return _dead(
+        return dead(
             "oversized", f"{publish.size} bytes exceed max_payload; the first {len(payload)} were kept"
         )
     telemetry = route.kind == "telemetry"
@@ -75,11 +70,11 @@ def decode(publish: Publish, context: Context, heard_until: Micros | None) -> De
     try:
         body = orjson.loads(payload)
     except orjson.JSONDecodeError as error:
-        return _dead("json", f"the payload is not JSON: {error}")
+        return dead("json", f"the payload is not JSON: {error}")
     if body.__class__ is list:
         return _array(body, publish, context, route.device, heard_until)
     if body.__class__ is not dict:
-        return _dead("shape", f"the payload is {described(body)}: send a JSON object or an array of objects")
+        return dead("shape", f"the payload is {described(body)}: send a JSON object or an array of objects")
     errors: list[FieldError] = []
     fields = read(body, context.field_paths, errors)
     observation, skewed = _observe(fields, ONLINE, publish, context, route.device, heard_until)
@@ -93,7 +88,7 @@ def _array(
 ) -> Decoded:
     """Decode a batch of telemetry objects; an entry that is no object costs only itself."""
     if len(bodies) > MAX_ARRAY:
-        return _dead("shape", f"an array of {len(bodies)} entries: send at most {MAX_ARRAY} in one message")
+        return dead("shape", f"an array of {len(bodies)} entries: send at most {MAX_ARRAY} in one message")
     observations: list[Observation] = []
     errors: list[FieldError] = []
     any_skewed = False
@@ -110,51 +105,34 @@ def _array(
         errors += [FieldError(f"[{index}].{name}", error) for name, error in own]
         any_skewed = any_skewed or skewed
     if bodies and not observations:
-        return _dead("shape", "the payload is an array without any object: send an array of objects")
+        return dead("shape", "the payload is an array without any object: send an array of objects")
     return Decoded(tuple(observations), capped(errors), any_skewed)
 
 
 def _presence(publish: Publish, context: Context, device: DeviceKey, heard_until: Micros | None) -> Decoded:
     """Decode a connection or status message."""
     errors: list[FieldError] = []
-    fields = Fields(None, None, (), (), None, (), None)
+    fields = NOTHING
     try:
         body = _word_or_json(publish.payload)
     except ValueError as error:
-        return _dead("json", f"the payload is neither a word nor JSON: {error}")
+        return dead("json", f"the payload is neither a word nor JSON: {error}")
     if isinstance(body, list):
-        return _dead("shape", f"the payload is an array: send {_ACCEPTED} or a JSON object")
+        return dead("shape", f"the payload is an array: send {ACCEPTED} or a JSON object")
     if isinstance(body, dict):
         fields = read(body, context.field_paths, errors)
-        presence = next((known for word in fields.words if (known := _meaning(word))), None)
+        presence = spoken(fields.words)
         said = described(fields.words[0]) if fields.words else "no status, state, connected or event"
     else:
-        presence, said = _meaning(body), described(body)
+        presence, said = meaning(body), described(body)
     if presence is None:
-        return _dead("presence", f"the payload says {said}: send {_ACCEPTED}")
+        return dead("presence", f"the payload says {said}: send {ACCEPTED}")
     if fields.device is not None:
         _compare(fields.device, device, errors)
     observation, skewed = _observe(fields, presence, publish, context, device, heard_until)
     if presence is OFFLINE and not publish.retain:
-        return _went_offline(observation, fields, context.liveness, errors)
+        return went_offline(observation, fields.time, context.liveness, errors)
     return Decoded((observation,), capped(errors), skewed)
-
-
-def _went_offline(
-    offline: Observation, fields: Fields, liveness: Liveness, errors: list[FieldError]
-) -> Decoded:
-    """Part the end of a presence, which is now, from its values, which a will took along when it was composed.
-
-    At the time of arrival a battery of hours ago would replace a newer one. So values count at their own time alone.
-    """
-    bare = offline._replace(battery_level=None, signal_strength=None, firmware=(), readings=())
-    if offline == bare:
-        return Decoded((bare,), capped(errors))
-    if fields.time is None or not usable(fields.time, offline.received_at, liveness.max_ahead):
-        told = "without a usable time of their own the values of an offline message are not used: they may be old"
-        errors.append(FieldError("offline", told))
-        return Decoded((bare,), capped(errors), fields.time is not None)
-    return Decoded((bare, offline._replace(at=fields.time, presence=None)), capped(errors))
 
 
 def _word_or_json(payload: bytes) -> object:
@@ -163,14 +141,6 @@ def _word_or_json(payload: bytes) -> object:
     if head in (b"{", b"[", b'"'):
         return orjson.loads(payload)
     return payload.decode()
-
-
-def _meaning(word: object) -> Presence | None:
-    if isinstance(word, str):
-        return WORDS.get(word.strip().lower()) if len(word) <= 256 else None
-    if isinstance(word, bool | int | float):
-        return ONLINE if word == 1 else OFFLINE if word == 0 else None
-    return None
 
 
 def _observe(
@@ -198,7 +168,7 @@ def _observe(
         battery, signal, firmware, readings = None, None, (), ()
     seen = (
         context.integration_id, device, at, seen_at, received_at, "mqtt", None, presence, snapshot,
-        battery, signal, firmware, readings,
+        battery, signal, firmware, readings, None,
     )  # fmt: skip
     return _new(Observation, seen), skewed
 
@@ -208,7 +178,3 @@ def _compare(claimed: tuple[str, str], device: DeviceKey, errors: list[FieldErro
     if claim != device.external_id:
         told = f'names "{shown(claim)}", the topic "{shown(device.external_id or "")}": the topic counts'
         errors.append(FieldError(name, clipped(told)))
-
-
-def _dead(kind: str, error: str) -> Decoded:
-    return Decoded((), (), False, DeadReason(kind, clipped(error)))

@@ -3,6 +3,8 @@
 import math
 from uuid import UUID
 
+import orjson
+
 from handlers.events import (
     MAX_AT,
     MAX_COMPONENT,
@@ -15,8 +17,17 @@ from handlers.events import (
     MAX_VERSION,
     MIN_AT,
     Decoded,
+    Facts,
     Observation,
     Presence,
+)
+from handlers.facts import (
+    MAX_COHORT_ID,
+    MAX_HARDWARE_ID,
+    MAX_LISTED,
+    MAX_METADATA_BYTES,
+    MAX_NAME,
+    MAX_TAG,
 )
 
 
@@ -27,7 +38,13 @@ def assert_fits_columns(observation: Observation) -> None:
     assert device.external_id or device.serial_number or device.hardware_ids
     _assert_text(device.external_id, MAX_EXTERNAL_ID)
     _assert_text(device.serial_number, MAX_SERIAL_NUMBER)
-    _assert_text(observation.sequence, 10_000)
+    for hardware_id in device.hardware_ids:
+        _assert_text(hardware_id, MAX_HARDWARE_ID)
+    if observation.sequence is not None:
+        assert observation.sequence.window >= 0
+        _assert_text(observation.sequence.order, 100)
+    if observation.facts is not None:
+        _assert_facts(observation.facts)
     assert observation.presence is None or type(observation.presence) is Presence
     assert type(observation.snapshot) is bool
     _assert_within(observation.battery_level, 0, 100)
@@ -47,6 +64,27 @@ def assert_fits_columns(observation: Observation) -> None:
         _assert_text(reading.unit, MAX_READING_UNIT)
         assert type(reading.value) is float
         assert math.isfinite(reading.value)
+
+
+def _assert_facts(facts: Facts) -> None:
+    for text, limit in (
+        (facts.name, MAX_NAME),
+        (facts.serial_number, MAX_SERIAL_NUMBER),
+        (facts.cohort_id, MAX_COHORT_ID),
+    ):
+        assert text != ""
+        _assert_text(text, limit)
+    for texts, limit in ((facts.hardware_ids, MAX_HARDWARE_ID), (facts.tags, MAX_TAG)):
+        assert len(texts or ()) <= MAX_LISTED
+        for text in texts or ():
+            assert text
+            _assert_text(text, limit)
+    assert facts.golioth_status in (None, "enabled", "disabled", "suspended")
+    assert facts.lifecycle in (None, "created", "deleted")
+    if facts.metadata is not None:
+        stored = orjson.dumps(dict(facts.metadata))
+        assert len(stored) <= 2 * MAX_METADATA_BYTES
+        assert b"\\u0000" not in stored.replace(b"\\\\", b"")
 
 
 def assert_tellable(decoded: Decoded) -> None:

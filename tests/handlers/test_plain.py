@@ -342,6 +342,7 @@ def test_the_topic_names_the_device_and_a_payload_that_names_another_loses(key: 
     assert decoded(f'{{"{key}": "d1"}}').field_errors == ()
     assert failed(decoded(f'{{"{key}": 5, "status": 1}}', "status")) == [key.lower()]
     assert decoded(f'{{"{key}": {{"model": "x"}}}}').field_errors == ()
+    assert decoded(f'{{"{key}": ""}}').field_errors == ()
 
 
 def test_field_paths_come_before_every_alias() -> None:

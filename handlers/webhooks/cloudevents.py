@@ -1,0 +1,80 @@
+"""CloudEvents 1.0 in structured and batched mode; `data` is read by the field rules of the dialect `plain`.
+
+Source: CloudEvents JSON event format 1.0.2, sections 3 and 4.
+"""
+
+import base64
+import binascii
+from typing import Any
+
+from handlers.events import DeviceKey, FieldError
+from handlers.telemetry import NOTHING, read
+from handlers.text import shown
+from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, each, event_id, refused
+from handlers.webhooks.golioth_pipelines import PREFIX, path_of
+from handlers.webhooks.observing import cloud_time, identified, named
+from handlers.webhooks.payload import loads
+from handlers.webhooks.reports import Envelope, reported
+
+CONTENT_TYPES = ("application/cloudevents+json", "application/cloudevents-batch+json")
+
+
+def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
+    """Return the events of a request; whatever the bytes, this raises nothing."""
+    return each(request, lambda part: _event(part, context))
+
+
+def _event(part: Part, context: Context) -> Event:
+    body, original, fallback_id, request, room = part
+    kind = body.get("type")
+    name = shown(kind) if isinstance(kind, str) else ""
+    identity = event_id(body.get("id"), body.get("source")) or fallback_id
+    if body.get("specversion") != "1.0" or not name:
+        told = 'not a CloudEvent 1.0: it needs "specversion": "1.0" and a type, an id and a source as text'
+        return refused("shape", told, original, name, identity)
+    try:
+        message = _data(body)
+    except ValueError as error:
+        return refused("payload", str(error), original, name, identity)
+    errors: list[FieldError] = []
+    device, where = _device(body, name, message, context, errors)
+    if isinstance(device, str):
+        return refused("device_id", device, original, name, identity)
+    topic = path_of(name).rpartition("/")[2] if name.startswith(PREFIX) else "value"
+    cloud = cloud_time(body, ("time",), errors)
+    envelope = Envelope(
+        request, context, device, where, cloud, topic, room, words=not name.startswith(PREFIX)
+    )
+    return Event(identity, reported(message, envelope, errors), name, original)
+
+
+def _data(body: dict[str, Any]) -> object:
+    """Return the event's data. Raises: ValueError."""
+    encoded = body.get("data_base64")
+    if encoded is None:
+        return body.get("data", {})
+    content_type = body.get("datacontenttype")
+    media = content_type.partition(";")[0].strip().lower() if isinstance(content_type, str) else ""
+    try:
+        raw = base64.b64decode(encoded, validate=True) if isinstance(encoded, str) else None
+    except (binascii.Error, ValueError):
+        raw = None
+    if raw is None:
+        raise ValueError("data_base64 is not base64")
+    return loads(raw, media)
+
+
+def _device(
+    body: dict[str, Any], name: str, message: object, context: Context, errors: list[FieldError]
+) -> tuple[DeviceKey | str, str]:
+    """Return the device and what named it: Golioth's source, else the subject, else the data."""
+    if name.startswith(PREFIX):
+        return named(body.get("source"), errors, "source"), "source"
+    subject = body.get("subject")
+    if subject is not None and subject != "":
+        plain = subject.removeprefix("devices/") if isinstance(subject, str) else subject
+        return named(plain, errors, "subject"), "subject"
+    if isinstance(message, dict):
+        fields = read(message, context.field_paths, []) if message else NOTHING
+        return identified(message, fields, errors), "data"
+    return "the event names no device: send it as subject, or as device_id inside data", "data"

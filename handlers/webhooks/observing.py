@@ -1,0 +1,133 @@
+"""From what an event says to an observation: whose clock counts for what, and which device it is about."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from handlers import facts as facts_of
+from handlers import timestamps
+from handlers.events import (
+    MAX_EXTERNAL_ID,
+    MAX_SERIAL_NUMBER,
+    Decoded,
+    DeviceKey,
+    Facts,
+    FieldError,
+    Micros,
+    Observation,
+    Presence,
+    Sequence,
+)
+from handlers.shapes import Fields
+from handlers.telemetry import NOTHING, capped
+from handlers.text import clipped, shown, text_error
+from handlers.webhooks.delivery import Context, Request
+from handlers.words import went_offline
+
+EXTERNAL_IDS = ("device_id", "deviceid", "device", "external_id", "externalid")
+SERIAL_NUMBERS = ("serial_number", "serialnumber")
+HARDWARE_IDS = ("hardware_ids", "hardwareids")
+"""Keys in lower case."""
+NO_DEVICE = (
+    "the event names no device: send device_id, deviceId, device, external_id, serial_number or hardware_ids"
+)
+
+Errors = list[FieldError]
+
+
+def observed(
+    request: Request,
+    context: Context,
+    device: DeviceKey,
+    errors: Errors,
+    *,
+    fields: Fields = NOTHING,
+    presence: Presence | None = None,
+    cloud: Micros | None = None,
+    sequence: Sequence | None = None,
+    facts: Facts | None = None,
+) -> Decoded:
+    """Return one observation at its times (two where values of an offline event have a time of their own).
+
+    `cloud` is the sending cloud's clock, trusted for presence wherever it is usable; `fields.time` is the device's, and
+    counts for its values, and for presence only with the liveness `event_time`. Else the time is when it came.
+    """
+    received_at, ahead = request.received_at, context.liveness.max_ahead
+    seen_at = received_at
+    skewed = False
+    if cloud is not None:
+        if timestamps.usable(cloud, received_at, ahead):
+            seen_at = cloud
+        else:
+            cloud, skewed = None, True
+    at = seen_at
+    if fields.time is not None:
+        if timestamps.usable(fields.time, received_at, ahead):
+            at = fields.time
+            if cloud is None and context.liveness.event_time:
+                seen_at = at
+        else:
+            skewed = True
+    observation = Observation(
+        context.integration_id, device, at, seen_at, received_at, "webhook", sequence, presence, False,
+        fields.battery_level, fields.signal_strength, fields.firmware, fields.readings, facts,
+    )  # fmt: skip
+    if presence is Presence.OFFLINE:
+        decoded = went_offline(observation._replace(at=seen_at), fields.time, context.liveness, errors)
+        return decoded._replace(skewed=skewed)
+    return Decoded((observation,), capped(errors), skewed)
+
+
+def inner(body: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return the object under a key, or an empty one."""
+    value = body.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def cloud_time(body: Mapping[str, Any], keys: tuple[str, ...], errors: Errors) -> Micros | None:
+    """Return the first of a cloud's times that is one; what is none is a field error."""
+    for key in keys:
+        value = body.get(key)
+        if value is None:
+            continue
+        time = timestamps.micros(value)
+        if isinstance(time, int):
+            return time
+        errors.append(FieldError(shown(key), clipped(time)))
+    return None
+
+
+def named(external_id: object, errors: Errors, key: str = "device_id") -> DeviceKey | str:
+    """Return the device that a cloud names by its external id, or a text that says why it is none."""
+    own: Errors = []
+    found = facts_of.text({key: external_id}, (key,), MAX_EXTERNAL_ID, own)
+    if found is not None:
+        return DeviceKey(found)
+    errors += own
+    return clipped(f"{key} {own[0].error}") if own else f"the event has no {key}, which names its device"
+
+
+def identified(body: Mapping[str, Any], fields: Fields, errors: Errors) -> DeviceKey | str:
+    """Return the device that an object names at its top, or inside; or a text that says that it names none."""
+    lower = {key.lower(): body[key] for key in sorted(body, reverse=True) if len(key) <= 32}
+    if isinstance(lower.get("device"), dict):
+        del lower["device"]
+    own: Errors = []
+    external_id = facts_of.text(lower, EXTERNAL_IDS, MAX_EXTERNAL_ID, own)
+    if external_id is None and fields.device is not None:
+        name, claimed = fields.device
+        if name not in lower and text_error(claimed.strip(), MAX_EXTERNAL_ID) is None:
+            external_id = claimed.strip()
+    serial_number = facts_of.text(lower, SERIAL_NUMBERS, MAX_SERIAL_NUMBER, own)
+    hardware_ids = facts_of.texts(lower, HARDWARE_IDS, facts_of.MAX_HARDWARE_ID, own) or ()
+    errors += own
+    if external_id is None and serial_number is None and not hardware_ids:
+        return clipped(f"{own[0].field} {own[0].error}; {NO_DEVICE}") if own else NO_DEVICE
+    return DeviceKey(external_id, serial_number, hardware_ids)
+
+
+def compare(fields: Fields, device: DeviceKey, errors: Errors, where: str) -> None:
+    """Count a payload that names another device than the envelope does: the envelope counts."""
+    if fields.device is not None and fields.device[1].strip() != device.external_id:
+        name, claim = fields.device
+        told = f'names "{shown(claim)}", the {where} "{shown(device.external_id or "")}": the {where} counts'
+        errors.append(FieldError(name, clipped(told)))

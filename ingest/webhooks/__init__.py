@@ -1,0 +1,1 @@
+"""Webhooks: how a request proves itself."""

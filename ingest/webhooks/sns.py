@@ -1,0 +1,192 @@
+"""Amazon SNS: signatures of its messages, and the confirmation of subscriptions and of a rule's HTTP destination.
+
+Source: Amazon SNS developer guide, "Verifying the signatures of Amazon SNS messages"; AWS IoT Core developer guide,
+"HTTP action destinations".
+"""
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import orjson
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
+
+from handlers.events import Micros
+from ingest.errors import Unauthorized, Unavailable
+
+_REGION = r"\.[a-z]{2,4}(?:-[a-z]+){1,3}-[0-9]{1,2}\.amazonaws\.com(?:\.cn)?"
+CERTIFICATE_URL = re.compile(rf"https://sns{_REGION}/[A-Za-z0-9_-]{{1,128}}\.pem")
+SUBSCRIBE_URL = re.compile(rf"https://sns{_REGION}/\?[A-Za-z0-9%&=:._~-]{{1,2048}}")
+ENABLE_URL = re.compile(rf"https://iot{_REGION}/confirmdestination/[A-Za-z0-9%=_-]{{1,4096}}")
+
+DEADLINE_S = 10.0
+"""For one request to Amazon, waiting for a free slot included."""
+MAX_AT_ONCE = 4
+MAX_ANSWER_BYTES = 16_384
+MAX_CERTIFICATES = 16
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_NOTIFICATION = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
+_CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
+SIGNED: Mapping[str, tuple[str, ...]] = {
+    "Notification": _NOTIFICATION,
+    "SubscriptionConfirmation": _CONFIRMATION,
+    "UnsubscribeConfirmation": _CONFIRMATION,
+}
+"""The keys that are signed, in their order; a Subject only where there is one."""
+HASHES: Mapping[str, type[HashAlgorithm]] = {"1": SHA1, "2": SHA256}
+
+
+class Signatures:
+    """Verifies messages against certificates that Amazon serves, and keeps those. Uses the client of its maker."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+        self._certificates: dict[str, x509.Certificate] = {}
+        self._slots = asyncio.Semaphore(MAX_AT_ONCE)
+
+    async def check(
+        self, headers: Mapping[str, str], body: bytes, topic_arns: frozenset[str], now: Micros
+    ) -> None:
+        """Return if the body is a message of one of the topics, signed by Amazon.
+
+        Raises:
+            Unauthorized: what is missing or wrong.
+            Unavailable: the certificate cannot be had now.
+        """
+        if headers.get("x-amz-sns-rawdelivery", "").lower() == "true":
+            raise Unauthorized(
+                "a message that SNS delivers raw has no signature: turn raw message delivery off"
+            )
+        message = _message(body)
+        topic_arn = message.get("TopicArn")
+        if not isinstance(topic_arn, str) or topic_arn not in topic_arns:
+            raise Unauthorized("the topic is not among webhook.topic_arns")
+        version, url = message.get("SignatureVersion"), message.get("SigningCertURL")
+        text = canonical(message)
+        try:
+            signature = base64.b64decode(message.get("Signature", ""), validate=True)
+        except (binascii.Error, TypeError, ValueError):
+            raise Unauthorized("the Signature is not base64") from None
+        if not isinstance(version, str) or version not in HASHES:
+            raise Unauthorized("the SignatureVersion is neither 1 nor 2")
+        if not isinstance(url, str) or not CERTIFICATE_URL.fullmatch(url):
+            raise Unauthorized(
+                "the SigningCertURL is not a certificate of sns.<region>.amazonaws.com over https"
+            )
+        _verify(await self._certificate(url), signature, text, HASHES[version](), now)
+
+    async def confirm(self, url: str, topic_arn: str) -> None:
+        """Visit the SubscribeURL of a message that `check` passed.
+
+        Raises:
+            Unauthorized: the URL is not Amazon's confirmation of that topic.
+            Unavailable: it cannot be visited now.
+        """
+        if not SUBSCRIBE_URL.fullmatch(url):
+            raise Unauthorized("the SubscribeURL is not one of sns.<region>.amazonaws.com over https")
+        query = parse_qs(urlsplit(url).query)
+        if query.get("Action") != ["ConfirmSubscription"] or query.get("TopicArn") != [topic_arn]:
+            raise Unauthorized("the SubscribeURL does not confirm a subscription to its own topic")
+        await self._get(url, "the SubscribeURL")
+
+    async def enable(self, url: str) -> None:
+        """Visit the enableUrl with which AWS IoT asks, without any secret, to confirm the destination of a rule.
+
+        It only allows AWS to send: what it sends must prove itself. Raises: Unauthorized, Unavailable.
+        """
+        if not ENABLE_URL.fullmatch(url):
+            raise Unauthorized("the enableUrl is not one of iot.<region>.amazonaws.com over https")
+        await self._get(url, "the enableUrl")
+
+    async def _certificate(self, url: str) -> x509.Certificate:
+        known = self._certificates.get(url)
+        if known is not None:
+            return known
+        pem = await self._get(url, "the signing certificate")
+        try:
+            certificate = x509.load_pem_x509_certificate(pem)
+        except ValueError:
+            raise Unauthorized("the SigningCertURL does not hold a certificate") from None
+        while len(self._certificates) >= MAX_CERTIFICATES:
+            del self._certificates[next(iter(self._certificates))]
+        self._certificates[url] = certificate
+        return certificate
+
+    async def _get(self, url: str, what: str) -> bytes:
+        """Return a small answer of a pinned host; redirects are not followed."""
+        body = b""
+        plain = {"accept-encoding": "identity"}
+        try:
+            async with asyncio.timeout(DEADLINE_S), self._slots:
+                request = self._client.stream("GET", url, headers=plain, follow_redirects=False)
+                async with request as response:
+                    _check_answer(response.status_code, what)
+                    async for chunk in response.aiter_raw():
+                        body += chunk
+                        if len(body) > MAX_ANSWER_BYTES:
+                            raise Unauthorized(f"{what} is larger than {MAX_ANSWER_BYTES} bytes")
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise Unavailable(f"{what} cannot be had from Amazon: {type(error).__name__}") from None
+        return body
+
+
+def canonical(message: Mapping[str, Any]) -> bytes:
+    """Return the text that is signed: each key and its value on a line of its own.
+
+    Raises:
+        Unauthorized: a signed key is missing.
+    """
+    kind = message.get("Type")
+    if not isinstance(kind, str) or kind not in SIGNED:
+        raise Unauthorized(f"the Type is not one of {', '.join(SIGNED)}")
+    lines: list[str] = []
+    for key in SIGNED[kind]:
+        value = message.get(key)
+        if value is None and key == "Subject":
+            continue
+        if not isinstance(value, str):
+            raise Unauthorized(f"the message has no {key} as text")
+        lines += (key, value)
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _message(body: bytes) -> dict[str, Any]:
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        message = None
+    if not isinstance(message, dict):
+        raise Unauthorized("the body is not a message of SNS")
+    return message
+
+
+def _check_answer(status: int, what: str) -> None:
+    if status == 429 or status >= 500:
+        raise Unavailable(f"{what} cannot be had from Amazon: status {status}")
+    if status != 200:
+        raise Unauthorized(f"{what} is not there: status {status}")
+
+
+def _verify(
+    certificate: x509.Certificate, signature: bytes, text: bytes, algorithm: HashAlgorithm, now: Micros
+) -> None:
+    moment = _EPOCH + timedelta(microseconds=now)
+    if not certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc:
+        raise Unauthorized("the signing certificate is not valid now")
+    key = certificate.public_key()
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise Unauthorized("the signing certificate does not hold an RSA key")
+    try:
+        key.verify(signature, text, padding.PKCS1v15(), algorithm)
+    except InvalidSignature:
+        raise Unauthorized("the signature does not fit the message") from None

@@ -1,0 +1,177 @@
+"""Streams that AWS and Azure can send, in any order, doubled and grouped: the presence is the truth."""
+
+from functools import cmp_to_key
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handlers.events import SECOND, DeviceKey, Micros, Observation, Presence
+from handlers.evidence import Evidence
+from handlers.presence import presence
+from handlers.sequences import AWS_WINDOW, Stream, Transition, aws_sequence, azure_sequence
+from tests.strategies import INTEGRATION, START
+
+MINUTE = 60 * SECOND
+JITTER = 120 * SECOND
+"""AWS: a time is good to two minutes."""
+RESTART = 60 * MINUTE
+"""AWS: the number starts again after an hour offline."""
+ONLINE, OFFLINE = Presence.ONLINE, Presence.OFFLINE
+
+gaps = st.sampled_from([0, 1, SECOND, MINUTE, 4 * MINUTE, 20 * MINUTE]) | st.integers(0, 50 * MINUTE)
+lateness = st.sampled_from([0, SECOND, MINUTE]) | st.integers(0, MINUTE)
+jitters = st.sampled_from([-JITTER, 0, JITTER]) | st.integers(-JITTER, JITTER)
+
+History = list[tuple[Presence, Micros, int]]
+"""What truly happened, in the order that counts: presence, true time, the number of the connection."""
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    """Sessions of one client id: each ends before the next begins, or is taken over and told a little late."""
+    events: History = []
+    now, number = START, 0
+    for _ in range(draw(st.integers(1, 6))):
+        events.append((ONLINE, now, number))
+        while draw(st.booleans()) and len(events) < 20:
+            now += draw(gaps)
+            events += [(OFFLINE, now + draw(lateness), number), (ONLINE, now, number + 1)]
+            number += 1
+        now += draw(gaps)
+        events.append((OFFLINE, now, number))
+        number += 1
+        restarts = draw(st.booleans())
+        now += RESTART + draw(gaps) if restarts else draw(gaps)
+        number = 0 if restarts else number
+    return events[:-1] if draw(st.booleans()) else events
+
+
+@st.composite
+def aws_streams(draw: st.DrawFn) -> list[Transition]:
+    """A history as AWS tells it, in the order that counts."""
+    told = []
+    for seen, at, number in draw(histories()):
+        sequence = aws_sequence(number, seen)
+        assert sequence
+        told.append(Transition(seen, at + draw(jitters), sequence))
+    return told
+
+
+@st.composite
+def azure_streams(draw: st.DrawFn) -> list[Transition]:
+    """A history as Event Grid tells it: the number grows with each event, in the letters of any case."""
+    told = []
+    for place, (seen, at, _) in enumerate(draw(histories())):
+        digits = f"{(1 << 100) + place * 7:x}"
+        sequence = azure_sequence(digits.upper() if draw(st.booleans()) else digits)
+        assert sequence
+        told.append(Transition(seen, at + draw(jitters), sequence))
+    return told
+
+
+streams = aws_streams() | azure_streams()
+
+
+def of(events: list[Transition]) -> Stream:
+    stream = Stream()
+    for event in events:
+        stream.add(event)
+    return stream
+
+
+def status(stream: Stream, events: list[Transition]) -> Presence | None:
+    """What the row says after the connects as online evidence and the stream's offline time."""
+    evidence = Evidence()
+    for event in events:
+        if event.presence is ONLINE:
+            at = event.at
+            evidence.add(Observation(INTEGRATION, DeviceKey("d"), at, at, at, "webhook", presence=ONLINE))
+    evidence.offline_at = stream.offline_at
+    return presence(evidence, 900 * SECOND, None).status
+
+
+@given(streams, st.data())
+def test_the_presence_is_the_truth_whatever_the_order_the_duplicates_and_the_groups(
+    events: list[Transition], data: st.DataObject
+) -> None:
+    arrival = data.draw(st.permutations(events + data.draw(st.lists(st.sampled_from(events), max_size=4))))
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(arrival)), max_size=4)))
+    whole = Stream()
+    for start, end in pairwise([0, *cuts, len(arrival)]):
+        whole.merge(Stream.from_json(of(arrival[start:end]).to_json()))
+    assert whole.to_json() == of(events).to_json()
+    assert whole.head == events[-1]
+    assert status(whole, arrival) is events[-1].presence
+
+
+@given(streams, st.data())
+def test_the_order_is_total_on_what_a_cloud_can_send(events: list[Transition], data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(events))
+    compare = cmp_to_key(lambda a, b: a.follows(b) - b.follows(a))
+    assert sorted(shuffled, key=compare) == events
+
+
+@given(streams)
+def test_merging_is_commutative_and_idempotent(events: list[Transition]) -> None:
+    left, right = of(events[::2]), of(events[1::2])
+    left.merge(right)
+    right.merge(of(events[::2]))
+    right.merge(left)
+    assert right.to_json() == left.to_json() == of(events).to_json()
+
+
+def test_a_disconnect_told_late_by_a_session_that_was_taken_over_leaves_the_device_online() -> None:
+    four_minutes_apart = [
+        (ONLINE, START, 1),
+        (ONLINE, START + JITTER, 2),
+        (OFFLINE, START + MINUTE + 3 * JITTER, 1),
+    ]
+    events = [Transition(seen, at, aws_sequence(number, seen)) for seen, at, number in four_minutes_apart]  # type: ignore[arg-type]
+    assert events[2].at - events[1].at == AWS_WINDOW
+    stream = of(events)
+    assert stream.offline_at == events[1].at - 1
+    assert status(stream, events) is ONLINE
+
+
+def test_the_number_that_starts_again_after_an_hour_counts_as_later() -> None:
+    last, first = aws_sequence(57, OFFLINE), aws_sequence(0, ONLINE)
+    assert last
+    assert first
+    stream = of([Transition(ONLINE, START + RESTART - 2 * JITTER, first), Transition(OFFLINE, START, last)])
+    assert stream.offline_at == START
+
+
+def test_the_disconnect_of_a_connection_comes_after_its_connect_whatever_their_times() -> None:
+    connect, disconnect = aws_sequence(3, ONLINE), aws_sequence("3", OFFLINE)
+    assert connect
+    assert disconnect
+    stream = of([Transition(OFFLINE, START, disconnect), Transition(ONLINE, START + JITTER, connect)])
+    assert stream.offline_at == START + JITTER
+
+
+def test_a_stream_that_heard_no_disconnect_says_nothing_about_offline_time() -> None:
+    connect = aws_sequence(0, ONLINE)
+    assert connect
+    assert Stream().offline_at is None
+    assert of([Transition(ONLINE, START, connect)]).offline_at is None
+    assert Stream.from_json(Stream().to_json()).head is None
+
+
+@pytest.mark.parametrize("version", [None, True, -1, 10**20, "x", "1.5", "", "٣", "9" * 21, 1.0, [1]])
+def test_a_version_that_is_no_count_gives_no_sequence(version: object) -> None:
+    assert aws_sequence(version, ONLINE) is None
+
+
+@pytest.mark.parametrize("number", [None, "", "xyz", "0" * 65, 12, "-1", "1 2"])
+def test_a_sequence_number_that_is_not_hexadecimal_gives_no_sequence(number: object) -> None:
+    assert azure_sequence(number) is None
+
+
+def test_sequence_numbers_of_any_length_and_case_compare_by_value() -> None:
+    small, large = azure_sequence("ff"), azure_sequence("100")
+    assert small
+    assert large
+    assert small.order < large.order
+    assert azure_sequence("FF") == small
