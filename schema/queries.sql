@@ -6,10 +6,22 @@ select rollcall.apply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $1
 
 -- name: insert_dead_letters
 insert into rollcall.dead_letters (id, integration_id, session, topic, qos, retain, content_type, received_at, kind,
-    error, payload, truncated)
+    error, payload, truncated, headers)
 select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::smallint[], $6::bool[], $7::text[],
-    $8::bigint[], $9::text[], $10::text[], $11::bytea[], $12::bool[])
+    $8::bigint[], $9::text[], $10::text[], $11::bytea[], $12::bool[], $13::jsonb[])
 order by 1 on conflict (id) do nothing;
+
+-- name: remember_events
+insert into rollcall.webhook_events (integration_id, event_id)
+select * from unnest($1::uuid[], $2::text[]) order by 1, 2 on conflict do nothing;
+
+-- name: known_events
+select t.e from unnest($2::text[]) as t (e)
+where exists (select 1 from rollcall.webhook_events w where w.integration_id = $1 and w.event_id = t.e);
+
+-- name: expire_webhook_events
+with old as (select ctid from rollcall.webhook_events where committed_at < now() - make_interval(days => $1) limit $2)
+delete from rollcall.webhook_events w using old where w.ctid = old.ctid;
 
 -- name: receive_qos2
 insert into rollcall.mqtt_received (session_id, packet_id, digest)

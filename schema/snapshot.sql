@@ -328,6 +328,14 @@ table rollcall.parked_devices
     constraint parked_devices_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
     constraint parked_devices_pkey PRIMARY KEY (integration_id, external_device_id)
 
+table rollcall.webhook_events
+    integration_id uuid not null
+    event_id text not null
+    committed_at timestamp with time zone not null default now()
+    constraint webhook_events_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
+    constraint webhook_events_pkey PRIMARY KEY (integration_id, event_id)
+    CREATE INDEX webhook_events_committed_at_idx ON rollcall.webhook_events USING btree (committed_at)
+
 CREATE OR REPLACE FUNCTION rollcall.add_missing_constraint(target regclass, kind "char", columns text[], constraint_name text, definition text)
  RETURNS void
  LANGUAGE plpgsql

@@ -69,6 +69,10 @@ class Applier:
             await connection.execute(
                 queries()["release_qos2"], *columns(batch.released), timeout=self._timeout_s
             )
+        if batch.event_ids:
+            await connection.execute(
+                queries()["remember_events"], *columns(batch.event_ids), timeout=self._timeout_s
+            )
         if batch.replayed:
             await connection.execute(
                 queries()["delete_dead_letters"], batch.replayed, timeout=self._timeout_s
@@ -89,7 +93,7 @@ async def write_parked(connection: Connection, batch: Batch) -> None:
 
 
 def columns(
-    rows: list[DeadLetter] | list[tuple[int, int, int]] | list[tuple[int, int]],
+    rows: list[DeadLetter] | list[tuple[int, int, int]] | list[tuple[int, int]] | list[tuple[UUID, str]],
 ) -> list[tuple[Any, ...]]:
     """Return rows as parallel arrays."""
     return list(zip(*rows, strict=True))

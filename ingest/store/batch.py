@@ -36,6 +36,8 @@ class DeadLetter(NamedTuple):
     error: str
     payload: bytes
     truncated: bool
+    headers: str = "{}"
+    """JSON; of a webhook those that decide what it means."""
 
 
 class SessionProgress(NamedTuple):
@@ -70,6 +72,8 @@ class Batch:
     """QoS 2: (session id, packet id)"""
     parked: list[Parked] = field(default_factory=list)
     unparked: list[tuple[UUID, str]] = field(default_factory=list)
+    event_ids: list[tuple[UUID, str]] = field(default_factory=list)
+    """Webhooks: (integration id, event id), remembered for a day."""
     replayed: list[UUID] = field(default_factory=list)
     """Dead letters that are applied by this batch, and so are none any more."""
 
@@ -91,7 +95,15 @@ class Batch:
     def has_extras(self) -> bool:
         """Whether more than the one call of `rollcall.apply` is needed."""
         return any(
-            (self.dead_letters, self.received, self.released, self.parked, self.unparked, self.replayed)
+            (
+                self.dead_letters,
+                self.received,
+                self.released,
+                self.event_ids,
+                self.parked,
+                self.unparked,
+                self.replayed,
+            )
         )
 
 

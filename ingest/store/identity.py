@@ -15,7 +15,7 @@ import orjson
 
 from handlers.events import DeviceKey
 from ingest.store.queries import queries
-from ingest.store.refusals import DATABASE_ERRORS, translated
+from ingest.store.refusals import acquired
 
 Connection = Any
 MAX_CACHED = 500_000
@@ -57,11 +57,8 @@ class Identities:
         Raises: Refused, DatabaseAway.
         """
         external_ids = {key.external_id or "" for key in keys}
-        try:
-            async with self._pool.acquire(timeout=self._timeout_s) as connection, connection.transaction():
-                found = await self._find(connection, integration_id, sorted(external_ids), policy)
-        except DATABASE_ERRORS as error:
-            raise translated(error) from error
+        async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
+            found = await self._find(connection, integration_id, sorted(external_ids), policy)
         resolved = {key: found[key.external_id or ""] for key in keys if (key.external_id or "") in found}
         known = self.of(integration_id)
         if len(known) > MAX_CACHED:

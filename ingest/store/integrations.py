@@ -10,7 +10,7 @@ import asyncpg
 import orjson
 
 from ingest.store.queries import queries
-from ingest.store.refusals import DATABASE_ERRORS, translated
+from ingest.store.refusals import DATABASE_ERRORS, acquired, translated
 
 CHANNEL = "rollcall_integrations"
 
@@ -40,20 +40,14 @@ class IntegrationRows:
 
     async def active(self) -> list[IntegrationRow]:
         """Return the active mqtt integrations."""
-        try:
-            async with self._pool.acquire(timeout=self._timeout_s) as connection:
-                rows = await connection.fetch(queries()["mqtt_integrations"], timeout=self._timeout_s)
-        except DATABASE_ERRORS as error:
-            raise translated(error) from error
+        async with acquired(self._pool, self._timeout_s) as connection:
+            rows = await connection.fetch(queries()["mqtt_integrations"], timeout=self._timeout_s)
         return [IntegrationRow(r["id"], r["name"], orjson.loads(r["settings"] or "{}")) for r in rows]
 
     async def replace_password(self, integration_id: UUID, found: str, encrypted: str) -> None:
         """Put the encrypted form where `found` still stands."""
-        try:
-            async with self._pool.acquire(timeout=self._timeout_s) as connection:
-                await connection.execute(queries()["replace_password"], integration_id, found, encrypted)
-        except DATABASE_ERRORS as error:
-            raise translated(error) from error
+        async with acquired(self._pool, self._timeout_s) as connection:
+            await connection.execute(queries()["replace_password"], integration_id, found, encrypted)
 
     @contextlib.asynccontextmanager
     async def news(self) -> AsyncIterator[News]:

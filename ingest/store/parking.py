@@ -11,7 +11,7 @@ from ingest.store.apply import Applier
 from ingest.store.batch import Batch, Parked, Target
 from ingest.store.identity import Identities, UnknownPolicy
 from ingest.store.queries import queries
-from ingest.store.refusals import DATABASE_ERRORS, translated
+from ingest.store.refusals import acquired
 
 ADOPTED_AT_ONCE = 500
 
@@ -37,14 +37,9 @@ class Parking:
         if policy.policy == "ignore":
             return len(strangers)
         unknown = {key.external_id or "": evidence for key, evidence in strangers.items()}
-        try:
-            async with self._pool.acquire(timeout=self._timeout_s) as connection:
-                parked = await connection.fetch(queries()["parked"], integration_id, sorted(unknown))
-                room = policy.max_parked - await connection.fetchval(
-                    queries()["count_parked"], integration_id
-                )
-        except DATABASE_ERRORS as error:
-            raise translated(error) from error
+        async with acquired(self._pool, self._timeout_s) as connection:
+            parked = await connection.fetch(queries()["parked"], integration_id, sorted(unknown))
+            room = policy.max_parked - await connection.fetchval(queries()["count_parked"], integration_id)
         known = {
             row["external_device_id"]: Evidence.from_json(orjson.loads(row["evidence"])) for row in parked
         }
@@ -60,13 +55,8 @@ class Parking:
 
         Raises: Refused, DatabaseAway.
         """
-        try:
-            async with self._pool.acquire(timeout=self._timeout_s) as connection:
-                rows = await connection.fetch(
-                    queries()["parked_with_device"], integration_id, ADOPTED_AT_ONCE
-                )
-        except DATABASE_ERRORS as error:
-            raise translated(error) from error
+        async with acquired(self._pool, self._timeout_s) as connection:
+            rows = await connection.fetch(queries()["parked_with_device"], integration_id, ADOPTED_AT_ONCE)
         evidence = {
             row["external_device_id"]: Evidence.from_json(orjson.loads(row["evidence"])) for row in rows
         }

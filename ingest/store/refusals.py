@@ -5,7 +5,9 @@ rest is an outage, whatever it is: acknowledging traffic away because of a revok
 """
 
 import asyncio
-from typing import Final
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, Final
 
 import asyncpg
 
@@ -38,3 +40,16 @@ DATABASE_ERRORS: Final = (
     asyncio.TimeoutError,
 )
 """What a call to the database may raise that `translated` understands."""
+
+
+@contextlib.asynccontextmanager
+async def acquired(pool: asyncpg.Pool, timeout_s: float) -> AsyncIterator[Any]:
+    """Take a connection of the pool; what goes wrong with it is raised as what it means.
+
+    Raises: Refused, DatabaseAway (Contended).
+    """
+    try:
+        async with pool.acquire(timeout=timeout_s) as connection:
+            yield connection
+    except DATABASE_ERRORS as error:
+        raise translated(error) from error

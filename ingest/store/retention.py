@@ -3,7 +3,7 @@
 import asyncpg
 
 from ingest.store.queries import queries
-from ingest.store.refusals import DATABASE_ERRORS, translated
+from ingest.store.refusals import acquired
 
 CHUNK = 2_000
 EVENTS_KEPT_DAYS = 400
@@ -11,6 +11,7 @@ DEAD_LETTERS_KEPT = 10_000
 """Per integration and kind of error."""
 DEAD_LETTERS_KEPT_DAYS = 90
 PARKED_KEPT_DAYS = 30
+WEBHOOK_EVENTS_KEPT_DAYS = 1
 
 
 class Retention:
@@ -24,26 +25,21 @@ class Retention:
         """Delete until nothing is past its bound; each chunk is its own transaction."""
         await self._drained("expire_events", EVENTS_KEPT_DAYS, chunk)
         await self._drained("expire_parked", PARKED_KEPT_DAYS, chunk)
+        await self._drained("expire_webhook_events", WEBHOOK_EVENTS_KEPT_DAYS, chunk)
         await self._evicted(chunk)
 
     async def _drained(self, name: str, days: int, chunk: int) -> None:
         while True:
-            try:
-                async with self._pool.acquire(timeout=self._timeout_s) as connection:
-                    status = await connection.execute(queries()[name], days, chunk, timeout=self._timeout_s)
-            except DATABASE_ERRORS as error:
-                raise translated(error) from error
+            async with acquired(self._pool, self._timeout_s) as connection:
+                status = await connection.execute(queries()[name], days, chunk, timeout=self._timeout_s)
             if int(status.rpartition(" ")[2]) < chunk:
                 return
 
     async def _evicted(self, chunk: int) -> None:
         while True:
-            try:
-                async with self._pool.acquire(timeout=self._timeout_s) as connection:
-                    evicted = await connection.fetchval(
-                        queries()["evict_dead_letters"], DEAD_LETTERS_KEPT, DEAD_LETTERS_KEPT_DAYS, chunk
-                    )
-            except DATABASE_ERRORS as error:
-                raise translated(error) from error
+            async with acquired(self._pool, self._timeout_s) as connection:
+                evicted = await connection.fetchval(
+                    queries()["evict_dead_letters"], DEAD_LETTERS_KEPT, DEAD_LETTERS_KEPT_DAYS, chunk
+                )
             if (evicted or 0) < chunk:
                 return

@@ -12,7 +12,7 @@ from ingest.digests import Digests
 from ingest.mqtt.port import Connected, Granted
 from ingest.store.identity import record
 from ingest.store.queries import queries
-from ingest.store.refusals import DATABASE_ERRORS, translated
+from ingest.store.refusals import acquired
 
 GAP: Micros = 60 * SECOND
 """Away for longer than this, a session starts hearing anew: devices get offline_after from then on to be heard."""
@@ -36,13 +36,10 @@ class Sessions:
 
     async def open(self, integration_id: UUID, client_id: str) -> StoredSession:
         """Return the session as it was left, made where there was none."""
-        try:
-            async with self._pool.acquire(timeout=self._timeout_s) as connection:
-                row = await connection.fetchrow(queries()["open_session"], integration_id, client_id)
-                digests = await connection.fetch(queries()["session_digests"], row["id"])
-                received = await connection.fetch(queries()["session_received"], row["id"])
-        except DATABASE_ERRORS as error:
-            raise translated(error) from error
+        async with acquired(self._pool, self._timeout_s) as connection:
+            row = await connection.fetchrow(queries()["open_session"], integration_id, client_id)
+            digests = await connection.fetch(queries()["session_digests"], row["id"])
+            received = await connection.fetch(queries()["session_received"], row["id"])
         known = Digests.load([tuple(r) for r in digests], [tuple(r) for r in received])
         return StoredSession(row["id"], row["heard_until"], known)
 
@@ -62,20 +59,15 @@ class Sessions:
         answers = orjson.dumps(
             [{"filter": g.topic_filter, "qos": g.qos, "reason": g.reason} for g in granted]
         )
-        try:
-            async with self._pool.acquire(timeout=self._timeout_s) as connection, connection.transaction():
-                if lost:
-                    await connection.execute(queries()["forget_digests"], stored.id)
-                if lost and stored.heard_until is not None:
-                    await record(
-                        connection, "gap", [integration_id], {"heard_until": str(stored.heard_until)}
-                    )
-                since = at if anew else None
-                await connection.execute(
-                    queries()["session_connected"], stored.id, since, detail, answers.decode()
-                )
-        except DATABASE_ERRORS as error:
-            raise translated(error) from error
+        async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
+            if lost:
+                await connection.execute(queries()["forget_digests"], stored.id)
+            if lost and stored.heard_until is not None:
+                await record(connection, "gap", [integration_id], {"heard_until": str(stored.heard_until)})
+            since = at if anew else None
+            await connection.execute(
+                queries()["session_connected"], stored.id, since, detail, answers.decode()
+            )
 
     async def set_state(self, session_id: int, state: str, detail: str) -> None:
         """Say how the session is: connected, away, refused, standby."""
@@ -87,19 +79,13 @@ class Sessions:
 
     async def lease(self, name: str, holder: str, ttl_s: float) -> bool:
         """Take or renew a lease; False where another holds it."""
-        try:
-            async with self._pool.acquire(timeout=self._timeout_s) as connection:
-                return bool(await connection.fetchval(queries()["lease"], name, holder, ttl_s) == holder)
-        except DATABASE_ERRORS as error:
-            raise translated(error) from error
+        async with acquired(self._pool, self._timeout_s) as connection:
+            return bool(await connection.fetchval(queries()["lease"], name, holder, ttl_s) == holder)
 
     async def release(self, name: str, holder: str) -> None:
         """Give a lease back."""
         await self._execute("release_lease", name, holder)
 
     async def _execute(self, name: str, *arguments: Any) -> None:
-        try:
-            async with self._pool.acquire(timeout=self._timeout_s) as connection:
-                await connection.execute(queries()[name], *arguments, timeout=self._timeout_s)
-        except DATABASE_ERRORS as error:
-            raise translated(error) from error
+        async with acquired(self._pool, self._timeout_s) as connection:
+            await connection.execute(queries()[name], *arguments, timeout=self._timeout_s)

@@ -6,7 +6,7 @@ import asyncpg
 
 from handlers.events import Micros
 from ingest.store.queries import queries
-from ingest.store.refusals import DATABASE_ERRORS, translated
+from ingest.store.refusals import acquired
 
 CHUNK = 2_000
 FIRST = UUID(int=0)
@@ -23,13 +23,8 @@ class Silences:
         """Go once through all rows and return how many became silent. Each chunk is its own transaction."""
         after, silenced = FIRST, 0
         while True:
-            try:
-                async with self._pool.acquire(timeout=self._timeout_s) as connection:
-                    row = await connection.fetchrow(
-                        queries()["sweep"], after, chunk, offline_after, fresh_after
-                    )
-            except DATABASE_ERRORS as error:
-                raise translated(error) from error
+            async with acquired(self._pool, self._timeout_s) as connection:
+                row = await connection.fetchrow(queries()["sweep"], after, chunk, offline_after, fresh_after)
             silenced += row["silenced"] or 0
             if not row["scanned"] or row["scanned"] < chunk:
                 return silenced
