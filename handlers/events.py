@@ -161,3 +161,10 @@ class Liveness:
     event_time: bool = False
     max_ahead: Micros = 300 * SECOND
     """A device time later than received_at by more than this is not usable."""
+
+
+def later(left: Micros | None, right: Micros | None) -> Micros | None:
+    """Return the later of two times, where None is none."""
+    if left is None or right is None:
+        return right if left is None else left
+    return max(left, right)

@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from handlers import runs
-from handlers.events import Micros, Observation, Presence
+from handlers.events import Micros, Observation, Presence, later
+from handlers.sequences import Stream, Transition
 
 DAY: Micros = 86_400_000_000
 MAX_MARKS = 32
@@ -58,15 +59,28 @@ class Evidence:
     readings: dict[str, tuple[Micros, float, str]] = _NONE
     marks: list[tuple[Micros, bool]] = _NOTHING
     dropped_marks = 0
+    streams: dict[Micros, Stream] = _NONE
+    """Ordered connection events, by the window of their order."""
+
+    @property
+    def last_offline(self) -> Micros | None:
+        """The newest offline evidence of all."""
+        found = self.offline_at
+        for stream in self.streams.values():
+            found = later(found, stream.offline_at)
+        return found
 
     def add(self, observation: Observation) -> None:
         """Take in one observation."""
         (
-            _, _, at, seen_at, _, _, _, presence, snapshot, battery_level, signal_strength, firmware, readings, _,
+            _, _, at, seen_at, _, _, sequence, presence, snapshot, battery_level, signal_strength, firmware, readings,
+            _,
         ) = observation  # fmt: skip
         if presence is not None:
-            if presence is _ONLINE and not snapshot and not self.marks:
+            if presence is _ONLINE and not snapshot and not self.marks and sequence is None:
                 self.add_online(seen_at, seen_at)
+            elif sequence is not None:
+                self._add_transition(Transition(presence, seen_at, sequence))
             else:
                 self._add_presence(presence, seen_at, snapshot)
         if battery_level is not None:
@@ -83,6 +97,20 @@ class Evidence:
         if readings:
             for reading in readings:
                 self.add_reading(reading.name, (at, reading.value, reading.unit))
+
+    def _add_transition(self, event: Transition) -> None:
+        """Take in a connection event of a cloud: when it was offline is for its stream to say."""
+        if event.presence is _ONLINE:
+            self.add_online(event.at, event.at)
+        self._stream(event.sequence.window).add(event)
+
+    def _stream(self, window: Micros) -> Stream:
+        if not self.streams:
+            self.streams = {}
+        stream = self.streams.get(window)
+        if stream is None:
+            stream = self.streams[window] = Stream()
+        return stream
 
     def _add_presence(self, presence: Presence, seen_at: Micros, snapshot: bool) -> None:
         if snapshot:
@@ -162,6 +190,8 @@ class Evidence:
         for at, online in other.marks:
             self._mark(at, online)
         self.dropped_marks += other.dropped_marks
+        for window, stream in other.streams.items():
+            self._stream(window).merge(stream)
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` takes: the parked form. At most the newest MAX_PARKED_RUNS runs are kept."""
@@ -180,6 +210,7 @@ class Evidence:
             "readings": [[name, *reading] for name, reading in self.readings.items()],
             "marks": self.marks,
             "dropped_marks": self.dropped_marks,
+            "streams": [[window, stream.to_json()] for window, stream in self.streams.items()],
         }
 
     @classmethod
@@ -198,14 +229,9 @@ class Evidence:
             self.add_reading(name, (at, value, unit))
         self.marks = [(at, online) for at, online in form["marks"]]
         self.dropped_marks = form["dropped_marks"]
+        for window, stream in form["streams"]:
+            self._stream(window).merge(Stream.from_json(stream))
         return self
-
-
-def later(left: Micros | None, right: Micros | None) -> Micros | None:
-    """Return the later of two times, where None is none."""
-    if left is None or right is None:
-        return right if left is None else left
-    return max(left, right)
 
 
 def _or_least(value: tuple[Micros, int] | None) -> tuple[Micros, int]:

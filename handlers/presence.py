@@ -18,7 +18,7 @@ class PresenceRow(NamedTuple):
 def presence(evidence: Evidence, offline_after: Micros, heard_until: Micros | None) -> PresenceRow:
     """Return the presence of a device after a sweep that could hear up to `heard_until` (None: never heard)."""
     online_at = evidence.online[-1][1] if evidence.online else None
-    offline_at = evidence.offline_at
+    offline_at = evidence.last_offline
     if online_at is None and offline_at is None:
         return _from_snapshots(evidence, offline_after, heard_until)
     silent_at = None
@@ -34,7 +34,7 @@ def presence(evidence: Evidence, offline_after: Micros, heard_until: Micros | No
 def _status(evidence: Evidence, online_at: Micros | None, silent_at: Micros | None) -> Presence:
     if online_at is None or silent_at is not None:
         return Presence.OFFLINE
-    if evidence.offline_at is not None and evidence.offline_at >= online_at:
+    if evidence.last_offline is not None and evidence.last_offline >= online_at:
         return Presence.OFFLINE
     if evidence.snapshot_offline_at is not None and evidence.snapshot_offline_at > online_at:
         return Presence.OFFLINE
@@ -62,8 +62,8 @@ def _last_offline(evidence: Evidence, offline_after: Micros, heard_until: Micros
     """
     runs = widened(evidence.online, offline_after, heard_until)
     if len(runs) < 2:
-        return evidence.offline_at
+        return evidence.last_offline
     last_alive = runs[-2][1]
-    if evidence.offline_at is not None and evidence.offline_at >= last_alive:
-        return evidence.offline_at
+    if evidence.last_offline is not None and evidence.last_offline >= last_alive:
+        return evidence.last_offline
     return last_alive + offline_after

@@ -7,8 +7,7 @@ function of its set of events. Why, and where it ends: docs/adr/0008-order-of-li
 
 from typing import Any, NamedTuple
 
-from handlers.events import MAX_AT, SECOND, Micros, Presence, Sequence
-from handlers.evidence import later
+from handlers.events import MAX_AT, SECOND, Micros, Presence, Sequence, later
 
 AWS_WINDOW: Micros = 300 * SECOND
 """Two times that are each good to two minutes, and one minute for the late end of a session that was taken over."""

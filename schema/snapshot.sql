@@ -197,7 +197,7 @@ view rollcall.device_clocks
     signal_at timestamp with time zone
 SELECT device_id,
     to_timestamp((((online_at)::numeric / '1000000'::numeric))::double precision) AS online_at,
-    to_timestamp((((offline_at)::numeric / '1000000'::numeric))::double precision) AS offline_at,
+    to_timestamp((((GREATEST(offline_at, stream_offline_at))::numeric / '1000000'::numeric))::double precision) AS offline_at,
     to_timestamp((((alive_from)::numeric / '1000000'::numeric))::double precision) AS alive_from,
     to_timestamp((((silent_at)::numeric / '1000000'::numeric))::double precision) AS silent_at,
     to_timestamp((((battery_at)::numeric / '1000000'::numeric))::double precision) AS battery_at,
@@ -249,6 +249,7 @@ table rollcall.device_state with (fillfactor=70)
     device_id uuid not null
     online_at bigint
     offline_at bigint
+    stream_offline_at bigint
     alive_from bigint
     alive_before int8multirange
     silent_at bigint
@@ -258,6 +259,17 @@ table rollcall.device_state with (fillfactor=70)
     signal_at bigint
     constraint device_state_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
     constraint device_state_pkey PRIMARY KEY (device_id)
+
+table rollcall.device_streams with (fillfactor=70)
+    device_id uuid not null
+    order_window bigint not null
+    connected_at bigint
+    disconnected_at bigint
+    head_online boolean not null
+    head_at bigint not null
+    head_order text not null
+    constraint device_streams_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
+    constraint device_streams_pkey PRIMARY KEY (device_id, order_window)
 
 table rollcall.firmware_points
     device_id uuid not null
@@ -374,13 +386,14 @@ begin
     end if;
 end $function$
 
-CREATE OR REPLACE FUNCTION rollcall.apply(ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[], offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[], sources text[], firmware_ids uuid[], components text[], versions text[], firmware_ats bigint[], reading_ids uuid[], names text[], readings double precision[], units text[], reading_ats bigint[], mark_ids uuid[], mark_ats bigint[], mark_onlines boolean[], mark_sources text[], session_ids bigint[], seqs bigint[], digests bytea[], heard_untils bigint[], digests_kept bigint, resolution bigint)
+CREATE OR REPLACE FUNCTION rollcall.apply(ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[], offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[], sources text[], stream_ids uuid[], windows bigint[], connected_ats bigint[], disconnected_ats bigint[], head_onlines boolean[], head_ats bigint[], head_orders text[], firmware_ids uuid[], components text[], versions text[], firmware_ats bigint[], reading_ids uuid[], names text[], readings double precision[], units text[], reading_ats bigint[], mark_ids uuid[], mark_ats bigint[], mark_onlines boolean[], mark_sources text[], session_ids bigint[], seqs bigint[], digests bytea[], heard_untils bigint[], digests_kept bigint, resolution bigint)
  RETURNS uuid[]
  LANGUAGE plpgsql
 AS $function$
 declare
     gone uuid[];
     rest uuid[];
+    stream_offline_ats bigint[] := '{}';
 begin
     perform set_config('rollcall.applying', 'on', true);
     gone := rollcall.lock_devices(ids);
@@ -390,18 +403,23 @@ begin
     if cardinality(mark_ids) > 0 then
         perform rollcall.record_marks(mark_ids, mark_ats, mark_onlines, mark_sources);
     end if;
+    if cardinality(stream_ids) > 0 then
+        stream_offline_ats := rollcall.apply_streams(ids, stream_ids, windows, connected_ats, disconnected_ats,
+            head_onlines, head_ats, head_orders);
+    end if;
     if cardinality(ids) > 0 then
         rest := rollcall.apply_steady(ids, after_settings, online_first, online_last, online_runs, offline_ats,
-            snapshot_online_ats, snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, resolution);
+            snapshot_online_ats, snapshot_offline_ats, batteries, battery_ats, signals, signal_ats,
+            stream_offline_ats, resolution);
     end if;
     if cardinality(rest) > 0 then
         perform rollcall.seed_states(rest);
         perform rollcall.apply_presence(array_agg(id), array_agg(after_setting), array_agg(f), array_agg(l), array_agg(runs),
             array_agg(off_at), array_agg(son), array_agg(soff), array_agg(battery), array_agg(battery_at),
-            array_agg(signal), array_agg(signal_at), array_agg(source), resolution)
+            array_agg(signal), array_agg(signal_at), array_agg(stream_off), array_agg(source), resolution)
         from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
-                snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, sources)
-            as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, source)
+                snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, stream_offline_ats, sources)
+            as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, stream_off, source)
         join unnest(rest) as r (place) on place = id;
     end if;
     if cardinality(firmware_ids) > 0 then
@@ -485,20 +503,22 @@ begin
     end if;
 end $function$
 
-CREATE OR REPLACE FUNCTION rollcall.apply_presence(ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[], offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[], sources text[], resolution bigint)
+CREATE OR REPLACE FUNCTION rollcall.apply_presence(ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[], offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[], stream_offline_ats bigint[], sources text[], resolution bigint)
  RETURNS void
  LANGUAGE plpgsql
 AS $function$
 begin
     with i as materialized (
-        select * from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats,
-            snapshot_online_ats, snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, sources)
-        as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, source)
+        select * from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
+            snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, stream_offline_ats, sources)
+        as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, stream_off, source)
     ),
     old as (
         select i.*, d.status, d.last_seen, d.last_seen_online, d.last_seen_offline, d.battery_level, d.signal_strength,
             d.integration_id, rollcall.offline_after_of(d.metadata, i.after_setting) as after,
-            s.online_at, s.offline_at, s.alive_from, s.alive_before, s.silent_at,
+            s.online_at, greatest(s.offline_at, s.stream_offline_at) as offline_at, s.alive_from, s.alive_before, s.silent_at,
+            greatest(s.offline_at, i.off_at) as new_plain_offline_at,
+            case when i.stream_off is null then s.stream_offline_at else nullif(i.stream_off, 0) end as new_stream_offline_at,
             s.snapshot_online_at, s.snapshot_offline_at,
             coalesce(s.battery_at, case when d.battery_level is not null
                 then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as old_battery_at,
@@ -527,13 +547,13 @@ begin
     new as materialized (
         select ranged.*,
             greatest(online_at, l) as new_online_at,
-            greatest(offline_at, off_at) as new_offline_at,
+            greatest(new_plain_offline_at, new_stream_offline_at) as new_offline_at,
             case when united is null then coalesce(alive_from, f) else lower(rollcall.newest_run(united)) end as new_alive_from,
             case when united is null then alive_before
                 else rollcall.trimmed_runs(united - int8multirange(rollcall.newest_run(united)), 16)
                 end as new_alive_before,
             case when silent_at is null or greatest(online_at, l) is distinct from online_at
-                or greatest(offline_at, off_at) >= coalesce(online_at, 0) then null else silent_at end as new_silent_at,
+                or greatest(new_plain_offline_at, new_stream_offline_at) >= coalesce(online_at, 0) then null else silent_at end as new_silent_at,
             least(snapshot_online_at, son) as new_son, greatest(snapshot_offline_at, soff) as new_soff,
             (battery_at, battery) > (old_battery_at, battery_level)
                 or (battery_at is not null and old_battery_at is null) as battery_newer,
@@ -575,14 +595,15 @@ begin
     ),
     state_written as (
         update rollcall.device_state s set
-            online_at = n.new_online_at, offline_at = n.new_offline_at,
+            online_at = n.new_online_at, offline_at = n.new_plain_offline_at,
+            stream_offline_at = n.new_stream_offline_at,
             alive_from = n.new_alive_from, alive_before = n.new_alive_before, silent_at = n.new_silent_at,
             snapshot_online_at = n.new_son, snapshot_offline_at = n.new_soff,
             battery_at = greatest(n.old_battery_at, n.battery_at), signal_at = greatest(n.old_signal_at, n.signal_at)
         from decided n
         where s.device_id = n.id and (
-            n.new_online_at is distinct from s.online_at or n.new_offline_at is distinct from s.offline_at
-            or n.new_alive_from is distinct from s.alive_from or n.united is not null
+            n.new_online_at is distinct from s.online_at or n.new_plain_offline_at is distinct from s.offline_at
+            or n.new_stream_offline_at is distinct from s.stream_offline_at or n.new_alive_from is distinct from s.alive_from or n.united is not null
             or n.new_silent_at is distinct from s.silent_at
             or n.new_son is distinct from s.snapshot_online_at or n.new_soff is distinct from s.snapshot_offline_at
             or greatest(n.old_battery_at, n.battery_at) is distinct from s.battery_at
@@ -604,11 +625,10 @@ begin
             and e.retracted_at is null
     )
     insert into rollcall.device_events (subject, kind, at, source, detail)
-    select n.id, n.new_status::text, rollcall.timestamp_of(case when n.new_status = 'online'
-            then coalesce(n.f, n.son) else coalesce(n.off_at, n.soff) end), n.source, '{}'::jsonb
-    from decided n
-    where n.new_status is distinct from n.status and n.new_status in ('online', 'offline')
-        and case when n.new_status = 'online' then coalesce(n.f, n.son) else coalesce(n.off_at, n.soff) end is not null
+    select n.id, n.new_status::text, rollcall.timestamp_of(t.at), n.source, '{}'::jsonb
+    from decided n cross join lateral (select case when n.new_status = 'online' then coalesce(n.f, n.son, n.new_online_at)
+        else coalesce(n.off_at, n.soff, nullif(n.stream_off, 0)) end as at) as t
+    where n.new_status is distinct from n.status and n.new_status in ('online', 'offline') and t.at is not null
     union all
     select silences.id, 'offline', rollcall.timestamp_of(began), 'sweep', '{}'::jsonb
     from silences, unnest(silences.after) as began where began >= 0 and not began = any (silences.before)
@@ -629,7 +649,7 @@ begin
         where (excluded.at, excluded.value, excluded.unit collate "C") > (r.at, r.value, r.unit collate "C");
 end $function$
 
-CREATE OR REPLACE FUNCTION rollcall.apply_steady(ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[], offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[], resolution bigint)
+CREATE OR REPLACE FUNCTION rollcall.apply_steady(ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[], offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[], stream_offline_ats bigint[], resolution bigint)
  RETURNS uuid[]
  LANGUAGE plpgsql
 AS $function$
@@ -647,8 +667,8 @@ begin
             (i.signal_at, i.signal) > (o.signal_at, d.signal_strength)
                 or (i.signal_at is not null and o.signal_at is null) as signal_newer
         from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
-                snapshot_offline_ats, batteries, battery_ats, signals, signal_ats)
-            as i (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at)
+                snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, stream_offline_ats)
+            as i (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, stream_off)
         join public.devices d on d.id = i.id join rollcall.device_state s on s.device_id = i.id
         cross join lateral (select rollcall.offline_after_of(d.metadata, i.after_setting) as after,
             coalesce(s.battery_at, case when d.battery_level is not null
@@ -656,12 +676,13 @@ begin
             coalesce(s.signal_at, case when d.signal_strength is not null
                 then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as signal_at) as o
         where i.f is not null and i.runs is null and i.off_at is null and i.son is null and i.soff is null
-            and d.status <> 'offline' and s.silent_at is null
+            and i.stream_off is null and d.status <> 'offline' and s.silent_at is null
             and i.f >= s.alive_from and i.f <= s.online_at + o.after
-            and (s.offline_at is null or s.offline_at < s.online_at)
+            and not coalesce(greatest(s.offline_at, s.stream_offline_at) >= s.online_at, false)
             and (s.snapshot_offline_at is null or s.snapshot_offline_at <= s.online_at)
             and d.last_seen_offline is not distinct from
-                rollcall.timestamp_of(rollcall.last_offline(s.offline_at, null, s.alive_before, o.after))
+                rollcall.timestamp_of(rollcall.last_offline(greatest(s.offline_at, s.stream_offline_at), null,
+                    s.alive_before, o.after))
     ),
     devices_written as (
         update public.devices d set
@@ -688,6 +709,32 @@ begin
         return '{}';
     end if;
     return array(select unnest(ids) except select unnest(done));
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.apply_streams(ids uuid[], stream_ids uuid[], windows bigint[], connected_ats bigint[], disconnected_ats bigint[], head_onlines boolean[], head_ats bigint[], head_orders text[])
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+AS $function$
+begin
+    insert into rollcall.device_streams as s
+        (device_id, order_window, connected_at, disconnected_at, head_online, head_at, head_order)
+    select * from unnest(stream_ids, windows, connected_ats, disconnected_ats, head_onlines, head_ats, head_orders)
+    order by 1, 2
+    on conflict (device_id, order_window) do update set
+        connected_at = greatest(s.connected_at, excluded.connected_at),
+        disconnected_at = greatest(s.disconnected_at, excluded.disconnected_at),
+        (head_online, head_at, head_order) = (select case when f then excluded.head_online else s.head_online end,
+            case when f then excluded.head_at else s.head_at end,
+            case when f then excluded.head_order else s.head_order end
+            from (select rollcall.follows(excluded.head_at, excluded.head_order, excluded.head_online,
+                s.head_at, s.head_order, s.head_online, s.order_window) as f) as later);
+    return array(
+        select case when t.id = any (stream_ids) then coalesce((
+            select max(case when s.disconnected_at is null then null
+                when s.head_online then least(s.disconnected_at, s.head_at - 1)
+                else greatest(s.disconnected_at, s.connected_at) end)
+            from rollcall.device_streams s where s.device_id = t.id), 0) end
+        from unnest(ids) with ordinality as t (id, place) order by t.place);
 end $function$
 
 CREATE OR REPLACE FUNCTION rollcall.close_table(target regclass)
@@ -723,6 +770,12 @@ begin
                     > (coalesce(new.installed_at, new.created_at, now()), new.firmware_version collate "C"));
     return new;
 end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.follows(at bigint, place text, online boolean, other_at bigint, other_place text, other_online boolean, order_window bigint)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN (abs((at - other_at)) > order_window) THEN (at > other_at) ELSE (ROW((place COLLATE "C"), at, (NOT online)) > ROW((other_place COLLATE "C"), other_at, (NOT other_online))) END
 
 CREATE OR REPLACE FUNCTION rollcall.has_index(target regclass, method text, columns text[], must_be_unique boolean DEFAULT false)
  RETURNS boolean
@@ -954,7 +1007,7 @@ AS $function$
         from unnest(ids) as c (id) join public.devices d on d.id = c.id
         join public.device_integrations n on n.id = d.integration_id and n.status = 'active'
         left join rollcall.device_state s on s.device_id = d.id
-        cross join lateral (select coalesce(s.online_at, s.snapshot_online_at, s.offline_at,
+        cross join lateral (select coalesce(s.online_at, s.snapshot_online_at, s.offline_at, s.stream_offline_at,
             rollcall.micros_of(coalesce(d.last_seen, d.created_at))) as basis) as b
         join lateral (select max(m.heard_since) as since, min(m.heard_until) as until
             from rollcall.mqtt_sessions m where m.integration_id = n.id) as hearing

@@ -50,10 +50,15 @@ def observations(draw: st.DrawFn) -> Observation:
     )
 
 
+nothing_else: st.SearchStrategy[list[Observation]] = st.just([])
+
+
 @st.composite
-def arrivals(draw: st.DrawFn) -> tuple[list[Observation], list[list[Observation]]]:
+def arrivals(
+    draw: st.DrawFn, also: st.SearchStrategy[list[Observation]] = nothing_else
+) -> tuple[list[Observation], list[list[Observation]]]:
     """A set of observations, and an arrival of it: permuted, partly doubled, cut into batches."""
-    seen = draw(st.lists(observations(), min_size=1, max_size=12))
+    seen = draw(st.lists(observations(), min_size=1, max_size=12)) + draw(also)
     arrival = draw(st.permutations(seen + draw(st.lists(st.sampled_from(seen), max_size=3))))
     cuts = sorted(draw(st.sets(st.integers(1, max(1, len(arrival) - 1)), max_size=4)))
     batches = [arrival[a:b] for a, b in zip([0, *cuts], [*cuts, len(arrival)], strict=True) if arrival[a:b]]

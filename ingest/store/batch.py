@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from handlers.events import Micros
+from handlers.events import Micros, Presence
 from handlers.evidence import Evidence
 from handlers.runs import Run
 
@@ -118,6 +118,7 @@ def apply_arguments(batch: Batch, presence_resolution: Micros) -> list[Any]:
         *_values(evidence),
     ]
     columns.append([target.source for target in targets])
+    columns += _columns([row for one, e in said if e.streams for row in _stream_rows(one, e)], 7)
     columns += _columns([row for one, e in said if e.firmware for row in _firmware_rows(one, e)], 4)
     columns += _columns([row for one, e in said if e.readings for row in _reading_rows(one, e)], 5)
     columns += _columns(
@@ -162,6 +163,17 @@ def _values(evidence: list[Evidence]) -> list[Any]:
 
 def _runs(runs: list[Run]) -> str:
     return "{" + ",".join(f"[{first},{last}]" for first, last in runs) + "}"
+
+
+def _stream_rows(device_id: UUID, evidence: Evidence) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    for window, stream in evidence.streams.items():
+        head = stream.head
+        assert head is not None, "a stream without events"
+        online = head.presence is Presence.ONLINE
+        times = stream.connected_at, stream.disconnected_at
+        rows.append((device_id, window, *times, online, head.at, head.sequence.order))
+    return rows
 
 
 def _firmware_rows(device_id: UUID, evidence: Evidence) -> list[tuple[Any, ...]]:

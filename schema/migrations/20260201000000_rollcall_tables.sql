@@ -7,6 +7,7 @@ create table if not exists rollcall.device_state (
     device_id uuid primary key references public.devices (id) on delete cascade,
     online_at bigint,
     offline_at bigint,
+    stream_offline_at bigint,
     alive_from bigint,
     alive_before int8multirange,
     silent_at bigint,
@@ -14,6 +15,18 @@ create table if not exists rollcall.device_state (
     snapshot_offline_at bigint,
     battery_at bigint,
     signal_at bigint
+) with (fillfactor = 70);
+
+-- Ordered connection events of a cloud (see handlers/sequences.py): three maxima a device and kind of order.
+create table if not exists rollcall.device_streams (
+    device_id uuid not null references public.devices (id) on delete cascade,
+    order_window bigint not null,
+    connected_at bigint,
+    disconnected_at bigint,
+    head_online boolean not null,
+    head_at bigint not null,
+    head_order text not null,
+    primary key (device_id, order_window)
 ) with (fillfactor = 70);
 
 create table if not exists rollcall.device_identity (
@@ -140,7 +153,7 @@ create table if not exists rollcall.leases (
 
 create or replace view rollcall.device_clocks as
 select device_id,
-    to_timestamp(online_at / 1e6) as online_at, to_timestamp(offline_at / 1e6) as offline_at,
+    to_timestamp(online_at / 1e6) as online_at, to_timestamp(greatest(offline_at, stream_offline_at) / 1e6) as offline_at,
     to_timestamp(alive_from / 1e6) as alive_from, to_timestamp(silent_at / 1e6) as silent_at,
     to_timestamp(battery_at / 1e6) as battery_at, to_timestamp(signal_at / 1e6) as signal_at
 from rollcall.device_state;

@@ -97,13 +97,49 @@ begin
     on conflict do nothing;
 end $$;
 
+-- Whether one connection event is later than another (see handlers/sequences.py).
+create or replace function rollcall.follows(
+    at bigint, place text, online boolean, other_at bigint, other_place text, other_online boolean, order_window bigint
+) returns boolean language sql immutable parallel safe
+return case when abs(at - other_at) > order_window then at > other_at
+    else (place collate "C", at, not online) > (other_place collate "C", other_at, not other_online) end;
+
+-- Unite streams with what is known of them, and return when each of `ids` was last offline by its streams: 0 where they
+-- say nothing of it, NULL where none of them came.
+create or replace function rollcall.apply_streams(
+    ids uuid[], stream_ids uuid[], windows bigint[], connected_ats bigint[], disconnected_ats bigint[],
+    head_onlines boolean[], head_ats bigint[], head_orders text[]
+) returns bigint[] language plpgsql as $$
+begin
+    insert into rollcall.device_streams as s
+        (device_id, order_window, connected_at, disconnected_at, head_online, head_at, head_order)
+    select * from unnest(stream_ids, windows, connected_ats, disconnected_ats, head_onlines, head_ats, head_orders)
+    order by 1, 2
+    on conflict (device_id, order_window) do update set
+        connected_at = greatest(s.connected_at, excluded.connected_at),
+        disconnected_at = greatest(s.disconnected_at, excluded.disconnected_at),
+        (head_online, head_at, head_order) = (select case when f then excluded.head_online else s.head_online end,
+            case when f then excluded.head_at else s.head_at end,
+            case when f then excluded.head_order else s.head_order end
+            from (select rollcall.follows(excluded.head_at, excluded.head_order, excluded.head_online,
+                s.head_at, s.head_order, s.head_online, s.order_window) as f) as later);
+    return array(
+        select case when t.id = any (stream_ids) then coalesce((
+            select max(case when s.disconnected_at is null then null
+                when s.head_online then least(s.disconnected_at, s.head_at - 1)
+                else greatest(s.disconnected_at, s.connected_at) end)
+            from rollcall.device_streams s where s.device_id = t.id), 0) end
+        from unnest(ids) with ordinality as t (id, place) order by t.place);
+end $$;
+
 -- The common case in one slim pass: a device that is online goes on being online, and measured something. Everything
 -- else is left to apply_presence, whose rules are these: returns the ids of what is left. Rows are joined by their ctid,
 -- which stands still because lock_devices has locked them.
 create or replace function rollcall.apply_steady(
     ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[],
     offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[],
-    batteries int[], battery_ats bigint[], signals int[], signal_ats bigint[], resolution bigint
+    batteries int[], battery_ats bigint[], signals int[], signal_ats bigint[], stream_offline_ats bigint[],
+    resolution bigint
 ) returns uuid[] language plpgsql as $$
 declare
     done uuid[];
@@ -119,8 +155,8 @@ begin
             (i.signal_at, i.signal) > (o.signal_at, d.signal_strength)
                 or (i.signal_at is not null and o.signal_at is null) as signal_newer
         from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
-                snapshot_offline_ats, batteries, battery_ats, signals, signal_ats)
-            as i (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at)
+                snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, stream_offline_ats)
+            as i (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, stream_off)
         join public.devices d on d.id = i.id join rollcall.device_state s on s.device_id = i.id
         cross join lateral (select rollcall.offline_after_of(d.metadata, i.after_setting) as after,
             coalesce(s.battery_at, case when d.battery_level is not null
@@ -128,12 +164,13 @@ begin
             coalesce(s.signal_at, case when d.signal_strength is not null
                 then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as signal_at) as o
         where i.f is not null and i.runs is null and i.off_at is null and i.son is null and i.soff is null
-            and d.status <> 'offline' and s.silent_at is null
+            and i.stream_off is null and d.status <> 'offline' and s.silent_at is null
             and i.f >= s.alive_from and i.f <= s.online_at + o.after
-            and (s.offline_at is null or s.offline_at < s.online_at)
+            and not coalesce(greatest(s.offline_at, s.stream_offline_at) >= s.online_at, false)
             and (s.snapshot_offline_at is null or s.snapshot_offline_at <= s.online_at)
             and d.last_seen_offline is not distinct from
-                rollcall.timestamp_of(rollcall.last_offline(s.offline_at, null, s.alive_before, o.after))
+                rollcall.timestamp_of(rollcall.last_offline(greatest(s.offline_at, s.stream_offline_at), null,
+                    s.alive_before, o.after))
     ),
     devices_written as (
         update public.devices d set
@@ -166,18 +203,21 @@ end $$;
 create or replace function rollcall.apply_presence(
     ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[],
     offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[],
-    batteries int[], battery_ats bigint[], signals int[], signal_ats bigint[], sources text[], resolution bigint
+    batteries int[], battery_ats bigint[], signals int[], signal_ats bigint[], stream_offline_ats bigint[],
+    sources text[], resolution bigint
 ) returns void language plpgsql as $$
 begin
     with i as materialized (
-        select * from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats,
-            snapshot_online_ats, snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, sources)
-        as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, source)
+        select * from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
+            snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, stream_offline_ats, sources)
+        as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, stream_off, source)
     ),
     old as (
         select i.*, d.status, d.last_seen, d.last_seen_online, d.last_seen_offline, d.battery_level, d.signal_strength,
             d.integration_id, rollcall.offline_after_of(d.metadata, i.after_setting) as after,
-            s.online_at, s.offline_at, s.alive_from, s.alive_before, s.silent_at,
+            s.online_at, greatest(s.offline_at, s.stream_offline_at) as offline_at, s.alive_from, s.alive_before, s.silent_at,
+            greatest(s.offline_at, i.off_at) as new_plain_offline_at,
+            case when i.stream_off is null then s.stream_offline_at else nullif(i.stream_off, 0) end as new_stream_offline_at,
             s.snapshot_online_at, s.snapshot_offline_at,
             coalesce(s.battery_at, case when d.battery_level is not null
                 then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as old_battery_at,
@@ -206,13 +246,13 @@ begin
     new as materialized (
         select ranged.*,
             greatest(online_at, l) as new_online_at,
-            greatest(offline_at, off_at) as new_offline_at,
+            greatest(new_plain_offline_at, new_stream_offline_at) as new_offline_at,
             case when united is null then coalesce(alive_from, f) else lower(rollcall.newest_run(united)) end as new_alive_from,
             case when united is null then alive_before
                 else rollcall.trimmed_runs(united - int8multirange(rollcall.newest_run(united)), 16)
                 end as new_alive_before,
             case when silent_at is null or greatest(online_at, l) is distinct from online_at
-                or greatest(offline_at, off_at) >= coalesce(online_at, 0) then null else silent_at end as new_silent_at,
+                or greatest(new_plain_offline_at, new_stream_offline_at) >= coalesce(online_at, 0) then null else silent_at end as new_silent_at,
             least(snapshot_online_at, son) as new_son, greatest(snapshot_offline_at, soff) as new_soff,
             (battery_at, battery) > (old_battery_at, battery_level)
                 or (battery_at is not null and old_battery_at is null) as battery_newer,
@@ -254,14 +294,15 @@ begin
     ),
     state_written as (
         update rollcall.device_state s set
-            online_at = n.new_online_at, offline_at = n.new_offline_at,
+            online_at = n.new_online_at, offline_at = n.new_plain_offline_at,
+            stream_offline_at = n.new_stream_offline_at,
             alive_from = n.new_alive_from, alive_before = n.new_alive_before, silent_at = n.new_silent_at,
             snapshot_online_at = n.new_son, snapshot_offline_at = n.new_soff,
             battery_at = greatest(n.old_battery_at, n.battery_at), signal_at = greatest(n.old_signal_at, n.signal_at)
         from decided n
         where s.device_id = n.id and (
-            n.new_online_at is distinct from s.online_at or n.new_offline_at is distinct from s.offline_at
-            or n.new_alive_from is distinct from s.alive_from or n.united is not null
+            n.new_online_at is distinct from s.online_at or n.new_plain_offline_at is distinct from s.offline_at
+            or n.new_stream_offline_at is distinct from s.stream_offline_at or n.new_alive_from is distinct from s.alive_from or n.united is not null
             or n.new_silent_at is distinct from s.silent_at
             or n.new_son is distinct from s.snapshot_online_at or n.new_soff is distinct from s.snapshot_offline_at
             or greatest(n.old_battery_at, n.battery_at) is distinct from s.battery_at
@@ -283,11 +324,10 @@ begin
             and e.retracted_at is null
     )
     insert into rollcall.device_events (subject, kind, at, source, detail)
-    select n.id, n.new_status::text, rollcall.timestamp_of(case when n.new_status = 'online'
-            then coalesce(n.f, n.son) else coalesce(n.off_at, n.soff) end), n.source, '{}'::jsonb
-    from decided n
-    where n.new_status is distinct from n.status and n.new_status in ('online', 'offline')
-        and case when n.new_status = 'online' then coalesce(n.f, n.son) else coalesce(n.off_at, n.soff) end is not null
+    select n.id, n.new_status::text, rollcall.timestamp_of(t.at), n.source, '{}'::jsonb
+    from decided n cross join lateral (select case when n.new_status = 'online' then coalesce(n.f, n.son, n.new_online_at)
+        else coalesce(n.off_at, n.soff, nullif(n.stream_off, 0)) end as at) as t
+    where n.new_status is distinct from n.status and n.new_status in ('online', 'offline') and t.at is not null
     union all
     select silences.id, 'offline', rollcall.timestamp_of(began), 'sweep', '{}'::jsonb
     from silences, unnest(silences.after) as began where began >= 0 and not began = any (silences.before)
@@ -491,6 +531,8 @@ create or replace function rollcall.apply(
     ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[],
     offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[],
     batteries int[], battery_ats bigint[], signals int[], signal_ats bigint[], sources text[],
+    stream_ids uuid[], windows bigint[], connected_ats bigint[], disconnected_ats bigint[],
+    head_onlines boolean[], head_ats bigint[], head_orders text[],
     firmware_ids uuid[], components text[], versions text[], firmware_ats bigint[],
     reading_ids uuid[], names text[], readings double precision[], units text[], reading_ats bigint[],
     mark_ids uuid[], mark_ats bigint[], mark_onlines boolean[], mark_sources text[],
@@ -500,6 +542,7 @@ create or replace function rollcall.apply(
 declare
     gone uuid[];
     rest uuid[];
+    stream_offline_ats bigint[] := '{}';
 begin
     perform set_config('rollcall.applying', 'on', true);
     gone := rollcall.lock_devices(ids);
@@ -509,18 +552,23 @@ begin
     if cardinality(mark_ids) > 0 then
         perform rollcall.record_marks(mark_ids, mark_ats, mark_onlines, mark_sources);
     end if;
+    if cardinality(stream_ids) > 0 then
+        stream_offline_ats := rollcall.apply_streams(ids, stream_ids, windows, connected_ats, disconnected_ats,
+            head_onlines, head_ats, head_orders);
+    end if;
     if cardinality(ids) > 0 then
         rest := rollcall.apply_steady(ids, after_settings, online_first, online_last, online_runs, offline_ats,
-            snapshot_online_ats, snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, resolution);
+            snapshot_online_ats, snapshot_offline_ats, batteries, battery_ats, signals, signal_ats,
+            stream_offline_ats, resolution);
     end if;
     if cardinality(rest) > 0 then
         perform rollcall.seed_states(rest);
         perform rollcall.apply_presence(array_agg(id), array_agg(after_setting), array_agg(f), array_agg(l), array_agg(runs),
             array_agg(off_at), array_agg(son), array_agg(soff), array_agg(battery), array_agg(battery_at),
-            array_agg(signal), array_agg(signal_at), array_agg(source), resolution)
+            array_agg(signal), array_agg(signal_at), array_agg(stream_off), array_agg(source), resolution)
         from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
-                snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, sources)
-            as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, source)
+                snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, stream_offline_ats, sources)
+            as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, stream_off, source)
         join unnest(rest) as r (place) on place = id;
     end if;
     if cardinality(firmware_ids) > 0 then
@@ -580,7 +628,7 @@ returns table (id uuid, basis bigint, silent_at bigint) language sql stable as $
         from unnest(ids) as c (id) join public.devices d on d.id = c.id
         join public.device_integrations n on n.id = d.integration_id and n.status = 'active'
         left join rollcall.device_state s on s.device_id = d.id
-        cross join lateral (select coalesce(s.online_at, s.snapshot_online_at, s.offline_at,
+        cross join lateral (select coalesce(s.online_at, s.snapshot_online_at, s.offline_at, s.stream_offline_at,
             rollcall.micros_of(coalesce(d.last_seen, d.created_at))) as basis) as b
         join lateral (select max(m.heard_since) as since, min(m.heard_until) as until
             from rollcall.mqtt_sessions m where m.integration_id = n.id) as hearing

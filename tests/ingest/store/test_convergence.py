@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from handlers.events import SECOND, Observation
 from tests.ingest.store.world import World, model
 from tests.strategies import START, arrivals
+from tests.streams import of_streams
 
 Arrival = tuple[list[Observation], list[list[Observation]]]
 HEARD = st.one_of(st.none(), st.integers(0, 50).map(lambda n: START + n * 300 * SECOND + 1))
@@ -56,6 +57,17 @@ def test_sweeps_at_any_moment_change_nothing_after_a_last_sweep(database: str) -
         assert await world.rows() == model(seen, heard_until)
 
     _for_all(database, check, arrivals(), HEARD, st.lists(st.booleans(), max_size=5))
+
+
+def test_ordered_connection_events_among_telemetry_give_the_rows_of_the_pure_rules(database: str) -> None:
+    async def check(world: World, arrival: Arrival) -> None:
+        seen, batches = arrival
+        await world.reset()
+        for batch in batches:
+            await world.apply(batch)
+        assert await world.rows() == model(seen)
+
+    _for_all(database, check, arrivals(of_streams()))
 
 
 def _for_all(
