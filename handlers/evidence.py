@@ -9,6 +9,7 @@ from typing import Any
 
 from handlers import runs
 from handlers.events import Micros, Observation, Presence, later
+from handlers.facts import told
 from handlers.sequences import Stream, Transition
 
 DAY: Micros = 86_400_000_000
@@ -61,6 +62,8 @@ class Evidence:
     dropped_marks = 0
     streams: dict[Micros, Stream] = _NONE
     """Ordered connection events, by the window of their order."""
+    facts: dict[str, tuple[Micros, str]] = _NONE
+    """What was told besides: field -> time and JSON text."""
 
     @property
     def last_offline(self) -> Micros | None:
@@ -74,7 +77,7 @@ class Evidence:
         """Take in one observation."""
         (
             _, _, at, seen_at, _, _, sequence, presence, snapshot, battery_level, signal_strength, firmware, readings,
-            _,
+            facts,
         ) = observation  # fmt: skip
         if presence is not None:
             if presence is _ONLINE and not snapshot and not self.marks and sequence is None:
@@ -91,12 +94,18 @@ class Evidence:
             signal = (at, signal_strength)
             if self.signal is None or signal > self.signal:
                 self.signal = signal
-        if firmware:
-            for component, version in firmware:
-                self.add_firmware(component, version, at)
-        if readings:
-            for reading in readings:
-                self.add_reading(reading.name, (at, reading.value, reading.unit))
+        if firmware or readings or facts is not None:
+            self._add_lists(observation)
+
+    def _add_lists(self, observation: Observation) -> None:
+        at = observation.at
+        for component, version in observation.firmware:
+            self.add_firmware(component, version, at)
+        for reading in observation.readings:
+            self.add_reading(reading.name, (at, reading.value, reading.unit))
+        if observation.facts is not None:
+            for field, text in told(observation.facts):
+                self.add_fact(field, at, text)
 
     def _add_transition(self, event: Transition) -> None:
         """Take in a connection event of a cloud: when it was offline is for its stream to say."""
@@ -163,6 +172,14 @@ class Evidence:
                 self.readings = {}
             self.readings[name] = reading
 
+    def add_fact(self, field: str, at: Micros, text: str) -> None:
+        """Keep the newest word on each field; ties by text."""
+        known = self.facts.get(field)
+        if known is None or (at, text) > known:
+            if not self.facts:
+                self.facts = {}
+            self.facts[field] = (at, text)
+
     def _mark(self, at: Micros, online: bool) -> None:
         if not self.marks:
             self.marks = [(at, online)]
@@ -192,6 +209,8 @@ class Evidence:
         self.dropped_marks += other.dropped_marks
         for window, stream in other.streams.items():
             self._stream(window).merge(stream)
+        for field, (at, text) in other.facts.items():
+            self.add_fact(field, at, text)
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` takes: the parked form. At most the newest MAX_PARKED_RUNS runs are kept."""
@@ -211,6 +230,7 @@ class Evidence:
             "marks": self.marks,
             "dropped_marks": self.dropped_marks,
             "streams": [[window, stream.to_json()] for window, stream in self.streams.items()],
+            "facts": [[field, at, text] for field, (at, text) in self.facts.items()],
         }
 
     @classmethod
@@ -231,6 +251,8 @@ class Evidence:
         self.dropped_marks = form["dropped_marks"]
         for window, stream in form["streams"]:
             self._stream(window).merge(Stream.from_json(stream))
+        for field, at, text in form["facts"]:
+            self.add_fact(field, at, text)
         return self
 
 

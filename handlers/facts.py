@@ -9,7 +9,8 @@ from typing import Any
 
 import orjson
 
-from handlers.events import FieldError, GoliothStatus
+from handlers.conflicts import METADATA
+from handlers.events import Facts, FieldError, GoliothStatus
 from handlers.text import clipped, described, shown, text_error
 
 MAX_NAME = 255
@@ -127,3 +128,20 @@ def _json(value: object) -> bytes | None:
     except (orjson.JSONEncodeError, RecursionError):
         return None
     return None if b"\\u0000" in form.replace(b"\\\\", b"") else form
+
+
+def told(facts: Facts) -> Iterator[tuple[str, str]]:
+    """Yield each fact that was told as (field, canonical JSON text); tags and metadata are keys of devices.metadata."""
+    for field in ("name", "serial_number", "hardware_ids", "cohort_id", "golioth_status", "lifecycle"):
+        value = getattr(facts, field)
+        if value is not None and value != ():
+            yield field, _canonical(value)
+    for key, value in (facts.metadata or {}).items():
+        if value is not None:
+            yield METADATA + key, _canonical(value)
+    if facts.tags is not None:
+        yield METADATA + "tags", _canonical(facts.tags)
+
+
+def _canonical(value: object) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

@@ -15,7 +15,7 @@ from ingest.mqtt.port import Broker, Clock, Tls
 from ingest.pipeline.intake import Intake
 from ingest.session import Session, SessionPlan
 from ingest.settings import MqttSettings, Settings, mqtt_settings
-from ingest.store.identity import UnknownPolicy
+from ingest.store.creation import UnknownPolicy
 from ingest.store.integrations import IntegrationRow, IntegrationRows, News
 from ingest.store.parking import Parking
 from ingest.store.sessions import Sessions

@@ -17,7 +17,7 @@ from ingest.mqtt.port import Broker, Clock, Connected, Connection, Subscription
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.pile import Feed
 from ingest.pipeline.publishes import Origin
-from ingest.store.identity import UnknownPolicy
+from ingest.store.creation import UnknownPolicy
 from ingest.store.sessions import Sessions, StoredSession
 
 log = logging.getLogger(__name__)

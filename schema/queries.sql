@@ -37,11 +37,22 @@ where r.session_id = t.s and r.packet_id = t.p;
 select t.e as external_device_id, i.device_id from unnest($2::text[]) as t (e) cross join lateral (
     select device_id from rollcall.device_identity where integration_id = $1 and external_device_id = t.e limit 1) as i;
 
--- name: devices_by_external_id
-select d.external_device_id, array_agg(d.id order by d.created_at, d.id) as ids
-from public.devices d
-where d.integration_id = $1 and d.external_device_id = any ($2::text[])
-group by 1;
+-- name: candidates
+select t.place, c.id, c.how
+from unnest($2::text[], $3::text[], $4::jsonb[]) with ordinality as t (external, serial, hardware, place)
+cross join (select id, organization_id from public.device_integrations where id = $1) as n
+cross join lateral (
+    select d.id, d.created_at, 'external' as how from public.devices d
+    where t.external is not null and d.integration_id = n.id and d.external_device_id = t.external
+    union all
+    select d.id, d.created_at, 'serial' from public.devices d
+    where t.serial is not null and d.serial_number = t.serial and d.organization_id = n.organization_id
+    union all
+    select d.id, d.created_at, 'hardware' from public.devices d
+    where t.hardware is not null and d.organization_id = n.organization_id
+        and d.hardware_ids && array(select jsonb_array_elements_text(t.hardware))
+) as c
+order by t.place, c.created_at, c.id;
 
 -- name: bind_identities
 insert into rollcall.device_identity (integration_id, external_device_id, device_id)
@@ -61,9 +72,12 @@ update rollcall.integration_counts set created_total = created_total + $2, creat
 where integration_id = $1;
 
 -- name: create_devices
-insert into public.devices (id, organization_id, integration_id, external_device_id, name, device_type)
-select t.id, n.organization_id, n.id, t.e, t.e, 'unknown'
-from unnest($2::uuid[], $3::text[]) as t (id, e), public.device_integrations n
+insert into public.devices (id, organization_id, integration_id, external_device_id, serial_number, hardware_ids, name,
+    device_type)
+select t.id, n.organization_id, n.id, t.e, t.serial,
+    case when t.hardware is not null then array(select jsonb_array_elements_text(t.hardware)) end, t.label, 'unknown'
+from unnest($2::uuid[], $3::text[], $4::text[], $5::jsonb[], $6::text[]) as t (id, e, serial, hardware, label),
+    public.device_integrations n
 where n.id = $1 order by t.id;
 
 -- name: record_events
@@ -76,17 +90,24 @@ select external_device_id, evidence from rollcall.parked_devices
 where integration_id = $1 and external_device_id = any ($2::text[]);
 
 -- name: parked_with_device
-select p.external_device_id, p.evidence from rollcall.parked_devices p
-where p.integration_id = $1 and exists (select 1 from public.devices d
-    where d.integration_id = p.integration_id and d.external_device_id = p.external_device_id)
+select p.external_device_id as label, p.key, p.evidence from rollcall.parked_devices p
+join public.device_integrations n on n.id = p.integration_id
+where p.integration_id = $1 and (
+    exists (select 1 from public.devices d
+        where d.integration_id = p.integration_id and d.external_device_id = p.key ->> 'external_id')
+    or exists (select 1 from public.devices d where d.organization_id = n.organization_id
+        and d.serial_number = p.key ->> 'serial_number')
+    or exists (select 1 from public.devices d where d.organization_id = n.organization_id
+        and d.hardware_ids && array(select jsonb_array_elements_text(p.key -> 'hardware_ids'))))
 order by 1 limit $2;
 
 -- name: count_parked
 select count(*) from rollcall.parked_devices where integration_id = $1;
 
 -- name: park
-insert into rollcall.parked_devices (integration_id, external_device_id, evidence, messages)
-select i, e, v, m from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bigint[]) as t (i, e, v, m) order by 1, 2
+insert into rollcall.parked_devices (integration_id, external_device_id, key, evidence, messages)
+select i, e, k, v, m from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::jsonb[], $5::bigint[]) as t (i, e, k, v, m)
+order by 1, 2
 on conflict (integration_id, external_device_id) do update set evidence = excluded.evidence,
     messages = parked_devices.messages + excluded.messages, last_at = now()
 returning integration_id, external_device_id, messages = 1 as is_new;
@@ -173,3 +194,52 @@ where d.id = any ($1::uuid[]) order by d.received_at, d.id;
 
 -- name: session_heard
 update rollcall.mqtt_sessions set heard_until = greatest(heard_until, $2) where id = $1;
+
+-- name: facts_to_decide
+select f.id, f.field, f.at, f.remote::text as remote, k.agreed::text as agreed,
+    rollcall.local_fact(d, f.field)::text as local
+from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bigint[]) as f (id, field, remote, at)
+join public.devices d on d.id = f.id
+left join rollcall.device_facts k on k.device_id = f.id and k.field = f.field
+where k.remote_at is null or f.at > k.remote_at or (f.at = k.remote_at and f.remote::text collate "C" > k.remote::text)
+    or (f.at = k.remote_at and f.remote = k.remote
+        and (k.agreed is distinct from f.remote or rollcall.local_fact(d, f.field) is distinct from f.remote));
+
+-- name: write_facts
+insert into rollcall.device_facts as k (device_id, field, remote, remote_at, agreed)
+select * from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bigint[], $5::jsonb[]) order by 1, 2
+on conflict (device_id, field) do update set remote = excluded.remote, remote_at = excluded.remote_at,
+    agreed = coalesce(excluded.agreed, k.agreed);
+
+-- name: take_facts
+update public.devices d set
+    name = coalesce(f.said ->> 'name', d.name),
+    serial_number = coalesce(f.said ->> 'serial_number', d.serial_number),
+    hardware_ids = case when f.said ? 'hardware_ids'
+        then array(select jsonb_array_elements_text(f.said -> 'hardware_ids')) else d.hardware_ids end,
+    cohort_id = coalesce(f.said ->> 'cohort_id', d.cohort_id),
+    golioth_status = coalesce(f.said ->> 'golioth_status', d.golioth_status),
+    metadata = case when f.said ? 'metadata' then coalesce(d.metadata, '{}') || (f.said -> 'metadata') else d.metadata end,
+    updated_at = now()
+from unnest($1::uuid[], $2::jsonb[]) as f (id, said) where d.id = f.id;
+
+-- name: serials_taken
+select serial_number from public.devices where serial_number = any ($1::text[]);
+
+-- name: open_conflicts
+insert into public.sync_conflicts (device_id, field_name, local_value, remote_value, conflict_detected_at, resolution_strategy)
+select t.*, now(), 'manual' from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::jsonb[]) as t (id, field, l, r)
+where not exists (select 1 from public.sync_conflicts c
+    where c.device_id = t.id and c.field_name = t.field and c.resolved_at is null)
+order by 1, 2;
+
+-- name: update_conflicts
+update public.sync_conflicts c set local_value = t.l, remote_value = t.r
+from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::jsonb[]) as t (id, field, l, r)
+where c.device_id = t.id and c.field_name = t.field and c.resolved_at is null
+    and (c.local_value, c.remote_value) is distinct from (t.l, t.r);
+
+-- name: close_conflicts
+update public.sync_conflicts c set resolved_at = now(), resolution_notes = 'both sides agree again'
+from unnest($1::uuid[], $2::text[]) as t (id, field)
+where c.device_id = t.id and c.field_name = t.field and c.resolved_at is null;

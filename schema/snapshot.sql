@@ -217,6 +217,15 @@ table rollcall.device_events
     CREATE INDEX device_events_recorded_at_idx ON rollcall.device_events USING btree (recorded_at)
     CREATE INDEX device_events_subject_at_idx ON rollcall.device_events USING btree (subject, at DESC)
 
+table rollcall.device_facts with (fillfactor=80)
+    device_id uuid not null
+    field text not null
+    remote jsonb not null
+    remote_at bigint not null
+    agreed jsonb
+    constraint device_facts_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
+    constraint device_facts_pkey PRIMARY KEY (device_id, field)
+
 table rollcall.device_firmware with (fillfactor=70)
     device_id uuid not null
     component text not null
@@ -333,6 +342,7 @@ table rollcall.mqtt_sessions with (fillfactor=70)
 table rollcall.parked_devices
     integration_id uuid not null
     external_device_id text not null
+    key jsonb not null default '{}'::jsonb
     evidence jsonb not null
     messages bigint not null default 0
     first_at timestamp with time zone not null default now()
@@ -829,6 +839,12 @@ CREATE OR REPLACE FUNCTION rollcall.last_offline(offline_at bigint, silent_at bi
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN (silent_at IS NOT NULL) THEN silent_at WHEN ((alive_before IS NULL) OR isempty(alive_before)) THEN offline_at WHEN ((offline_at IS NULL) OR (offline_at < (upper(alive_before) - offline_after))) THEN upper(alive_before) ELSE offline_at END
+
+CREATE OR REPLACE FUNCTION rollcall.local_fact(d public.devices, field text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+RETURN CASE field WHEN 'name'::text THEN to_jsonb(CASE WHEN (((d).name)::text = ANY ((ARRAY[(d).external_device_id, (d).serial_number])::text[])) THEN NULL::character varying ELSE (d).name END) WHEN 'serial_number'::text THEN to_jsonb((d).serial_number) WHEN 'hardware_ids'::text THEN to_jsonb(NULLIF((d).hardware_ids, '{}'::text[])) WHEN 'cohort_id'::text THEN to_jsonb((d).cohort_id) WHEN 'golioth_status'::text THEN to_jsonb((d).golioth_status) ELSE ((d).metadata -> substr(field, 10)) END
 
 CREATE OR REPLACE FUNCTION rollcall.lock_devices(ids uuid[])
  RETURNS uuid[]

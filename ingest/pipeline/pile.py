@@ -7,7 +7,7 @@ from uuid import UUID
 from handlers.events import DeadReason, DeviceKey, Micros, Source
 from handlers.evidence import Evidence
 from ingest.store.batch import Batch, DeadLetter
-from ingest.store.identity import UnknownPolicy
+from ingest.store.creation import UnknownPolicy
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,9 +8,10 @@ import asyncpg
 from handlers.events import Micros
 from ingest.errors import Refused
 from ingest.store.batch import Batch, DeadLetter, apply_arguments
-from ingest.store.identity import record
+from ingest.store.facts import apply_facts
 from ingest.store.queries import queries
 from ingest.store.refusals import DATABASE_ERRORS, Contended, translated
+from ingest.store.timeline import record
 
 Connection = Any
 """asyncpg's Connection or pool proxy; asyncpg ships no complete types."""
@@ -57,6 +58,8 @@ class Applier:
         return gone
 
     async def _extras(self, connection: Connection, batch: Batch) -> None:
+        if batch.has_facts:
+            await apply_facts(connection, batch, timeout_s=self._timeout_s)
         if batch.dead_letters:
             await connection.execute(
                 queries()["insert_dead_letters"], *columns(batch.dead_letters), timeout=self._timeout_s

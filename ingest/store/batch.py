@@ -50,10 +50,11 @@ class SessionProgress(NamedTuple):
 
 
 class Parked(NamedTuple):
-    """What an id without a row has said so far, as JSON."""
+    """What a key without a row has said so far; `key` and `evidence` as JSON, `label` as people know it."""
 
     integration_id: UUID
-    external_id: str
+    label: str
+    key: str
     evidence: str
     messages: int
 
@@ -77,11 +78,13 @@ class Batch:
     replayed: list[UUID] = field(default_factory=list)
     """Dead letters that are applied by this batch, and so are none any more."""
 
+    has_facts: bool = False
     arguments: list[Any] | None = None
     """Those of `rollcall.apply`, where they were made ready before."""
 
     def add(self, device_id: UUID, target: Target, evidence: Evidence) -> None:
         """Put a device in; where two senders spoke for it, they count together."""
+        self.has_facts = self.has_facts or bool(evidence.facts)
         known = self.devices.get(device_id)
         if known is None:
             self.devices[device_id] = evidence
@@ -96,6 +99,7 @@ class Batch:
         """Whether more than the one call of `rollcall.apply` is needed."""
         return any(
             (
+                self.has_facts,
                 self.dead_letters,
                 self.received,
                 self.released,

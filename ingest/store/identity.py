@@ -1,43 +1,39 @@
-"""Which row an external id names: bound once in rollcall.device_identity, which decides from then on.
+"""Which row a device key means: an external id is bound once in rollcall.device_identity, which decides from then on.
 
-Where the identity is silent, a row of the platform with that external_device_id is bound (the oldest; others are
-reported in the timeline), else the integration's policy for unknown devices decides.
+Where it is silent, the platform's rows are asked (handlers/identity.py), else the integration's policy for unknown
+devices decides.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal
-from uuid import UUID, uuid4
+from typing import Any
+from uuid import UUID
 
 import asyncpg
 import orjson
 
 from handlers.events import DeviceKey
+from handlers.identity import Candidate, Match, match
+from ingest.errors import Refused
+from ingest.store.creation import UnknownPolicy, create, room_for_creation
 from ingest.store.queries import queries
-from ingest.store.refusals import acquired
+from ingest.store.refusals import Contended, acquired
+from ingest.store.timeline import record
 
 Connection = Any
 MAX_CACHED = 500_000
-
-
-@dataclass(frozen=True, slots=True)
-class UnknownPolicy:
-    """What happens to ids that no row has. The caps are counted in the database, over all replicas."""
-
-    policy: Literal["create", "park", "ignore"] = "create"
-    max_per_minute: int = 6_000
-    max_total: int = 100_000
-    max_parked: int = 10_000
+UNIQUE_VIOLATION = "23505"
+ROUNDS = 3
+"""Of matching after creating: keys that share a serial number find the row that was made for the first of them."""
 
 
 class Identities:
-    """External id -> device id, cached. A cached id whose row is gone is noticed by the apply, which says so."""
+    """Device key -> device id, cached. A cached id whose row is gone is noticed by the apply, which says so."""
 
     def __init__(self, pool: asyncpg.Pool, *, timeout_s: float = 30.0) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
         self._known: dict[UUID, dict[DeviceKey, UUID]] = {}
+        self._reported: set[tuple[UUID, DeviceKey]] = set()
 
     def of(self, integration_id: UUID) -> dict[DeviceKey, UUID]:
         """Return what is cached of one integration: read only."""
@@ -54,92 +50,110 @@ class Identities:
     ) -> dict[DeviceKey, UUID]:
         """Return the rows of these keys; creates what the policy allows. Keys without a row are not in the answer.
 
-        Raises: Refused, DatabaseAway.
+        Raises: Refused, DatabaseAway (Contended where another replica made the same device just now).
         """
-        external_ids = {key.external_id or "" for key in keys}
-        async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
-            found = await self._find(connection, integration_id, sorted(external_ids), policy)
-        resolved = {key: found[key.external_id or ""] for key in keys if (key.external_id or "") in found}
+        try:
+            async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
+                found = await self._find(connection, integration_id, sorted(set(keys), key=str), policy)
+        except Refused as refused:
+            if refused.sqlstate == UNIQUE_VIOLATION:
+                raise Contended(str(refused)) from refused
+            raise
         known = self.of(integration_id)
         if len(known) > MAX_CACHED:
             known.clear()
-        known.update(resolved)
-        return resolved
-
-    async def _find(
-        self, connection: Connection, integration_id: UUID, external_ids: list[str], policy: UnknownPolicy
-    ) -> dict[str, UUID]:
-        found = await _identified(connection, integration_id, external_ids)
-        missing = [external for external in external_ids if external not in found]
-        if missing:
-            rows = await connection.fetch(queries()["devices_by_external_id"], integration_id, missing)
-            await _report_duplicates(connection, [row["ids"] for row in rows])
-            await _bind(
-                connection, integration_id, {row["external_device_id"]: row["ids"][0] for row in rows}
-            )
-            bound = {row["external_device_id"] for row in rows}
-            fresh = [external for external in missing if external not in bound]
-            if fresh and policy.policy == "create":
-                await _create(connection, integration_id, fresh, policy)
-            found = await _identified(connection, integration_id, external_ids)
+        known.update(found)
         return found
 
+    async def _find(
+        self, connection: Connection, integration_id: UUID, keys: list[DeviceKey], policy: UnknownPolicy
+    ) -> dict[DeviceKey, UUID]:
+        found = await _bound(connection, integration_id, keys)
+        rest = await self._match(connection, integration_id, _without(keys, found), found)
+        if not rest or policy.policy != "create":
+            return found
+        room = await room_for_creation(connection, integration_id, policy)
+        for _ in range(ROUNDS):
+            # again, now that no other replica can create
+            found.update(await _bound(connection, integration_id, rest))
+            rest = await self._match(connection, integration_id, _without(rest, found), found)
+            if not rest or not room:
+                break
+            made = await create(connection, integration_id, rest[:room])
+            await _bind(connection, integration_id, made)
+            found.update(made)
+            room -= len(made)
+        return found
 
-async def _identified(
-    connection: Connection, integration_id: UUID, external_ids: list[str]
-) -> dict[str, UUID]:
-    rows = await connection.fetch(queries()["identities"], integration_id, external_ids)
-    return {row["external_device_id"]: row["device_id"] for row in rows}
+    async def _match(
+        self,
+        connection: Connection,
+        integration_id: UUID,
+        keys: list[DeviceKey],
+        found: dict[DeviceKey, UUID],
+    ) -> list[DeviceKey]:
+        """Bind the keys that name a row, add them to `found`, and return those that name none."""
+        if not keys:
+            return []
+        matches = await _matches(connection, integration_id, keys)
+        met = {key: one.device_id for key, one in matches.items() if one.device_id is not None}
+        for key, one in matches.items():
+            if one.duplicates:
+                await record(connection, "conflict", one.duplicates, {"bound_instead": str(one.device_id)})
+            if one.conflicting and (integration_id, key) not in self._reported:
+                await self._report(connection, integration_id, key, one)
+        await _bind(connection, integration_id, met)
+        found.update(met)
+        return [key for key in keys if key not in matches]
+
+    async def _report(
+        self, connection: Connection, integration_id: UUID, key: DeviceKey, clash: Match
+    ) -> None:
+        """Say once a process that an event's keys name different rows: it is applied to none."""
+        if len(self._reported) > 10_000:
+            self._reported.clear()
+        self._reported.add((integration_id, key))
+        rows = ", ".join(str(one) for one in clash.conflicting)
+        detail = {
+            "external_id": key.external_id or "",
+            "serial_number": key.serial_number or "",
+            "rows": rows,
+        }
+        await record(connection, "conflict", clash.conflicting, detail)
 
 
-async def _bind(connection: Connection, integration_id: UUID, devices: dict[str, UUID]) -> None:
-    if devices:
+def _without(keys: list[DeviceKey], found: dict[DeviceKey, UUID]) -> list[DeviceKey]:
+    return [key for key in keys if key not in found]
+
+
+async def _bound(
+    connection: Connection, integration_id: UUID, keys: list[DeviceKey]
+) -> dict[DeviceKey, UUID]:
+    external = sorted({key.external_id for key in keys if key.external_id})
+    rows = await connection.fetch(queries()["identities"], integration_id, external)
+    bound = {row["external_device_id"]: row["device_id"] for row in rows}
+    return {key: bound[key.external_id] for key in keys if key.external_id in bound}
+
+
+async def _matches(
+    connection: Connection, integration_id: UUID, keys: list[DeviceKey]
+) -> dict[DeviceKey, Match]:
+    rows = await connection.fetch(
+        queries()["candidates"],
+        integration_id,
+        [key.external_id for key in keys],
+        [key.serial_number for key in keys],
+        [orjson.dumps(key.hardware_ids).decode() if key.hardware_ids else None for key in keys],
+    )
+    candidates: dict[DeviceKey, list[Candidate]] = {}
+    for row in rows:
+        candidates.setdefault(keys[row["place"] - 1], []).append(Candidate(row["id"], row["how"]))
+    return {key: match(mine) for key, mine in candidates.items()}
+
+
+async def _bind(connection: Connection, integration_id: UUID, devices: dict[DeviceKey, UUID]) -> None:
+    named = {key.external_id: device for key, device in devices.items() if key.external_id}
+    if named:
         await connection.execute(
-            queries()["bind_identities"], integration_id, list(devices), list(devices.values())
+            queries()["bind_identities"], integration_id, list(named), list(named.values())
         )
-
-
-async def _create(
-    connection: Connection, integration_id: UUID, external_ids: list[str], policy: UnknownPolicy
-) -> None:
-    # the row of counts is locked from here on: two replicas cannot create the same id
-    counts = await connection.fetchrow(queries()["counts_for_creation"], integration_id)
-    already = await _identified(connection, integration_id, external_ids)
-    room = min(
-        policy.max_total - counts["created_total"], policy.max_per_minute - counts["created_in_minute"]
-    )
-    wanted = [external for external in external_ids if external not in already][: max(0, room)]
-    if not wanted:
-        return
-    ids = {external: uuid4() for external in wanted}
-    await connection.execute(queries()["create_devices"], integration_id, list(ids.values()), wanted)
-    await _bind(connection, integration_id, ids)
-    await connection.execute(queries()["count_created"], integration_id, len(wanted))
-    await record(connection, "created", list(ids.values()), {})
-
-
-async def _report_duplicates(connection: Connection, groups: list[list[UUID]]) -> None:
-    for oldest, *others in groups:
-        if others:
-            await record(connection, "conflict", others, {"bound_instead": str(oldest)})
-
-
-async def record(
-    connection: Connection,
-    kind: str,
-    subjects: list[UUID],
-    detail: dict[str, str],
-    components: list[str] | None = None,
-) -> None:
-    """Write one timeline row a subject, dated now."""
-    count = len(subjects)
-    now = datetime.now(UTC)
-    await connection.execute(
-        queries()["record_events"],
-        subjects,
-        [kind] * count,
-        components or [""] * count,
-        [now] * count,
-        ["mqtt"] * count,
-        [orjson.dumps(detail).decode()] * count,
-    )

@@ -7,9 +7,11 @@ import orjson
 
 from handlers.events import DeviceKey, Micros
 from handlers.evidence import Evidence
+from handlers.identity import label
 from ingest.store.apply import Applier
 from ingest.store.batch import Batch, Parked, Target
-from ingest.store.identity import Identities, UnknownPolicy
+from ingest.store.creation import UnknownPolicy
+from ingest.store.identity import Identities
 from ingest.store.queries import queries
 from ingest.store.refusals import acquired
 
@@ -36,18 +38,20 @@ class Parking:
         """
         if policy.policy == "ignore":
             return len(strangers)
-        unknown = {key.external_id or "": evidence for key, evidence in strangers.items()}
+        unknown = {label(key): (key, evidence) for key, evidence in strangers.items()}
         async with acquired(self._pool, self._timeout_s) as connection:
             parked = await connection.fetch(queries()["parked"], integration_id, sorted(unknown))
             room = policy.max_parked - await connection.fetchval(queries()["count_parked"], integration_id)
         known = {
             row["external_device_id"]: Evidence.from_json(orjson.loads(row["evidence"])) for row in parked
         }
-        fresh = [external for external in unknown if external not in known]
-        for external in [*known, *fresh[: max(0, room)]]:
-            merged = known.get(external, Evidence())
-            merged.merge(unknown[external])
-            batch.parked.append(Parked(integration_id, external, orjson.dumps(merged.to_json()).decode(), 1))
+        fresh = [name for name in unknown if name not in known]
+        for name in [*known, *fresh[: max(0, room)]]:
+            key, evidence = unknown[name]
+            merged = known.get(name, Evidence())
+            merged.merge(evidence)
+            form = orjson.dumps(merged.to_json()).decode()
+            batch.parked.append(Parked(integration_id, name, orjson.dumps(key._asdict()).decode(), form, 1))
         return len(fresh) - len(fresh[: max(0, room)])
 
     async def adopt(self, integration_id: UUID, offline_after: Micros) -> int:
@@ -58,17 +62,22 @@ class Parking:
         async with acquired(self._pool, self._timeout_s) as connection:
             rows = await connection.fetch(queries()["parked_with_device"], integration_id, ADOPTED_AT_ONCE)
         evidence = {
-            row["external_device_id"]: Evidence.from_json(orjson.loads(row["evidence"])) for row in rows
+            _key(row["key"]): (row["label"], Evidence.from_json(orjson.loads(row["evidence"])))
+            for row in rows
         }
         if not evidence:
             return 0
-        keys = [DeviceKey(external) for external in evidence]
-        found = await self._identities.resolve(integration_id, keys, UnknownPolicy("ignore"))
+        found = await self._identities.resolve(integration_id, list(evidence), UnknownPolicy("ignore"))
         batch = Batch()
         for key, device_id in found.items():
-            external = key.external_id or ""
-            batch.add(device_id, Target(offline_after), evidence[external])
-            batch.unparked.append((integration_id, external))
+            name, said = evidence[key]
+            batch.add(device_id, Target(offline_after), said)
+            batch.unparked.append((integration_id, name))
         gone = await self._applier.commit(batch)
         self._identities.forget(gone)
         return 0 if gone else len(batch.unparked)
+
+
+def _key(form: str) -> DeviceKey:
+    named = orjson.loads(form)
+    return DeviceKey(named["external_id"], named["serial_number"], tuple(named["hardware_ids"]))

@@ -10,9 +10,9 @@ import orjson
 from handlers.events import SECOND, Micros
 from ingest.digests import Digests
 from ingest.mqtt.port import Connected, Granted
-from ingest.store.identity import record
 from ingest.store.queries import queries
 from ingest.store.refusals import acquired
+from ingest.store.timeline import record
 
 GAP: Micros = 60 * SECOND
 """Away for longer than this, a session starts hearing anew: devices get offline_after from then on to be heard."""

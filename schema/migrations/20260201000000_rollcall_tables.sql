@@ -128,6 +128,7 @@ create index if not exists dead_letters_kind_idx on rollcall.dead_letters (integ
 create table if not exists rollcall.parked_devices (
     integration_id uuid not null references public.device_integrations (id) on delete cascade,
     external_device_id text not null,
+    key jsonb not null default '{}',
     evidence jsonb not null,
     messages bigint not null default 0,
     first_at timestamptz not null default now(),

@@ -1,0 +1,142 @@
+"""What providers tell about devices besides telemetry, written by the conflict rules of handlers/conflicts.py.
+
+Runs in the transaction of the apply, which has locked the devices.
+"""
+
+from collections import defaultdict
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from handlers.conflicts import METADATA, Decision, decide
+from handlers.events import Micros
+from ingest.store.batch import Batch
+from ingest.store.queries import queries
+from ingest.store.timeline import record
+
+Connection = Any
+LIFECYCLE = "lifecycle"
+SERIAL = "serial_number"
+
+
+class Fact(NamedTuple):
+    """The newest word on one field of a device; `remote` is JSON text."""
+
+    device_id: UUID
+    field: str
+    remote: str
+    at: Micros
+
+
+class Decided(NamedTuple):
+    """A fact that needed a decision: the row's value, what both agreed on, and what is to happen."""
+
+    fact: Fact
+    local: str | None
+    decision: Decision
+
+
+async def apply_facts(connection: Connection, batch: Batch, *, timeout_s: float) -> list[Decided]:
+    """Decide and write the facts of a batch; returns what was decided.
+
+    Raises: asyncpg's errors.
+    """
+    facts = [
+        Fact(device_id, field, text, at)
+        for device_id, evidence in batch.devices.items()
+        for field, (at, text) in evidence.facts.items()
+    ]
+    decided = await _decided(connection, facts, timeout_s)
+    decided = await _without_taken_serials(connection, decided)
+    await _write(connection, decided)
+    await _record_lifecycles(connection, decided)
+    return decided
+
+
+async def _decided(connection: Connection, facts: list[Fact], timeout_s: float) -> list[Decided]:
+    rows = await connection.fetch(queries()["facts_to_decide"], *zip(*facts, strict=True), timeout=timeout_s)
+    return [_decide(row) for row in rows]
+
+
+def _decide(row: asyncpg.Record) -> Decided:
+    fact = Fact(row["id"], row["field"], row["remote"], row["at"])
+    if fact.field == LIFECYCLE:
+        return Decided(fact, None, Decision("agree", orjson.loads(fact.remote)))
+    remote, local, agreed = _values(row)
+    return Decided(fact, row["local"], decide(fact.field, local, remote, agreed))
+
+
+def _values(row: asyncpg.Record) -> tuple[Any, Any, Any]:
+    remote, local, agreed = (
+        None if row[name] is None else orjson.loads(row[name]) for name in ("remote", "local", "agreed")
+    )
+    return remote, local, agreed
+
+
+async def _without_taken_serials(connection: Connection, decided: list[Decided]) -> list[Decided]:
+    """Leave out serial numbers that another row has, in whatever organization; the timeline says so."""
+    wanted = [one for one in decided if one.fact.field == SERIAL and one.decision.kind == "take"]
+    if not wanted:
+        return decided
+    serials = [one.decision.value for one in wanted]
+    rows = await connection.fetch(queries()["serials_taken"], serials)
+    taken = {row["serial_number"] for row in rows} | {one for one in serials if serials.count(one) > 1}
+    refused = [one.fact.device_id for one in wanted if one.decision.value in taken]
+    if refused:
+        await record(connection, "conflict", refused, {"field": SERIAL, "why": "another device has it"})
+    return [one for one in decided if one.fact.device_id not in refused or one.fact.field != SERIAL]
+
+
+async def _write(connection: Connection, decided: list[Decided]) -> None:
+    if not decided:
+        return
+    rows = [(*one.fact[:2], one.fact.remote, one.fact.at, _agreed(one)) for one in decided]
+    await connection.execute(queries()["write_facts"], *zip(*rows, strict=True))
+    said = _row_values(decided)
+    if said:
+        forms = [orjson.dumps(values).decode() for values in said.values()]
+        await connection.execute(queries()["take_facts"], list(said), forms)
+    clashes = [
+        (*one.fact[:2], one.local, one.fact.remote) for one in decided if one.decision.kind == "conflict"
+    ]
+    if clashes:
+        await connection.execute(queries()["update_conflicts"], *zip(*clashes, strict=True))
+        await connection.execute(queries()["open_conflicts"], *zip(*clashes, strict=True))
+    agreed = [one.fact[:2] for one in decided if one.decision.kind in ("agree", "take")]
+    if agreed:
+        await connection.execute(queries()["close_conflicts"], *zip(*agreed, strict=True))
+
+
+def _agreed(one: Decided) -> str | None:
+    return one.fact.remote if one.decision.kind in ("agree", "take") else None
+
+
+def _row_values(decided: list[Decided]) -> dict[UUID, dict[str, Any]]:
+    """Return what goes into the rows: what is taken, and what a merge united."""
+    said: dict[UUID, dict[str, Any]] = defaultdict(dict)
+    for fact, local, decision in decided:
+        merged = decision.kind == "push" and local is not None and decision.value != orjson.loads(local)
+        if decision.kind != "take" and not merged:
+            continue
+        if fact.field.startswith(METADATA):
+            said[fact.device_id].setdefault("metadata", {})[fact.field.removeprefix(METADATA)] = (
+                decision.value
+            )
+        else:
+            said[fact.device_id][fact.field] = decision.value
+    return dict(said)
+
+
+async def _record_lifecycles(connection: Connection, decided: list[Decided]) -> None:
+    """Write `created` and `deleted` into the timeline: a device that is deleted over there keeps its row here."""
+    for one in decided:
+        if one.fact.field == LIFECYCLE:
+            await record(
+                connection,
+                str(one.decision.value),
+                [one.fact.device_id],
+                {"by": "provider"},
+                source="webhook",
+            )
