@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.dialects.plain import Context, decode
-from handlers.events import Liveness, Publish
+from handlers.events import FieldError, Liveness, Publish
 from handlers.keys import BATTERY, CONTAINERS, DEVICE, FIRMWARE, PRESENCE, SIGNAL, TIME
+from handlers.shapes import quickly_read
+from handlers.telemetry import read
 from handlers.topics import Topics
 from tests.handlers.limits import assert_fits_columns, assert_tellable
 from tests.handlers.test_plain import HEARD, INTEGRATION, NOW
@@ -104,3 +106,22 @@ def test_an_arbitrary_pattern_is_taken_or_refused_with_a_text(text: str, level: 
         told = "topics: " + " ".join(topics.filters())
     assert told.startswith("topics")
     told.encode()
+
+
+plain_bodies = st.dictionaries(
+    st.sampled_from((*KNOWN, "temperature", "humidity", "RSSI", "é", "x" * 70)),
+    st.integers(-200, 200)
+    | st.integers(0, 2**63)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=3)
+    | st.booleans(),
+    max_size=6,
+)
+
+
+@given(plain_bodies | bodies)
+def test_where_the_quick_reading_answers_it_answers_as_the_careful_one(body: dict[str, Any]) -> None:
+    errors: list[FieldError] = []
+    careful = read(body, {"never": "there.is.none"}, errors)
+    quick = quickly_read(body)
+    assert quick is None or (quick, []) == (careful, errors)
