@@ -216,6 +216,12 @@ async def test_tags_are_known_by_their_names(world: GoliothWorld) -> None:
     assert world.cloud.devices["d1"]["tagIds"] == ["tag1", "tag3"]
 
 
+async def test_no_tag_is_made_for_a_device_that_is_not_there(world: GoliothWorld) -> None:
+    with pytest.raises(NotFound):
+        await world.provider.update_device("nobody", DeviceChanges(tags=("new",)))
+    assert world.cloud.tags == {"tag1": "field"}
+
+
 async def test_a_tag_that_is_renamed_has_its_new_name_in_the_next_listing(world: GoliothWorld) -> None:
     for name in ("field", "lab"):
         world.cloud.tags["tag1"] = name

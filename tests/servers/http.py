@@ -100,7 +100,8 @@ class HttpServer:
             self._failures.append(failure)
         finally:
             self._tasks.discard(task)
-            writer.transport.abort() if not writer.is_closing() else None
+            if not writer.is_closing():
+                writer.transport.abort()
 
     async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> bool:
         """Answer, or spoil it; False ends the connection."""

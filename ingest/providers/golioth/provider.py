@@ -109,6 +109,7 @@ class GoliothProvider:
         if not body:
             return await self.get_device(external_id)
         if changes.tags is not None:
+            await self._raw(external_id)  # no tag is made for a device that is not there
             body["tagIds"] = await self._tags.ids(changes.tags)
         path = self._path(external_id)
         answer = await self._api.call("PATCH", path, body=body, idempotent=True)
@@ -170,7 +171,7 @@ def _id(entry: object) -> object:
 
 def _filters(given: object) -> dict[str, Any]:
     if not isinstance(given, dict):
-        raise Misconfigured('golioth: the setting filters must be an object such as {"tags": ["field"]}')
+        raise Misconfigured('golioth: the setting filters must be an object such as {"enabled": true}')
     for name, value in given.items():
         if name not in FILTERS:
             raise Misconfigured(
