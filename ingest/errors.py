@@ -3,14 +3,20 @@
 RollcallError
 ├── Misconfigured          a person must change something; the message says what was wrong, where, and what to do
 │   ├── MigrationRefused   the database is not as the migrations left it
-│   └── SecretUnreadable   a stored secret cannot be decrypted with the keys at hand
+│   ├── SecretUnreadable   a stored secret cannot be decrypted with the keys at hand
+│   └── ProviderRefused    the provider does not accept our key, or gives it too few rights
 ├── Unavailable            wait and try again, for ever, with jitter; nothing is acknowledged meanwhile
 │   ├── DatabaseAway
-│   └── BrokerAway
-│       ├── BrokerRefused     the broker answered no (wrong password, banned): retried slowly
-│       ├── SessionTakenOver  another connection uses our client id: stop, do not fight
-│       ├── NoConnack         it closed the connection instead of answering CONNECT
-│       └── ProtocolBroken    the peer sent something that cannot be parsed
+│   ├── BrokerAway
+│   │   ├── BrokerRefused     the broker answered no (wrong password, banned): retried slowly
+│   │   ├── SessionTakenOver  another connection uses our client id: stop, do not fight
+│   │   ├── NoConnack         it closed the connection instead of answering CONNECT
+│   │   └── ProtocolBroken    the peer sent something that cannot be parsed
+│   └── ProviderAway
+│       └── ProviderThrottled   we asked too often: not before retry_after_s
+├── Declined               what was asked of a provider cannot be done: tell the one who asked, do not repeat it
+│   ├── NotFound           it knows no such device, artifact or deployment
+│   └── NotSupported       this kind of provider cannot do it at all
 ├── Unauthorized           a request did not prove itself: answer 401, nothing of it is kept
 └── Refused                the data itself was refused by the database (SQLSTATE 22, 23): dead-letter it
 """
@@ -30,6 +36,10 @@ class MigrationRefused(Misconfigured):
 
 class SecretUnreadable(Misconfigured):
     """A stored secret cannot be decrypted with the keys at hand."""
+
+
+class ProviderRefused(Misconfigured):
+    """The provider answered 401 or 403: the key is wrong, expired, or may not do this."""
 
 
 class Unavailable(RollcallError):  # noqa: N818
@@ -83,3 +93,36 @@ class Refused(RollcallError):  # noqa: N818
     def __init__(self, sqlstate: str, message: str) -> None:
         super().__init__(f"{sqlstate}: {message}")
         self.sqlstate = sqlstate
+
+
+class ProviderAway(Unavailable):
+    """The provider gave no whole, usable answer. `retry_after_s` is set where it said when to come back."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ProviderThrottled(ProviderAway):
+    """The provider answers too many requests. `retry_after_s` is at least how long to leave it alone."""
+
+    retry_after_s: float
+
+    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(message, retry_after_s)
+
+
+class Declined(RollcallError):  # noqa: N818
+    """A provider cannot do what was asked; asking again would change nothing. `code` is its own word for why."""
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class NotFound(Declined):
+    """The provider knows no such device, artifact or deployment."""
+
+
+class NotSupported(Declined):
+    """This kind of provider cannot do it at all; its capabilities say so beforehand."""

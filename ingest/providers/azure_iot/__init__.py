@@ -1,0 +1,1 @@
+"""Azure IoT Hub through the REST API of its service side."""

@@ -1,0 +1,1 @@
+"""Golioth's management API. Contract: tests/providers/contract/golioth-openapi.json."""

@@ -1,0 +1,231 @@
+"""JSON over HTTP where everything ends: waits, bodies, retries.
+
+No text of an error holds a header or a query, nor anything of `secrets` where a provider echoes it.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
+
+import httpx
+import orjson
+
+from handlers.text import shown
+from ingest.errors import Declined, Misconfigured, NotFound, ProviderAway, ProviderRefused, ProviderThrottled
+from ingest.providers.retry import Limits, retrying
+
+MAX_BODY = 16 << 20
+MAX_ERROR_BODY = 64 << 10
+MAX_TOLD = 200
+"""Characters of a provider's own error text that we repeat."""
+IDEMPOTENT = frozenset(("GET", "PUT", "DELETE"))
+
+
+class Answer(NamedTuple):
+    """A 2xx answer: its JSON and its headers."""
+
+    body: Any
+    headers: Mapping[str, str]
+
+
+class JsonApi:
+    """One provider's HTTP API. `headers` is asked for each attempt, so that what expires is renewed."""
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        headers: Callable[[], Mapping[str, str]],
+        secrets: Callable[[], Sequence[str]],
+        limits: Limits | None = None,
+    ) -> None:
+        self._name = name
+        self._headers = headers
+        self._secrets = secrets
+        self._limits = limits or Limits()
+        self._client = httpx.AsyncClient(
+            base_url=checked_url(base_url),
+            timeout=httpx.Timeout(self._limits.read_s, connect=self._limits.connect_s),
+            headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "rollcall"},
+        )
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        idempotent: bool | None = None,
+    ) -> Answer:
+        """Make one request, again while that can help. `idempotent` is told by the method unless given.
+
+        Raises: ProviderAway, ProviderThrottled, ProviderRefused, NotFound, Declined.
+        """
+        repeatable = method in IDEMPOTENT if idempotent is None else idempotent
+        content = None if body is None else orjson.dumps(body)
+        return await retrying(
+            lambda: self._once(method, path, query, content, headers or {}), self._limits, repeatable
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None,
+        content: bytes | None,
+        extra: Mapping[str, str],
+    ) -> Answer:
+        where = f"{self._name}: {method} {shown(path, 120)}"
+        headers = {**self._headers(), **extra}
+        if content is not None:
+            headers["content-type"] = "application/json"
+        try:
+            async with (
+                asyncio.timeout(self._limits.request_s),
+                self._client.stream(method, path, params=query, content=content, headers=headers) as response,
+            ):
+                if response.is_success:
+                    raw = await _read(response, MAX_BODY, where)
+                    return Answer(_json(raw, where), response.headers)
+                told = self._told(await _read(response, MAX_ERROR_BODY, where))
+        except (TimeoutError, httpx.TimeoutException):
+            raise ProviderAway(f"{where}: no whole answer in time") from None
+        except httpx.HTTPError as error:
+            raise ProviderAway(f"{where}: {_reason(error)}") from None
+        raise _refusal(response, where, told)
+
+    def _told(self, raw: bytes) -> str:
+        """Return the provider's own words, without our secrets."""
+        text = raw.decode("utf-8", "replace")
+        for secret in self._secrets():
+            text = text.replace(secret, "***")
+        return shown(" ".join(text.split()), MAX_TOLD)
+
+
+def checked_url(url: str) -> str:
+    """Return a base URL to which a key may be sent.
+
+    Raises: Misconfigured: not https (http goes to this machine only), or with a user, a query or a fragment.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        plain = parts.scheme == "http" and (host == "localhost" or _is_loopback(host))
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
+        raise Misconfigured("base_url is not a URL: enter one such as https://api.example.com") from None
+    if not host or port == 0 or (parts.scheme != "https" and not plain):
+        raise Misconfigured(
+            "base_url must begin with https:// and name a host: a key is never sent in the clear"
+        )
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise Misconfigured(
+            "base_url must not hold a user, a password, a query or a fragment: a key has its own field"
+        )
+    return url.rstrip("/")
+
+
+def checked_key(key: str | None, what: str) -> str:
+    """Return a key that can stand in a header. Raises: Misconfigured, without the key."""
+    key = (key or "").strip()
+    if not key:
+        raise Misconfigured(f"{what} is missing: enter it as the integration's key")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise Misconfigured(f"{what} holds a space or a character that no key has: enter it again")
+    return key
+
+
+def segment(text: str) -> str:
+    """Return an id as one segment of a path. Raises: NotFound for what cannot be one."""
+    if text in ("", ".", "..") or len(text) > 255:
+        raise NotFound(f'no provider has an id like "{shown(text)}"')
+    return quote(text.encode("utf-8", "backslashreplace"), safe="")
+
+
+def object_of(value: object, where: str) -> dict[str, Any]:
+    """Return a JSON object. Raises: ProviderAway where the answer to `where` is something else."""
+    if not isinstance(value, dict):
+        raise ProviderAway(f"{where}: the answer is not the JSON object that was expected")
+    return value
+
+
+async def _read(response: httpx.Response, limit: int, where: str) -> bytes:
+    raw = bytearray()
+    async for chunk in response.aiter_bytes():
+        raw += chunk
+        if len(raw) > limit:
+            if response.is_success:
+                raise ProviderAway(f"{where}: the answer exceeds {limit} bytes")
+            break
+    return bytes(raw)
+
+
+def _json(raw: bytes, where: str) -> Any:
+    """Parse a body; the standard library reads what orjson refuses (lone surrogates), for the columns to judge."""
+    if not raw:
+        return None
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        raise ProviderAway(f"{where}: the answer is cut off or not JSON") from None
+
+
+def _refusal(response: httpx.Response, where: str, told: str) -> Exception:
+    """Return the exception that an answer other than 2xx means."""
+    status = response.status_code
+    text = f"{where}: {status}" + (f": {told}" if told else "")
+    if status in (401, 403):
+        return ProviderRefused(f"{text}: check the integration's key and its rights")
+    if status in (404, 410):
+        return NotFound(text)
+    later = retry_after_s(response.headers.get("retry-after"))
+    if status == 429:
+        return ProviderThrottled(text, later or 0.0)
+    if status in (408, 425) or status >= 500:
+        return ProviderAway(text, later)
+    if status < 400:
+        return Declined(f"{where}: {status}, a redirect, which is not followed: check base_url")
+    return Declined(text, str(status))
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """Return seconds from a number of seconds or an HTTP date; None for anything else. Source: RFC 9110, 10.2.3."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value.strip()[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _reason(error: httpx.HTTPError) -> str:
+    """Say what happened in words of our own: the library's may repeat a header."""
+    if isinstance(error, httpx.ConnectError):
+        return "cannot be reached"
+    if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
+        return "the connection ended before the whole answer"
+    return f"the request failed ({type(error).__name__})"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
