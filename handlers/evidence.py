@@ -60,6 +60,7 @@ class Evidence:
     readings: dict[str, tuple[Micros, float, str]] = _NONE
     marks: list[tuple[Micros, bool]] = _NOTHING
     dropped_marks = 0
+    _marked_online = True
     streams: dict[Micros, Stream] = _NONE
     """Ordered connection events, by the window of their order."""
     facts: dict[str, tuple[Micros, str]] = _NONE
@@ -126,7 +127,7 @@ class Evidence:
             self._add_snapshot(presence, seen_at)
         elif presence is _ONLINE:
             self.add_online(seen_at, seen_at)
-            if self.marks and not self.marks[-1][1]:
+            if self.marks and not self._marked_online:
                 self._mark(seen_at, True)
         else:
             if self.offline_at is None or seen_at > self.offline_at:
@@ -181,6 +182,7 @@ class Evidence:
             self.facts[field] = (at, text)
 
     def _mark(self, at: Micros, online: bool) -> None:
+        self._marked_online = online
         if not self.marks:
             self.marks = [(at, online)]
         elif len(self.marks) < MAX_MARKS:

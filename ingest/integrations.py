@@ -67,7 +67,7 @@ class Planner:
         return Broker(
             host=wanted.host,
             port=wanted.port,
-            client_id=f"{wanted.client_id}-{integration_id}-0",
+            client_id=client_id(wanted, integration_id),
             username=wanted.username,
             password=self._password(integration_id, wanted),
             tls=Tls(tls.ca_file, tls.cert_file, tls.key_file, tls.verify_host) if tls else None,
@@ -82,6 +82,11 @@ class Planner:
         if stored is None or not is_encrypted(stored):
             return stored
         return self.keyring.decrypt(stored, password_context(integration_id))
+
+
+def client_id(wanted: MqttSettings, integration_id: UUID) -> str:
+    """Return the client id of an integration's session; the number is its slot."""
+    return f"{wanted.client_id}-{integration_id}-0"
 
 
 class Integrations:

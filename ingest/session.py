@@ -10,10 +10,11 @@ from uuid import UUID
 
 from handlers.dialects.plain import Context
 from handlers.events import Micros
-from ingest.errors import BrokerAway, BrokerRefused, Misconfigured, RollcallError
+from ingest.errors import BrokerAway, BrokerRefused, Misconfigured, ProtocolBroken, RollcallError
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.backoff import Backoff
 from ingest.mqtt.port import Broker, Clock, Connected, Connection, Subscription
+from ingest.mqtt.stumbles import Stumbles
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.pile import Feed
 from ingest.pipeline.publishes import Origin
@@ -67,6 +68,7 @@ class Session:
         self._lease = f"mqtt/{plan.broker.client_id}"
         self._jitter = jitter
         self._backoff = Backoff(jitter)
+        self._stumbles = Stumbles()
         self._session_id: int | None = None
 
     async def run(self) -> None:
@@ -79,6 +81,11 @@ class Session:
             except (BrokerRefused, Misconfigured) as error:
                 refused = True
                 await self._say("refused", str(error))
+            except ProtocolBroken as error:
+                refused = self._stumbles.again(str(error))
+                await self._say("away", str(error))
+                if refused:
+                    await self._say("stuck", self._stumbles.way_out(self._plan.name))
             except RollcallError as error:
                 await self._say("away", str(error))
             await asyncio.sleep(self._backoff.next(refused=refused))

@@ -50,6 +50,7 @@ table public.device_firmware_history row level security
     constraint device_firmware_history_pkey PRIMARY KEY (id)
     constraint device_firmware_history_source_check CHECK ((source = ANY (ARRAY['ota_update'::text, 'manual_provision'::text, 'factory_default'::text, 'unknown'::text])))
     CREATE INDEX device_firmware_history_device_id_installed_at_idx ON public.device_firmware_history USING btree (device_id, installed_at DESC)
+    CREATE TRIGGER rollcall_note_sighting AFTER INSERT ON public.device_firmware_history FOR EACH ROW EXECUTE FUNCTION rollcall.note_sighting()
     CREATE TRIGGER trg_update_firmware_version AFTER INSERT ON public.device_firmware_history FOR EACH ROW EXECUTE FUNCTION rollcall.copy_firmware_version()
 
 table public.device_integrations row level security
@@ -396,7 +397,7 @@ begin
     end if;
 end $function$
 
-CREATE OR REPLACE FUNCTION rollcall.apply(ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[], offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[], sources text[], stream_ids uuid[], windows bigint[], connected_ats bigint[], disconnected_ats bigint[], head_onlines boolean[], head_ats bigint[], head_orders text[], firmware_ids uuid[], components text[], versions text[], firmware_ats bigint[], reading_ids uuid[], names text[], readings double precision[], units text[], reading_ats bigint[], mark_ids uuid[], mark_ats bigint[], mark_onlines boolean[], mark_sources text[], session_ids bigint[], seqs bigint[], digests bytea[], heard_untils bigint[], digests_kept bigint, resolution bigint)
+CREATE OR REPLACE FUNCTION rollcall.apply(ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[], offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[], sources text[], stream_ids uuid[], windows bigint[], connected_ats bigint[], disconnected_ats bigint[], head_onlines boolean[], head_ats bigint[], head_orders text[], firmware_ids uuid[], components text[], versions text[], firmware_ats bigint[], reading_ids uuid[], names text[], readings double precision[], units text[], reading_ats bigint[], mark_ids uuid[], mark_ats bigint[], mark_onlines boolean[], mark_sources text[], marks_left_out integer[], session_ids bigint[], seqs bigint[], digests bytea[], heard_untils bigint[], digests_kept bigint, resolution bigint)
  RETURNS uuid[]
  LANGUAGE plpgsql
 AS $function$
@@ -411,7 +412,7 @@ begin
         return gone;
     end if;
     if cardinality(mark_ids) > 0 then
-        perform rollcall.record_marks(mark_ids, mark_ats, mark_onlines, mark_sources);
+        perform rollcall.record_marks(mark_ids, mark_ats, mark_onlines, mark_sources, marks_left_out);
     end if;
     if cardinality(stream_ids) > 0 then
         stream_offline_ats := rollcall.apply_streams(ids, stream_ids, windows, connected_ats, disconnected_ats,
@@ -873,6 +874,34 @@ CREATE OR REPLACE FUNCTION rollcall.newest_run(runs int8multirange)
  IMMUTABLE PARALLEL SAFE
 RETURN (SELECT r.r FROM unnest(newest_run.runs) r(r) ORDER BY (lower(r.r)) DESC LIMIT 1)
 
+CREATE OR REPLACE FUNCTION rollcall.note_sighting()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+declare
+    of_component text := coalesce(new.component_type, 'main');
+    seen_at bigint := rollcall.micros_of(coalesce(new.installed_at, new.created_at, now()));
+begin
+    if current_setting('rollcall.applying', true) = 'on' or new.firmware_version is null then
+        return new;
+    end if;
+    -- a component that was never heard reads the whole history at its first sighting
+    update rollcall.device_firmware f set
+        version = case when newer then new.firmware_version else f.version end,
+        at = greatest(f.at, seen_at)
+    from (select (seen_at, new.firmware_version collate "C") > (k.at, k.version collate "C") as newer
+        from rollcall.device_firmware k where k.device_id = new.device_id and k.component = of_component) as t
+    where f.device_id = new.device_id and f.component = of_component;
+    if found then
+        insert into rollcall.firmware_points as p (device_id, component, version, day, at)
+        values (new.device_id, of_component, new.firmware_version, seen_at / 86400000000, seen_at)
+        on conflict (device_id, component, version, day) do update set at = excluded.at where excluded.at < p.at;
+    end if;
+    return new;
+end $function$
+
 CREATE OR REPLACE FUNCTION rollcall.notify_integration()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -888,16 +917,18 @@ CREATE OR REPLACE FUNCTION rollcall.offline_after_of(metadata jsonb, setting big
  IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN (jsonb_typeof((metadata -> 'offline_after_s'::text)) = 'number'::text) THEN ((GREATEST((10)::numeric, LEAST((31536000)::numeric, ((metadata ->> 'offline_after_s'::text))::numeric)))::bigint * 1000000) ELSE setting END
 
-CREATE OR REPLACE FUNCTION rollcall.record_marks(ids uuid[], ats bigint[], onlines boolean[], sources text[])
+CREATE OR REPLACE FUNCTION rollcall.record_marks(ids uuid[], ats bigint[], onlines boolean[], sources text[], left_outs integer[])
  RETURNS void
  LANGUAGE plpgsql
 AS $function$
 begin
-    insert into rollcall.device_events (subject, kind, at, source)
-    select id, case when online then 'online' else 'offline' end, rollcall.timestamp_of(at), source
+    insert into rollcall.device_events (subject, kind, at, source, detail)
+    select id, case when online then 'online' else 'offline' end, rollcall.timestamp_of(at), source,
+        case when left_out > 0 then jsonb_build_object('left_out', left_out) else '{}' end
     from (
         select t.*, lag(t.online, 1, d.status <> 'offline') over (partition by t.id order by t.at, not t.online) as before
-        from unnest(ids, ats, onlines, sources) as t (id, at, online, source) join public.devices d on d.id = t.id
+        from unnest(ids, ats, onlines, sources, left_outs) as t (id, at, online, source, left_out)
+        join public.devices d on d.id = t.id
     ) as m
     where before is distinct from online order by 1, 2
     on conflict do nothing;

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import replace as replace_fields
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from ingest.cli.options import AsJson, DatabaseUrl, Organization
 from ingest.cli.output import print_row, print_rows
 from ingest.crypto import Keyring, is_encrypted, password_context
 from ingest.errors import Misconfigured
+from ingest.integrations import client_id
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.clock import StrictClock
 from ingest.mqtt.port import Broker, Subscription, Tls
@@ -131,6 +133,35 @@ def disable(name: str, organization: Organization = None, database_url: Database
 
     asyncio.run(change())
     print(f"{name} is inactive")
+
+
+@app.command()
+def reset_session(
+    name: str,
+    organization: Organization = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Make the broker forget the session and all that waits in it. For one that is stuck at a packet.
+
+    A running Rollcall reconnects with a new session; the timeline of the integration has a gap then.
+    """
+    if not yes:
+        typer.confirm("What the broker holds for Rollcall is lost. Go on?", abort=True)
+    asyncio.run(_reset_session(load_settings(database_url=database_url), name, organization))
+    print(f"{name}: the broker has forgotten the session")
+
+
+async def _reset_session(settings: Settings, name: str, slug: str | None) -> None:
+    async with session(settings.database_url) as connection:
+        row = await admin.integration(connection, name, slug)
+    if row["type"] != "mqtt":
+        raise Misconfigured(f"integration {name!r} is of type {row['type']}: only mqtt has a session")
+    mqtt = mqtt_settings(row["settings"], name)
+    broker = _broker(mqtt, Keyring.from_setting(settings.keys), row["id"])
+    broker = replace_fields(broker, client_id=client_id(mqtt, row["id"]))
+    opened, _ = await open_connection(mqtt.protocol, broker, StrictClock())
+    await opened.close()
 
 
 def _broker(mqtt: MqttSettings, keyring: Keyring, identifier: UUID) -> Broker:

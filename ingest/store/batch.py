@@ -126,7 +126,7 @@ def apply_arguments(batch: Batch, presence_resolution: Micros) -> list[Any]:
     columns += _columns([row for one, e in said if e.firmware for row in _firmware_rows(one, e)], 4)
     columns += _columns([row for one, e in said if e.readings for row in _reading_rows(one, e)], 5)
     columns += _columns(
-        [row for one, e in said if e.marks for row in _mark_rows(one, e, batch.targets[one].source)], 4
+        [row for one, e in said if e.marks for row in _mark_rows(one, e, batch.targets[one].source)], 5
     )
     columns += _columns(batch.sessions, 4)
     return [*columns, DIGESTS_KEPT, presence_resolution]
@@ -196,4 +196,4 @@ def _mark_rows(device_id: UUID, evidence: Evidence, source: str) -> list[tuple[A
     marks = set(evidence.marks)
     if evidence.online:
         marks.add((evidence.online[0][0], True))
-    return [(device_id, at, online, source) for at, online in sorted(marks)]
+    return [(device_id, at, online, source, evidence.dropped_marks) for at, online in sorted(marks)]

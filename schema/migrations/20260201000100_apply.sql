@@ -498,15 +498,19 @@ begin
 end $$;
 
 -- The timeline's rows of a batch with offline evidence: each mark that changes what was so before it. Runs before
--- apply_presence, because it compares with the row as it was.
-create or replace function rollcall.record_marks(ids uuid[], ats bigint[], onlines boolean[], sources text[])
-returns void language plpgsql as $$
+-- apply_presence, because it compares with the row as it was. Where a device changed more often than marks are kept, each
+-- of its rows says how many were left out.
+create or replace function rollcall.record_marks(
+    ids uuid[], ats bigint[], onlines boolean[], sources text[], left_outs int[]
+) returns void language plpgsql as $$
 begin
-    insert into rollcall.device_events (subject, kind, at, source)
-    select id, case when online then 'online' else 'offline' end, rollcall.timestamp_of(at), source
+    insert into rollcall.device_events (subject, kind, at, source, detail)
+    select id, case when online then 'online' else 'offline' end, rollcall.timestamp_of(at), source,
+        case when left_out > 0 then jsonb_build_object('left_out', left_out) else '{}' end
     from (
         select t.*, lag(t.online, 1, d.status <> 'offline') over (partition by t.id order by t.at, not t.online) as before
-        from unnest(ids, ats, onlines, sources) as t (id, at, online, source) join public.devices d on d.id = t.id
+        from unnest(ids, ats, onlines, sources, left_outs) as t (id, at, online, source, left_out)
+        join public.devices d on d.id = t.id
     ) as m
     where before is distinct from online order by 1, 2
     on conflict do nothing;
@@ -535,7 +539,7 @@ create or replace function rollcall.apply(
     head_onlines boolean[], head_ats bigint[], head_orders text[],
     firmware_ids uuid[], components text[], versions text[], firmware_ats bigint[],
     reading_ids uuid[], names text[], readings double precision[], units text[], reading_ats bigint[],
-    mark_ids uuid[], mark_ats bigint[], mark_onlines boolean[], mark_sources text[],
+    mark_ids uuid[], mark_ats bigint[], mark_onlines boolean[], mark_sources text[], marks_left_out int[],
     session_ids bigint[], seqs bigint[], digests bytea[], heard_untils bigint[],
     digests_kept bigint, resolution bigint
 ) returns uuid[] language plpgsql as $$
@@ -550,7 +554,7 @@ begin
         return gone;
     end if;
     if cardinality(mark_ids) > 0 then
-        perform rollcall.record_marks(mark_ids, mark_ats, mark_onlines, mark_sources);
+        perform rollcall.record_marks(mark_ids, mark_ats, mark_onlines, mark_sources, marks_left_out);
     end if;
     if cardinality(stream_ids) > 0 then
         stream_offline_ats := rollcall.apply_streams(ids, stream_ids, windows, connected_ats, disconnected_ats,

@@ -1,0 +1,25 @@
+"""Whether a connection ends again and again at the same packet, which the broker sends anew at each reconnect."""
+
+MAX_STUMBLES = 3
+"""Closes at the same place, after which a person is told the way out."""
+
+
+class Stumbles:
+    """Counts closes in a row at one place: the text of a `ProtocolBroken`, which shows how its packet starts."""
+
+    def __init__(self) -> None:
+        self._place = ""
+        self._count = 0
+
+    def again(self, place: str) -> bool:
+        """Count one, and tell whether it is stuck there."""
+        self._count = self._count + 1 if place == self._place else 1
+        self._place = place
+        return self._count >= MAX_STUMBLES
+
+    def way_out(self, name: str) -> str:
+        """Return what a person can do."""
+        return (
+            f"the connection ended {self._count} times at the same packet ({self._place}); `rollcall integration "
+            f"reset-session {name}` makes the broker forget the session, and with it that packet and all that waits"
+        )
