@@ -37,6 +37,9 @@ where r.session_id = t.s and r.packet_id = t.p;
 select t.e as external_device_id, i.device_id from unnest($2::text[]) as t (e) cross join lateral (
     select device_id from rollcall.device_identity where integration_id = $1 and external_device_id = t.e limit 1) as i;
 
+-- name: all_identities
+select external_device_id, device_id from rollcall.device_identity where integration_id = $1 limit $2;
+
 -- name: candidates
 select t.place, c.id, c.how
 from unnest($2::text[], $3::text[], $4::jsonb[]) with ordinality as t (external, serial, hardware, place)

@@ -21,6 +21,8 @@ from ingest.store.timeline import record
 
 Connection = Any
 MAX_CACHED = 500_000
+PRELOAD_FROM = 200
+"""Keys asked for at once of an integration of which nothing is cached: then all its bindings are read, in one go."""
 UNIQUE_VIOLATION = "23505"
 ROUNDS = 3
 """Of matching after creating: keys that share a serial number find the row that was made for the first of them."""
@@ -52,6 +54,11 @@ class Identities:
 
         Raises: Refused, DatabaseAway (Contended where another replica made the same device just now).
         """
+        if len(keys) >= PRELOAD_FROM and not self.of(integration_id):
+            await self._preload(integration_id)
+            known = self.of(integration_id)
+            if all(key in known for key in keys):
+                return {key: known[key] for key in keys}
         try:
             async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
                 found = await self._find(connection, integration_id, sorted(set(keys), key=str), policy)
@@ -64,6 +71,12 @@ class Identities:
             known.clear()
         known.update(found)
         return found
+
+    async def _preload(self, integration_id: UUID) -> None:
+        """Cache the bindings: a process that starts on a backlog meets every device of it."""
+        async with acquired(self._pool, self._timeout_s) as connection:
+            rows = await connection.fetch(queries()["all_identities"], integration_id, MAX_CACHED // 2)
+        self.of(integration_id).update({DeviceKey(row[0]): row[1] for row in rows})
 
     async def _find(
         self, connection: Connection, integration_id: UUID, keys: list[DeviceKey], policy: UnknownPolicy
