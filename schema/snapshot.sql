@@ -400,6 +400,7 @@ end $function$
 CREATE OR REPLACE FUNCTION rollcall.apply(ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[], offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[], sources text[], stream_ids uuid[], windows bigint[], connected_ats bigint[], disconnected_ats bigint[], head_onlines boolean[], head_ats bigint[], head_orders text[], firmware_ids uuid[], components text[], versions text[], firmware_ats bigint[], reading_ids uuid[], names text[], readings double precision[], units text[], reading_ats bigint[], mark_ids uuid[], mark_ats bigint[], mark_onlines boolean[], mark_sources text[], marks_left_out integer[], session_ids bigint[], seqs bigint[], digests bytea[], heard_untils bigint[], digests_kept bigint, resolution bigint)
  RETURNS uuid[]
  LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 declare
     gone uuid[];
@@ -452,24 +453,33 @@ AS $function$
 declare
     touched_ids uuid[];
     touched_components text[];
+    fresh_ids uuid[];
+    fresh_components text[];
 begin
-    -- what was there before us counts: the history by others, else the row's value as of last_seen
-    insert into rollcall.firmware_points (device_id, component, version, day, at)
-    select distinct on (1, 2, 3, 4) q.id, q.component, q.version, q.at / 86400000000, q.at from (
-        select h.device_id as id, coalesce(h.component_type, 'main') as component, h.firmware_version as version,
-            rollcall.micros_of(h.installed_at) as at
-        from public.device_firmware_history h where h.device_id = any (ids) and h.installed_at is not null
-        union all
-        select d.id, 'main', d.firmware_version, rollcall.micros_of(coalesce(d.last_seen, d.created_at))
-        from public.devices d where d.id = any (ids) and d.firmware_version is not null
-            and not exists (select 1 from public.device_firmware_history h where h.device_id = d.id
-                and coalesce(h.component_type, 'main') = 'main')
-    ) as q
-    join (select distinct * from unnest(ids, components) as t (id, component)) as w using (id, component)
-    where not exists (select 1 from rollcall.device_firmware f
-        where f.device_id = q.id and f.component = q.component)
-    order by 1, 2, 3, 4, 5
-    on conflict do nothing;
+    select array_agg(t.id), array_agg(t.component) into fresh_ids, fresh_components
+    from (select distinct * from unnest(ids, components) as u (id, component)) as t
+    where (select f.at from rollcall.device_firmware f where f.device_id = t.id and f.component = t.component) is null;
+
+    if fresh_ids is not null then
+        -- what was there before us counts: the history by others, else the row's value as of last_seen
+        insert into rollcall.firmware_points (device_id, component, version, day, at)
+        select distinct on (1, 2, 3, 4) q.* from unnest(fresh_ids, fresh_components) as w (id, component)
+        cross join lateral (
+            select w.id, w.component, h.firmware_version, rollcall.micros_of(h.installed_at) / 86400000000,
+                rollcall.micros_of(h.installed_at)
+            from public.device_firmware_history h
+            where h.device_id = w.id and coalesce(h.component_type, 'main') = w.component and h.installed_at is not null
+            union all
+            select w.id, 'main', d.firmware_version, o.at / 86400000000, o.at
+            from public.devices d
+            cross join lateral (select rollcall.micros_of(coalesce(d.last_seen, d.created_at)) as at) as o
+            where d.id = w.id and w.component = 'main' and d.firmware_version is not null
+                and not exists (select 1 from public.device_firmware_history h where h.device_id = w.id
+                    and coalesce(h.component_type, 'main') = 'main')
+        ) as q (id, component, version, day, at)
+        order by 1, 2, 3, 4, 5
+        on conflict do nothing;
+    end if;
 
     with i as (select * from unnest(ids, components, versions, ats) as t (id, component, version, at)),
     upserted as (
@@ -484,9 +494,9 @@ begin
     ),
     seeded as (
         select distinct on (p.device_id, p.component) p.device_id, p.component, p.version, p.at
-        from newest n join rollcall.firmware_points p on p.device_id = n.id and p.component = n.component
-        where not exists (select 1 from rollcall.device_firmware f
-            where f.device_id = n.id and f.component = n.component)
+        from unnest(fresh_ids, fresh_components) as n (id, component)
+        cross join lateral (select * from rollcall.firmware_points k
+            where k.device_id = n.id and k.component = n.component) as p
         order by p.device_id, p.component, p.at desc, p.version collate "C" desc
     ),
     heads as (
@@ -1036,7 +1046,8 @@ begin
         case when d.signal_strength is not null then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end
     from public.devices d cross join lateral (select rollcall.micros_of(coalesce(d.last_seen_online,
         case when d.status <> 'offline' then coalesce(d.last_seen, d.created_at) end)) as online_at) as o
-    where d.id = any (ids) and not exists (select 1 from rollcall.device_state s where s.device_id = d.id)
+    -- a scalar subquery and not `not exists`: an index lookup each, never a scan of the whole table
+    where d.id = any (ids) and (select s.device_id from rollcall.device_state s where s.device_id = d.id) is null
     order by d.id
     on conflict do nothing;
 end $function$
@@ -1072,6 +1083,7 @@ RETURN CASE WHEN ((online_at IS NULL) AND (offline_at IS NULL)) THEN CASE WHEN (
 CREATE OR REPLACE FUNCTION rollcall.sweep(after_id uuid, chunk integer, default_after bigint, fresh_after bigint)
  RETURNS TABLE(last_id uuid, scanned integer, silenced integer)
  LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 declare
     chunk_ids uuid[];

@@ -92,7 +92,8 @@ begin
         case when d.signal_strength is not null then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end
     from public.devices d cross join lateral (select rollcall.micros_of(coalesce(d.last_seen_online,
         case when d.status <> 'offline' then coalesce(d.last_seen, d.created_at) end)) as online_at) as o
-    where d.id = any (ids) and not exists (select 1 from rollcall.device_state s where s.device_id = d.id)
+    -- a scalar subquery and not `not exists`: an index lookup each, never a scan of the whole table
+    where d.id = any (ids) and (select s.device_id from rollcall.device_state s where s.device_id = d.id) is null
     order by d.id
     on conflict do nothing;
 end $$;
@@ -340,24 +341,33 @@ returns void language plpgsql as $$
 declare
     touched_ids uuid[];
     touched_components text[];
+    fresh_ids uuid[];
+    fresh_components text[];
 begin
-    -- what was there before us counts: the history by others, else the row's value as of last_seen
-    insert into rollcall.firmware_points (device_id, component, version, day, at)
-    select distinct on (1, 2, 3, 4) q.id, q.component, q.version, q.at / 86400000000, q.at from (
-        select h.device_id as id, coalesce(h.component_type, 'main') as component, h.firmware_version as version,
-            rollcall.micros_of(h.installed_at) as at
-        from public.device_firmware_history h where h.device_id = any (ids) and h.installed_at is not null
-        union all
-        select d.id, 'main', d.firmware_version, rollcall.micros_of(coalesce(d.last_seen, d.created_at))
-        from public.devices d where d.id = any (ids) and d.firmware_version is not null
-            and not exists (select 1 from public.device_firmware_history h where h.device_id = d.id
-                and coalesce(h.component_type, 'main') = 'main')
-    ) as q
-    join (select distinct * from unnest(ids, components) as t (id, component)) as w using (id, component)
-    where not exists (select 1 from rollcall.device_firmware f
-        where f.device_id = q.id and f.component = q.component)
-    order by 1, 2, 3, 4, 5
-    on conflict do nothing;
+    select array_agg(t.id), array_agg(t.component) into fresh_ids, fresh_components
+    from (select distinct * from unnest(ids, components) as u (id, component)) as t
+    where (select f.at from rollcall.device_firmware f where f.device_id = t.id and f.component = t.component) is null;
+
+    if fresh_ids is not null then
+        -- what was there before us counts: the history by others, else the row's value as of last_seen
+        insert into rollcall.firmware_points (device_id, component, version, day, at)
+        select distinct on (1, 2, 3, 4) q.* from unnest(fresh_ids, fresh_components) as w (id, component)
+        cross join lateral (
+            select w.id, w.component, h.firmware_version, rollcall.micros_of(h.installed_at) / 86400000000,
+                rollcall.micros_of(h.installed_at)
+            from public.device_firmware_history h
+            where h.device_id = w.id and coalesce(h.component_type, 'main') = w.component and h.installed_at is not null
+            union all
+            select w.id, 'main', d.firmware_version, o.at / 86400000000, o.at
+            from public.devices d
+            cross join lateral (select rollcall.micros_of(coalesce(d.last_seen, d.created_at)) as at) as o
+            where d.id = w.id and w.component = 'main' and d.firmware_version is not null
+                and not exists (select 1 from public.device_firmware_history h where h.device_id = w.id
+                    and coalesce(h.component_type, 'main') = 'main')
+        ) as q (id, component, version, day, at)
+        order by 1, 2, 3, 4, 5
+        on conflict do nothing;
+    end if;
 
     with i as (select * from unnest(ids, components, versions, ats) as t (id, component, version, at)),
     upserted as (
@@ -372,9 +382,9 @@ begin
     ),
     seeded as (
         select distinct on (p.device_id, p.component) p.device_id, p.component, p.version, p.at
-        from newest n join rollcall.firmware_points p on p.device_id = n.id and p.component = n.component
-        where not exists (select 1 from rollcall.device_firmware f
-            where f.device_id = n.id and f.component = n.component)
+        from unnest(fresh_ids, fresh_components) as n (id, component)
+        cross join lateral (select * from rollcall.firmware_points k
+            where k.device_id = n.id and k.component = n.component) as p
         order by p.device_id, p.component, p.at desc, p.version collate "C" desc
     ),
     heads as (
@@ -542,7 +552,9 @@ create or replace function rollcall.apply(
     mark_ids uuid[], mark_ats bigint[], mark_onlines boolean[], mark_sources text[], marks_left_out int[],
     session_ids bigint[], seqs bigint[], digests bytea[], heard_untils bigint[],
     digests_kept bigint, resolution bigint
-) returns uuid[] language plpgsql as $$
+) returns uuid[] language plpgsql
+-- a plan for few rows, made once: one for thousands would read whole tables, and be made anew at each call
+set plan_cache_mode = force_generic_plan as $$
 declare
     gone uuid[];
     rest uuid[];
@@ -590,7 +602,8 @@ end $$;
 -- The sweep (see ingest/sweep.py): mark one chunk of silent devices, in id order after `after_id`. A device is silent
 -- when every session of its integration has heard, without a gap, past the last evidence plus offline_after.
 create or replace function rollcall.sweep(after_id uuid, chunk int, default_after bigint, fresh_after bigint)
-returns table (last_id uuid, scanned int, silenced int) language plpgsql as $$
+returns table (last_id uuid, scanned int, silenced int) language plpgsql
+set plan_cache_mode = force_generic_plan as $$
 declare
     chunk_ids uuid[];
 begin
