@@ -125,5 +125,7 @@ async def assert_rows_are_the_models(database: str, messages: int = MESSAGES, wi
             assert not wrong, f"one of {len(wrong)}: found {wrong[0][0]}, wanted {wrong[0][1]}"
             assert found.keys() == wanted.keys()
         assert await connection.fetchval("select count(*) from rollcall.dead_letters") == 0
+        told = "select count(*) from rollcall.device_events where kind = 'firmware' and retracted_at is null"
+        assert await connection.fetchval(told) == sum(len(said.installs) for said in wanted.values())
     finally:
         await connection.close()

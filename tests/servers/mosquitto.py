@@ -85,6 +85,11 @@ class MosquittoServer:
         """Let it go on."""
         os.kill(self.pid, signal.SIGCONT)
 
+    def thaw_if_running(self) -> None:
+        """Let it go on, where it is there at all."""
+        if self._process is not None:
+            self.thaw()
+
     def destroy(self) -> None:
         """Kill it and remove its folder."""
         self.kill9()

@@ -64,7 +64,9 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _reads_all(node: dict[str, Any]) -> bool:
-    return node["Node Type"] == "Seq Scan" and node.get("Actual Rows", 0) * node.get("Actual Loops", 1) > 5_000
+    return (
+        node["Node Type"] == "Seq Scan" and node.get("Actual Rows", 0) * node.get("Actual Loops", 1) > 5_000
+    )
 
 
 @pytest.fixture
