@@ -2,7 +2,6 @@
 
 `--faults-minutes N` for longer, `--faults-seed N` to repeat a run.
 """
-"""
 
 import asyncio
 import random
