@@ -134,19 +134,19 @@ begin
 end $$;
 
 -- The common case in one slim pass: a device that is online goes on being online, and measured something. Everything
--- else is left to apply_presence, whose rules are these: returns the ids of what is left. Rows are joined by their ctid,
+-- else is left to apply_presence, whose rules are these: returns which elements are done. Rows are joined by their ctid,
 -- which stands still because lock_devices has locked them.
 create or replace function rollcall.apply_steady(
     ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[],
     offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[],
     batteries int[], battery_ats bigint[], signals int[], signal_ats bigint[], stream_offline_ats bigint[],
     resolution bigint
-) returns uuid[] language plpgsql as $$
+) returns boolean[] language plpgsql as $$
 declare
-    done uuid[];
+    done boolean[];
 begin
-    with steady as materialized (
-        select i.id, d.ctid as device_tid, s.ctid as state_tid, d.last_seen_online as was_online,
+    with seen as materialized (
+        select i.place, d.ctid as device_tid, s.ctid as state_tid, d.last_seen_online as was_online,
             d.battery_level, d.signal_strength, i.battery, i.signal,
             s.online_at as old_online_at, s.battery_at as stored_battery_at, s.signal_at as stored_signal_at,
             greatest(s.online_at, i.l) as online_at,
@@ -154,25 +154,26 @@ begin
             (i.battery_at, i.battery) > (o.battery_at, d.battery_level)
                 or (i.battery_at is not null and o.battery_at is null) as battery_newer,
             (i.signal_at, i.signal) > (o.signal_at, d.signal_strength)
-                or (i.signal_at is not null and o.signal_at is null) as signal_newer
+                or (i.signal_at is not null and o.signal_at is null) as signal_newer,
+            coalesce(i.f is not null and i.runs is null and i.off_at is null and i.son is null and i.soff is null
+                and i.stream_off is null and d.status <> 'offline' and s.silent_at is null
+                and i.f >= s.alive_from and i.f <= s.online_at + o.after
+                and not coalesce(greatest(s.offline_at, s.stream_offline_at) >= s.online_at, false)
+                and (s.snapshot_offline_at is null or s.snapshot_offline_at <= s.online_at)
+                and d.last_seen_offline is not distinct from
+                    rollcall.timestamp_of(rollcall.last_offline(greatest(s.offline_at, s.stream_offline_at), null,
+                        s.alive_before, o.after)), false) as is_steady
         from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
                 snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, stream_offline_ats)
-            as i (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, stream_off)
-        join public.devices d on d.id = i.id join rollcall.device_state s on s.device_id = i.id
+            with ordinality as i (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, stream_off, place)
+        join public.devices d on d.id = i.id left join rollcall.device_state s on s.device_id = i.id
         cross join lateral (select rollcall.offline_after_of(d.metadata, i.after_setting) as after,
             coalesce(s.battery_at, case when d.battery_level is not null
                 then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as battery_at,
             coalesce(s.signal_at, case when d.signal_strength is not null
                 then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as signal_at) as o
-        where i.f is not null and i.runs is null and i.off_at is null and i.son is null and i.soff is null
-            and i.stream_off is null and d.status <> 'offline' and s.silent_at is null
-            and i.f >= s.alive_from and i.f <= s.online_at + o.after
-            and not coalesce(greatest(s.offline_at, s.stream_offline_at) >= s.online_at, false)
-            and (s.snapshot_offline_at is null or s.snapshot_offline_at <= s.online_at)
-            and d.last_seen_offline is not distinct from
-                rollcall.timestamp_of(rollcall.last_offline(greatest(s.offline_at, s.stream_offline_at), null,
-                    s.alive_before, o.after))
     ),
+    steady as (select * from seen where is_steady),
     devices_written as (
         update public.devices d set
             last_seen = greatest(d.last_seen, rollcall.timestamp_of(n.online_at)),
@@ -193,11 +194,8 @@ begin
         where s.ctid = n.state_tid and (n.online_at > n.old_online_at
             or n.battery_at is distinct from n.stored_battery_at or n.signal_at is distinct from n.stored_signal_at)
     )
-    select array_agg(id) into done from steady;
-    if cardinality(done) = cardinality(ids) then
-        return '{}';
-    end if;
-    return array(select unnest(ids) except select unnest(done));
+    select array_agg(is_steady order by place) into done from seen;
+    return done;
 end $$;
 
 -- Presence, battery and signal. Arrays are parallel, one element a device; times in microseconds.
@@ -557,6 +555,7 @@ create or replace function rollcall.apply(
 set plan_cache_mode = force_generic_plan as $$
 declare
     gone uuid[];
+    steady boolean[];
     rest uuid[];
     stream_offline_ats bigint[] := '{}';
 begin
@@ -573,19 +572,21 @@ begin
             head_onlines, head_ats, head_orders);
     end if;
     if cardinality(ids) > 0 then
-        rest := rollcall.apply_steady(ids, after_settings, online_first, online_last, online_runs, offline_ats,
+        steady := rollcall.apply_steady(ids, after_settings, online_first, online_last, online_runs, offline_ats,
             snapshot_online_ats, snapshot_offline_ats, batteries, battery_ats, signals, signal_ats,
             stream_offline_ats, resolution);
     end if;
-    if cardinality(rest) > 0 then
+    if not true = all (steady) then
+        rest := array(select t.id from unnest(ids, steady) as t (id, ok) where not ok);
         perform rollcall.seed_states(rest);
         perform rollcall.apply_presence(array_agg(id), array_agg(after_setting), array_agg(f), array_agg(l), array_agg(runs),
             array_agg(off_at), array_agg(son), array_agg(soff), array_agg(battery), array_agg(battery_at),
             array_agg(signal), array_agg(signal_at), array_agg(stream_off), array_agg(source), resolution)
         from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
-                snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, stream_offline_ats, sources)
-            as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, stream_off, source)
-        join unnest(rest) as r (place) on place = id;
+                snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, stream_offline_ats, sources, steady)
+            as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, stream_off,
+                source, ok)
+        where not ok;
     end if;
     if cardinality(firmware_ids) > 0 then
         perform rollcall.apply_firmware(firmware_ids, components, versions, firmware_ats);
