@@ -401,6 +401,7 @@ CREATE OR REPLACE FUNCTION rollcall.apply(ids uuid[], after_settings bigint[], o
  RETURNS uuid[]
  LANGUAGE plpgsql
  SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
     gone uuid[];
@@ -538,7 +539,7 @@ begin
         as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, stream_off, source)
     ),
     old as (
-        select i.*, d.status, d.last_seen, d.last_seen_online, d.last_seen_offline, d.battery_level, d.signal_strength,
+        select i.*, d.ctid as device_tid, s.ctid as state_tid, d.status, d.last_seen, d.last_seen_online, d.last_seen_offline, d.battery_level, d.signal_strength,
             d.integration_id, rollcall.offline_after_of(d.metadata, i.after_setting) as after,
             s.online_at, greatest(s.offline_at, s.stream_offline_at) as offline_at, s.alive_from, s.alive_before, s.silent_at,
             greatest(s.offline_at, i.off_at) as new_plain_offline_at,
@@ -549,7 +550,9 @@ begin
             coalesce(s.signal_at, case when d.signal_strength is not null
                 then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as old_signal_at,
             s.battery_at as stored_battery_at, s.signal_at as stored_signal_at
-        from i join public.devices d on d.id = i.id join rollcall.device_state s on s.device_id = i.id
+        from i
+        cross join lateral (select x.*, x.ctid from public.devices x where x.id = i.id offset 0) as d
+        cross join lateral (select x.*, x.ctid from rollcall.device_state x where x.device_id = i.id offset 0) as s
     ),
     ranged as (
         select old.*, case
@@ -609,7 +612,7 @@ begin
             signal_strength = case when n.signal_newer then n.signal else d.signal_strength end,
             updated_at = now()
         from decided n
-        where d.id = n.id and (
+        where d.ctid = n.device_tid and (
             n.new_status is distinct from d.status
             or (n.new_online_at is not null and (d.last_seen_online is null
                 or rollcall.timestamp_of(n.new_online_at - resolution) > d.last_seen_online))
@@ -625,7 +628,7 @@ begin
             snapshot_online_at = n.new_son, snapshot_offline_at = n.new_soff,
             battery_at = greatest(n.old_battery_at, n.battery_at), signal_at = greatest(n.old_signal_at, n.signal_at)
         from decided n
-        where s.device_id = n.id and (
+        where s.ctid = n.state_tid and (
             n.new_online_at is distinct from s.online_at or n.new_plain_offline_at is distinct from s.offline_at
             or n.new_stream_offline_at is distinct from s.stream_offline_at or n.new_alive_from is distinct from s.alive_from or n.united is not null
             or n.new_silent_at is distinct from s.silent_at
@@ -701,7 +704,8 @@ begin
         from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
                 snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, stream_offline_ats)
             with ordinality as i (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, stream_off, place)
-        join public.devices d on d.id = i.id left join rollcall.device_state s on s.device_id = i.id
+        cross join lateral (select x.*, x.ctid from public.devices x where x.id = i.id offset 0) as d
+        left join lateral (select x.*, x.ctid from rollcall.device_state x where x.device_id = i.id offset 0) as s on true
         cross join lateral (select rollcall.offline_after_of(d.metadata, i.after_setting) as after,
             coalesce(s.battery_at, case when d.battery_level is not null
                 then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as battery_at,
@@ -1085,6 +1089,7 @@ CREATE OR REPLACE FUNCTION rollcall.sweep(after_id uuid, chunk integer, default_
  RETURNS TABLE(last_id uuid, scanned integer, silenced integer)
  LANGUAGE plpgsql
  SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
     chunk_ids uuid[];

@@ -135,7 +135,8 @@ end $$;
 
 -- The common case in one slim pass: a device that is online goes on being online, and measured something. Everything
 -- else is left to apply_presence, whose rules are these: returns which elements are done. Rows are joined by their ctid,
--- which stands still because lock_devices has locked them.
+-- which stands still because lock_devices has locked them; `offset 0` keeps a lookup a lookup, also in a plan that was
+-- made while the table was empty.
 create or replace function rollcall.apply_steady(
     ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[],
     offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[],
@@ -166,7 +167,8 @@ begin
         from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
                 snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, stream_offline_ats)
             with ordinality as i (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, stream_off, place)
-        join public.devices d on d.id = i.id left join rollcall.device_state s on s.device_id = i.id
+        cross join lateral (select x.*, x.ctid from public.devices x where x.id = i.id offset 0) as d
+        left join lateral (select x.*, x.ctid from rollcall.device_state x where x.device_id = i.id offset 0) as s on true
         cross join lateral (select rollcall.offline_after_of(d.metadata, i.after_setting) as after,
             coalesce(s.battery_at, case when d.battery_level is not null
                 then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as battery_at,
@@ -212,7 +214,7 @@ begin
         as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, stream_off, source)
     ),
     old as (
-        select i.*, d.status, d.last_seen, d.last_seen_online, d.last_seen_offline, d.battery_level, d.signal_strength,
+        select i.*, d.ctid as device_tid, s.ctid as state_tid, d.status, d.last_seen, d.last_seen_online, d.last_seen_offline, d.battery_level, d.signal_strength,
             d.integration_id, rollcall.offline_after_of(d.metadata, i.after_setting) as after,
             s.online_at, greatest(s.offline_at, s.stream_offline_at) as offline_at, s.alive_from, s.alive_before, s.silent_at,
             greatest(s.offline_at, i.off_at) as new_plain_offline_at,
@@ -223,7 +225,9 @@ begin
             coalesce(s.signal_at, case when d.signal_strength is not null
                 then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as old_signal_at,
             s.battery_at as stored_battery_at, s.signal_at as stored_signal_at
-        from i join public.devices d on d.id = i.id join rollcall.device_state s on s.device_id = i.id
+        from i
+        cross join lateral (select x.*, x.ctid from public.devices x where x.id = i.id offset 0) as d
+        cross join lateral (select x.*, x.ctid from rollcall.device_state x where x.device_id = i.id offset 0) as s
     ),
     ranged as (
         select old.*, case
@@ -283,7 +287,7 @@ begin
             signal_strength = case when n.signal_newer then n.signal else d.signal_strength end,
             updated_at = now()
         from decided n
-        where d.id = n.id and (
+        where d.ctid = n.device_tid and (
             n.new_status is distinct from d.status
             or (n.new_online_at is not null and (d.last_seen_online is null
                 or rollcall.timestamp_of(n.new_online_at - resolution) > d.last_seen_online))
@@ -299,7 +303,7 @@ begin
             snapshot_online_at = n.new_son, snapshot_offline_at = n.new_soff,
             battery_at = greatest(n.old_battery_at, n.battery_at), signal_at = greatest(n.old_signal_at, n.signal_at)
         from decided n
-        where s.device_id = n.id and (
+        where s.ctid = n.state_tid and (
             n.new_online_at is distinct from s.online_at or n.new_plain_offline_at is distinct from s.offline_at
             or n.new_stream_offline_at is distinct from s.stream_offline_at or n.new_alive_from is distinct from s.alive_from or n.united is not null
             or n.new_silent_at is distinct from s.silent_at
@@ -551,8 +555,9 @@ create or replace function rollcall.apply(
     session_ids bigint[], seqs bigint[], digests bytea[], heard_untils bigint[],
     digests_kept bigint, resolution bigint
 ) returns uuid[] language plpgsql
--- a plan for few rows, made once: one for thousands would read whole tables, and be made anew at each call
-set plan_cache_mode = force_generic_plan as $$
+-- Plans for few rows, made once and by index: one for thousands would read whole tables and be made anew at each call,
+-- and one that was made while a table was empty would go on reading all of it.
+set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     gone uuid[];
     steady boolean[];
@@ -604,7 +609,7 @@ end $$;
 -- when every session of its integration has heard, without a gap, past the last evidence plus offline_after.
 create or replace function rollcall.sweep(after_id uuid, chunk int, default_after bigint, fresh_after bigint)
 returns table (last_id uuid, scanned int, silenced int) language plpgsql
-set plan_cache_mode = force_generic_plan as $$
+set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     chunk_ids uuid[];
 begin
