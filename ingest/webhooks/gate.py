@@ -71,4 +71,4 @@ class Gate:
 
 def _too_large() -> Problem:
     told = f"the body is larger than {MAX_BODY} bytes: send fewer events in one request"
-    return Problem(413, told, {"connection": "close"})
+    return Problem(413, told)

@@ -116,13 +116,14 @@ async def running(
     stop = asyncio.Event()
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(serve(settings, stop, bound=port.set_result, amazon=amazon))
-    pool = await asyncpg.create_pool(database, min_size=1, max_size=2)
-    try:
-        if settings.http == "on":
-            await asyncio.wait({serving, port}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
-        yield Service(pool, broker, port.result() if settings.http == "on" else 0)
-        assert not serving.done(), serving.exception()
-    finally:
-        stop.set()
-        await asyncio.wait_for(serving, 15)
-        await pool.close()
+    async with asyncpg.create_pool(database, min_size=1, max_size=2) as pool:
+        try:
+            if settings.http == "on":
+                await asyncio.wait({serving, port}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+                if serving.done():
+                    serving.result()
+            yield Service(pool, broker, port.result() if settings.http == "on" else 0)
+            assert not serving.done(), serving.exception()
+        finally:
+            stop.set()
+            await asyncio.wait_for(serving, 15)
