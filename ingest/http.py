@@ -139,9 +139,14 @@ class Http:
     def _listening(self) -> socket.socket:
         host, port = self._address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        # the protocol is named because asyncio sets TCP_NODELAY only then: without it each answer waits for an ACK
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
-            return socket.create_server((host, port), family=family)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((host, port))
+            return listening
         except OSError as error:
+            listening.close()
             told = f"ROLLCALL_HTTP_HOST {host} and ROLLCALL_HTTP_PORT {port} cannot be listened on: {error.strerror}"
             raise Misconfigured(told) from None
 
