@@ -19,7 +19,7 @@ from benches.process import cpu, stop
 from benches.world import INTEGRATION, World
 
 SECONDS = 6.0
-SHAPES = ((64, 1), (16, 100))
+SHAPES = ((64, 1), (64, 100))
 """Connections, events in a body."""
 SECRET = "bench-secret-of-webhooks"
 PATH = f"/webhooks/{INTEGRATION}"

@@ -82,8 +82,13 @@ class Intake:
 
     @property
     def full(self) -> bool:
-        """Whether `put` would wait."""
-        return self._full.is_set() or self.held >= MAX_HELD or self.held_bytes >= MAX_HELD_BYTES
+        """Whether `put` would wait: there is a whole batch already, or no room at all."""
+        return self._full.is_set() or self.exhausted
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there is no room at all."""
+        return self.held >= MAX_HELD or self.held_bytes >= MAX_HELD_BYTES
 
     def _offer_room(self) -> None:
         if not self.full:
@@ -94,19 +99,20 @@ class Intake:
         origin.connection.pause()
         try:
             async with asyncio.timeout(QOS0_PATIENCE_S):
-                await self._until_room()
+                await self.until_room()
         except TimeoutError:
             kept = [one for one in portion if not isinstance(one, Publish) or one.qos]
             dropped = len(portion) - len(kept)
             self.counts.dropped_qos0 += dropped
             origin.left(dropped)
             portion = kept
-            await self._until_room()
+            await self.until_room()
         finally:
             origin.connection.resume()
         return portion
 
-    async def _until_room(self) -> None:
+    async def until_room(self) -> None:
+        """Wait while it is full."""
         while self.full:
             self._room.clear()
             await self._room.wait()

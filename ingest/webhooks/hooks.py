@@ -139,12 +139,15 @@ class Hooks:
             return None
 
     async def _encrypt(self, row: WebhookRow) -> None:
-        """Encrypt the secrets that somebody wrote in the clear, in place."""
+        """Encrypt the secrets that somebody wrote in the clear, in place; they are used also where that fails."""
         keyring = self._reader.keyring
         for place, secret in secrets(row).items():
             if keyring.can_encrypt and secret and not is_encrypted(secret):
                 encrypted = keyring.encrypt(secret, secret_context(row.id, place))
-                await self._rows.replace_secret(row.id, place, secret, encrypted)
+                try:
+                    await self._rows.replace_secret(row.id, place, secret, encrypted)
+                except RollcallError as error:
+                    log.warning("integration %s: %s stays in the clear: %s", row.name, place, error)
 
     async def _adopt(self) -> None:
         while True:

@@ -29,6 +29,8 @@ from ingest.webhooks.sns import Signatures
 
 ANSWER_WITHIN_S = 10.0
 """How long a request waits for its commit; Amazon SNS gives up after 15 s."""
+ROOM_WITHIN_S = 3.0
+"""How long it waits before that while a whole batch is ready and another one commits."""
 ALLOWED_RATE = "*"
 JSON = "application/json"
 NOT_EVENTS = ("application/x-www-form-urlencoded", "multipart/", "image/", "audio/", "video/")
@@ -144,7 +146,7 @@ class Webhooks:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
             fresh, others = await self._claims.claim(hook.id, events, done)
-            self._check_room()
+            await self._until_room()
         except BaseException:
             done.cancel()
             raise
@@ -169,8 +171,18 @@ class Webhooks:
     def _check_room(self) -> None:
         if self._outage() is not None:
             raise self._busy("the database cannot be written now: send the events again")
-        if self._intake.full:
+        if self._intake.exhausted:
             raise self._busy("too many events wait to be committed: send these again")
+
+    async def _until_room(self) -> None:
+        """Wait for the next batch to have room. Raises: Problem when there is none at all, or it takes too long."""
+        self._check_room()
+        if self._intake.full:
+            try:
+                async with asyncio.timeout(ROOM_WITHIN_S):
+                    await self._intake.until_room()
+            except TimeoutError:
+                raise self._busy("too many events wait to be committed: send these again") from None
 
     def _busy(self, detail: str) -> Problem:
         return Problem(503, detail, {"retry-after": str(self._jitter.randint(2, 6))})

@@ -153,3 +153,22 @@ async def test_too_many_requests_of_one_integration_are_refused_and_the_next_is_
             assert await sender.status() == 200
             sender.close()
         assert (await client.post(f"/webhooks/{integration}", content=EVENT)).status_code == 200
+
+
+async def test_while_a_whole_batch_is_ready_requests_wait_and_are_not_refused(database: str) -> None:
+    async with running(database, None, max_batch=2) as service:
+        integration = await service.add_webhooks(**OPEN)
+        async with httpx.AsyncClient(base_url=service.url, timeout=20) as client:
+            posts = (client.post(f"/webhooks/{integration}", json={"device_id": f"d{n}"}) for n in range(60))
+            assert {answer.status_code for answer in await asyncio.gather(*posts)} == {200}
+
+
+async def test_without_any_room_requests_are_refused_at_once(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    integration = await service.add_webhooks(**OPEN)
+    monkeypatch.setattr("ingest.pipeline.intake.MAX_HELD", 0)
+    async with httpx.AsyncClient(base_url=service.url) as client:
+        answer = await client.post(f"/webhooks/{integration}", content=EVENT)
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"]

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,43 @@ async def test_killed_between_commit_and_answer_the_event_that_comes_again_is_ap
     finally:
         rollcall.kill9()
         await connection.close()
+
+
+async def test_what_is_in_hand_is_committed_and_answered_when_the_service_stops(database: str) -> None:
+    blocker = await asyncpg.connect(database)
+    try:
+        async with httpx.AsyncClient(timeout=20) as client:
+            async with running(database, None) as service:
+                path = f"{service.url}/webhooks/{await service.add_webhooks(**OPEN)}"
+                port = int(service.url.rsplit(":", 1)[1])
+                transaction = blocker.transaction()
+                await transaction.start()
+                await blocker.execute("lock table devices in access exclusive mode")
+                posting = asyncio.create_task(client.post(path, json={"device_id": "a", "battery": 1}))
+                await until(lambda: _is_waiting(client, service), 10, "the event waits for its commit")
+                releasing = asyncio.create_task(_once_closed(port, transaction.rollback))
+            await releasing
+            assert (await posting).status_code == 200
+        assert await blocker.fetchval("select battery_level from devices") == 1
+    finally:
+        await blocker.close()
+
+
+async def _is_waiting(client: httpx.AsyncClient, service: Service) -> bool:
+    return "rollcall_waiting_messages 1.0" in (await client.get(f"{service.url}/metrics")).text
+
+
+async def _once_closed(port: int, then: Callable[[], Awaitable[None]]) -> None:
+    async def closed() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            return True
+        writer.close()
+        return False
+
+    await until(closed, 10, "nothing more is accepted")
+    await then()
 
 
 async def url_of(rollcall: RollcallProcess) -> str:
