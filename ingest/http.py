@@ -144,6 +144,7 @@ class Http:
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind((host, port))
+            listening.listen()
             return listening
         except OSError as error:
             listening.close()

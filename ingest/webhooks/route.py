@@ -17,7 +17,7 @@ from starlette.responses import Response
 from handlers.webhooks import golioth_pipelines
 from handlers.webhooks.delivery import Event, Handshake, Request
 from handlers.webhooks.shapes import decode
-from ingest.errors import Unauthorized, Unavailable
+from ingest.errors import DatabaseAway, Unauthorized, Unavailable
 from ingest.mqtt.port import Clock
 from ingest.pipeline.deliveries import Arrival, Delivery, Result
 from ingest.pipeline.intake import Intake
@@ -28,9 +28,8 @@ from ingest.webhooks.hooks import Hook, Hooks
 from ingest.webhooks.sns import Signatures
 
 ANSWER_WITHIN_S = 10.0
-"""How long a request waits for its commit; Amazon SNS gives up after 15 s."""
-ROOM_WITHIN_S = 3.0
-"""How long it waits before that while a whole batch is ready and another one commits."""
+"""How long a request waits for room in a batch and its commit; Amazon SNS gives up after 15 s."""
+AWAY = "the database cannot be written now: send the events again"
 ALLOWED_RATE = "*"
 JSON = "application/json"
 NOT_EVENTS = ("application/x-www-form-urlencoded", "multipart/", "image/", "audio/", "video/")
@@ -72,6 +71,8 @@ class Webhooks:
             response = await self._answer(http)
         except Problem as problem:
             response = problem.response()
+        except DatabaseAway:
+            response = self._busy(AWAY).response()
         except Unavailable as away:
             response = self._busy(str(away)).response()
         route = "/webhooks/{integration_id}" if http.path_params else "/webhooks"
@@ -93,7 +94,7 @@ class Webhooks:
             outcome = await self._proven(hook, request)
             if isinstance(outcome, Handshake):
                 return await self._shaken(outcome)
-            return _told(outcome, await self._deliver(hook, request, outcome))
+            return _told(outcome, await self._results(hook, request, outcome))
 
     def _hook(self, http: HttpRequest) -> Hook:
         """Return the integration that the request names. Raises: Problem."""
@@ -141,12 +142,23 @@ class Webhooks:
         told = {"validationResponse": handshake.code} if handshake.kind == "azure_validation" else {}
         return Response(orjson.dumps(told), media_type=JSON)
 
+    async def _results(self, hook: Hook, request: Request, events: Sequence[Event]) -> list[Result]:
+        """Return a result for each event, once all of them are committed.
+
+        Raises: Problem when it takes too long (what was taken in is committed all the same), DatabaseAway.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                return await self._deliver(hook, request, events)
+        except TimeoutError:
+            raise self._busy("the events are not committed yet: send them again") from None
+
     async def _deliver(self, hook: Hook, request: Request, events: Sequence[Event]) -> list[Result]:
-        """Return a result for each event, once all of them are committed. Raises: Problem, DatabaseAway."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
             fresh, others = await self._claims.claim(hook.id, events, done)
-            await self._until_room()
+            self._check_room()
+            await self._intake.until_room()
         except BaseException:
             done.cancel()
             raise
@@ -158,31 +170,18 @@ class Webhooks:
         else:
             done.set_result(None)
         self._intake.counts.duplicates += len(events) - len(wanted)
-        await self._committed({done, *others})
+        await asyncio.wait({done, *others})
+        if any(other.cancelled() for other in others):
+            raise self._busy("an event that another request brought is not committed: send it again")
         results = (arrival.results[place] for place in range(len(wanted)))
         return [next(results) if is_fresh else DUPLICATE for is_fresh in fresh]
 
-    async def _committed(self, commits: set[asyncio.Future[None]]) -> None:
-        """Wait for these. Raises: Problem when it takes too long; what was taken in is committed all the same."""
-        _, pending = await asyncio.wait(commits, timeout=ANSWER_WITHIN_S)
-        if pending or any(one.cancelled() for one in commits):
-            raise self._busy("the events are not committed yet: send them again")
-
     def _check_room(self) -> None:
+        """Refuse at once what cannot be committed now. Raises: Problem."""
         if self._outage() is not None:
-            raise self._busy("the database cannot be written now: send the events again")
+            raise self._busy(AWAY)
         if self._intake.exhausted:
             raise self._busy("too many events wait to be committed: send these again")
-
-    async def _until_room(self) -> None:
-        """Wait for the next batch to have room. Raises: Problem when there is none at all, or it takes too long."""
-        self._check_room()
-        if self._intake.full:
-            try:
-                async with asyncio.timeout(ROOM_WITHIN_S):
-                    await self._intake.until_room()
-            except TimeoutError:
-                raise self._busy("too many events wait to be committed: send these again") from None
 
     def _busy(self, detail: str) -> Problem:
         return Problem(503, detail, {"retry-after": str(self._jitter.randint(2, 6))})
