@@ -16,8 +16,10 @@ COPY --from=build /opt/rollcall /opt/rollcall
 ENV PATH=/opt/rollcall/bin:$PATH PYTHONUNBUFFERED=1
 WORKDIR /tmp
 USER 10001
-# Says only that the program can start: there is no HTTP health endpoint yet.
-HEALTHCHECK --interval=60s --timeout=10s CMD ["rollcall", "version"]
+ENV ROLLCALL_HTTP_HOST=0.0.0.0 ROLLCALL_HTTP_PORT=8080
+EXPOSE 8080
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["python", "-c", \
+    "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"ROLLCALL_HTTP_PORT\"]}/healthz', timeout=4)"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["rollcall"]
 CMD ["run"]

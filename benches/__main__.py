@@ -1,4 +1,4 @@
-"""`python -m benches`: drain a backlog with each contender, kill each on the way, then Rollcall live."""
+"""`python -m benches`: drain a backlog with each contender, kill each on the way, Rollcall live, and its webhooks."""
 
 import argparse
 from pathlib import Path
@@ -9,6 +9,7 @@ from benches.drain import Drained, drain
 from benches.latency import Latency, latency
 from benches.loss import Loss, loss
 from benches.report import as_dict, as_text, machine
+from benches.webhooks import webhooks
 from benches.world import World, world
 
 CONTENDERS = ("rollcall", "first_contact", "naive", "careful", "ceiling")
@@ -16,7 +17,7 @@ SHARES = {"naive": 20, "careful": 2}
 """The slow ones get a part of the backlog, or it takes all day; the reports say how many messages it was."""
 RATES = (1_000, 5_000)
 FLEET = 20_000
-"""The fleet of the other two measurements."""
+"""The fleet of the other measurements."""
 
 
 def options() -> argparse.Namespace:
@@ -26,7 +27,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--devices", default="1000,20000,100000", help="fleet sizes, comma-separated")
     parser.add_argument("--contenders", default=",".join(CONTENDERS))
     parser.add_argument("--json", type=Path, help="write the result here, too")
-    parser.add_argument("--only", choices=("drain", "loss", "latency"), help="one of the three measurements")
+    parser.add_argument(
+        "--only", choices=("drain", "loss", "latency", "webhooks"), help="one of the measurements"
+    )
     return parser.parse_args()
 
 
@@ -67,7 +70,8 @@ def main() -> None:
         )
         losses = lose_all(there, contenders) if wanted.only in (None, "loss") else []
         live = latencies(there) if wanted.only in (None, "latency") else []
-    result = as_dict(about, drains, losses, live)
+        posted = webhooks(there, FLEET) if wanted.only in (None, "webhooks") else []
+    result = as_dict(about, drains, losses, live, posted)
     print(as_text(result))
     if wanted.json:
         wanted.json.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))

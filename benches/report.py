@@ -11,6 +11,7 @@ from typing import Any
 from benches.drain import Drained
 from benches.latency import Latency
 from benches.loss import Loss
+from benches.webhooks import Posted
 from benches.world import World
 from tests.servers.mosquitto import binary
 
@@ -33,7 +34,11 @@ def machine(world: World) -> dict[str, Any]:
 
 
 def as_dict(
-    about: dict[str, Any], drains: list[Drained], losses: list[Loss], latencies: list[Latency]
+    about: dict[str, Any],
+    drains: list[Drained],
+    losses: list[Loss],
+    latencies: list[Latency],
+    posted: list[Posted],
 ) -> dict[str, Any]:
     """Return all of it, each drain with its ratios."""
     return {
@@ -41,6 +46,7 @@ def as_dict(
         "drain": [{**asdict(one), **ratios(one, drains)} for one in drains],
         "loss": [asdict(one) for one in losses],
         "latency": [asdict(one) for one in latencies],
+        "webhooks": [asdict(one) for one in posted],
     }
 
 
@@ -63,6 +69,8 @@ def as_text(result: dict[str, Any]) -> str:
         lines += ["", *_losses(result["loss"])]
     if result["latency"]:
         lines += ["", *_latencies(result["latency"])]
+    if result["webhooks"]:
+        lines += ["", *_webhooks(result["webhooks"])]
     return "\n".join(lines)
 
 
@@ -103,5 +111,20 @@ def _latencies(latencies: list[dict[str, Any]]) -> list[str]:
         f"| {one['rate']:,} | {one['achieved']:,.0f} | {one['devices']:,} | {one['probes']}"
         f" | {one['p50_ms']:.1f} | {one['p99_ms']:.1f} |"
         for one in latencies
+    ]
+    return lines
+
+
+def _webhooks(posted: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        "| webhooks | devices | connections | events a body | events/s | p50 ms | p99 ms | CPU us/event"
+        " | Postgres us/event |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {one['contender']} | {one['devices']:,} | {one['connections']} | {one['events_a_body']}"
+        f" | {one['per_second']:,.0f} | {one['p50_ms']:.1f} | {one['p99_ms']:.1f} | {one['cpu_us']:.1f}"
+        f" | {one['postgres_cpu_us']:.1f} |"
+        for one in posted
     ]
     return lines

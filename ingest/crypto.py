@@ -98,4 +98,9 @@ def _parsed(part: str, place: int) -> tuple[str, bytes]:
 
 def password_context(integration_id: object) -> str:
     """Return the context under which an integration's broker password is encrypted."""
-    return f"device_integrations/{integration_id}/password"
+    return secret_context(integration_id, "password")
+
+
+def secret_context(integration_id: object, place: str) -> str:
+    """Return the context of another secret of an integration: the setting's path, or the column."""
+    return f"device_integrations/{integration_id}/{place}"

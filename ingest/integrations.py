@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from handlers.dialects.plain import Context
@@ -117,24 +118,10 @@ class Integrations:
         """Follow the rows for ever."""
         adopting = asyncio.create_task(self._adopt(), name="adopt")
         try:
-            while True:
-                try:
-                    async with self._rows.news() as news:
-                        await self._follow_while_listening(news)
-                except RollcallError as error:
-                    log.warning("the integrations cannot be read: %s", error)
-                await asyncio.sleep(self._jitter.uniform(0.1, 1.0))
+            await follow(self._rows, self._follow, self._jitter)
         finally:
             adopting.cancel()
             await asyncio.gather(adopting, return_exceptions=True)
-
-    async def _follow_while_listening(self, news: News) -> None:
-        """Read at every news, and every REREAD_S as the net under them, until listening breaks."""
-        while not news.is_broken():
-            news.changed.clear()
-            await self._follow()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(news.changed.wait(), REREAD_S)
 
     async def _follow(self) -> None:
         plans: dict[UUID, SessionPlan] = {}
@@ -180,9 +167,38 @@ class Integrations:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
+    @property
+    def sessions(self) -> list[tuple[UUID, str]]:
+        """The sessions that should run: (integration id, client id)."""
+        return [(plan.integration_id, plan.broker.client_id) for plan, _ in self._running.values()]
+
     async def stop(self) -> None:
         """End all sessions: each commits and acknowledges what is in hand first."""
         await asyncio.gather(*(self._end(integration_id) for integration_id in list(self._running)))
+
+
+async def follow(
+    rows: IntegrationRows,
+    read: Callable[[], Awaitable[None]],
+    jitter: random.Random,
+    reread_s: float = REREAD_S,
+) -> None:
+    """Call `read` at every news of the rows, and every `reread_s` as the net under them, for ever."""
+    while True:
+        try:
+            async with rows.news() as news:
+                await _follow_while_listening(news, read, reread_s)
+        except RollcallError as error:
+            log.warning("the integrations cannot be read: %s", error)
+        await asyncio.sleep(jitter.uniform(0.1, 1.0))
+
+
+async def _follow_while_listening(news: News, read: Callable[[], Awaitable[None]], reread_s: float) -> None:
+    while not news.is_broken():
+        news.changed.clear()
+        await read()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(news.changed.wait(), reread_s)
 
 
 class _Broken(Exception):  # noqa: N818

@@ -4,9 +4,17 @@ Everything here is read once; nothing on the hot path looks at it again.
 """
 
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ingest.errors import Misconfigured
@@ -18,8 +26,10 @@ SECRET_FIELDS = frozenset({"keys", "database_url", "database_direct_url", "passw
 OFFLINE_AFTER_MIN_S = 10
 OFFLINE_AFTER_MAX_S = 31_536_000
 
+_Model = TypeVar("_Model", bound=BaseModel)
 LogLevel = Literal["debug", "info", "warning", "error"]
 Protocol = Literal["5", "3.1.1", "auto"]
+Switch = Literal["on", "off"]
 
 
 class Settings(BaseSettings):
@@ -43,9 +53,14 @@ class Settings(BaseSettings):
     keep_alive_s: int = Field(30, ge=1, le=65_535)
     session_expiry_s: int = Field(86_400, ge=0, le=4_294_967_295)
     lease_ttl_s: float = Field(15, ge=1, le=600)
+    mqtt: Switch = "on"
+    http: Switch = "on"
+    http_host: str = Field("127.0.0.1", min_length=1)
+    http_port: int = Field(8080, ge=0, le=65_535)
+    """0: the system chooses one, and the log says which."""
     log_level: LogLevel = "info"
 
-    @field_validator("log_level", mode="before")
+    @field_validator("log_level", "mqtt", "http", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
@@ -119,6 +134,25 @@ class UnknownDevices(BaseModel):
     max_parked: int = Field(10_000, ge=0)
 
 
+def _policy_may_be_a_word(value: object) -> object:
+    return {"policy": value} if isinstance(value, str) else value
+
+
+Unknown = Annotated[UnknownDevices, BeforeValidator(_policy_may_be_a_word)]
+OfflineAfter = Annotated[int, Field(ge=OFFLINE_AFTER_MIN_S, le=OFFLINE_AFTER_MAX_S)]
+
+
+class WebhookSettings(BaseModel):
+    """What webhooks need of the `settings` of a device_integrations row, beside `webhook` itself (ingest/webhooks)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    field_paths: dict[str, str] = Field(default_factory=dict)
+    unknown_devices: Unknown = UnknownDevices()
+    liveness: Literal["receipt", "event_time"] = "receipt"
+    offline_after_s: OfflineAfter | None = None
+
+
 class MqttSettings(BaseModel):
     """The `settings` of a device_integrations row of type mqtt. Unknown keys are somebody else's."""
 
@@ -136,9 +170,9 @@ class MqttSettings(BaseModel):
     topics: dict[str, Any] | None = None
     dialect: str = "plain"
     field_paths: dict[str, str] = Field(default_factory=dict)
-    unknown_devices: UnknownDevices = UnknownDevices()
+    unknown_devices: Unknown = UnknownDevices()
     liveness: Literal["receipt", "event_time"] = "receipt"
-    offline_after_s: int | None = Field(None, ge=OFFLINE_AFTER_MIN_S, le=OFFLINE_AFTER_MAX_S)
+    offline_after_s: OfflineAfter | None = None
     session_expiry_s: int | None = Field(None, ge=0, le=4_294_967_295)
 
     @field_validator("tls", mode="before")
@@ -149,18 +183,22 @@ class MqttSettings(BaseModel):
             return {}
         return None if value is False else value
 
-    @field_validator("unknown_devices", mode="before")
-    @classmethod
-    def _policy_may_be_a_word(cls, value: object) -> object:
-        return {"policy": value} if isinstance(value, str) else value
-
 
 def mqtt_settings(row: Any, integration: str) -> MqttSettings:
-    """Read an integration's settings.
+    """Read an mqtt integration's settings.
 
     Raises: Misconfigured, naming the integration, the key, what was given and what was expected.
     """
+    return _row_settings(MqttSettings, row, integration)
+
+
+def webhook_settings(row: Any, integration: str) -> WebhookSettings:
+    """Read what webhooks need of an integration's settings. Raises: Misconfigured, as `mqtt_settings`."""
+    return _row_settings(WebhookSettings, row, integration)
+
+
+def _row_settings(model: type[_Model], row: Any, integration: str) -> _Model:
     try:
-        return MqttSettings.model_validate(row or {})
+        return model.model_validate(row or {})
     except ValidationError as error:
         raise Misconfigured(explained(error, lambda place: f"integration {integration!r}: {place}")) from None

@@ -1,5 +1,6 @@
 """What is shipped beside the code works: the broker's configuration, the image, the compose file."""
 
+import json
 import os
 import re
 import shutil
@@ -61,7 +62,16 @@ def test_the_image_installs_the_lock_and_runs_without_root() -> None:
     assert user
     assert user.group(1) not in ("root", "0")
     assert "pip install --require-hashes -r requirements/run.lock" in DOCKERFILE
-    assert "HEALTHCHECK" in final
+    assert re.search(r"HEALTHCHECK .*/healthz", final, re.DOTALL)
+
+
+def test_the_image_asks_the_page_that_says_whether_it_lives() -> None:
+    """The command is JSON, and the Python in it is valid."""
+    found = re.search(r"^HEALTHCHECK [^\[]*(\[.*?\])$", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    assert found
+    program, flag, code = json.loads(found.group(1).replace("\\\n", ""))
+    assert (program, flag) == ("python", "-c")
+    compile(code, "HEALTHCHECK", "exec")
 
 
 def test_everything_that_the_image_copies_is_there_and_not_ignored() -> None:

@@ -35,6 +35,7 @@ class Place:
             "BENCH_INTEGRATION_ID": str(self.integration_id),
             "ROLLCALL_DATABASE_URL": self.database,
             "ROLLCALL_LOG_LEVEL": "warning",
+            "ROLLCALL_HTTP": "off",
         }
 
 

@@ -43,7 +43,7 @@ class Dashboard:
         lines = [
             f"Postgres  {postgres.dsn}",
             f"Broker    mqtt://127.0.0.1:{broker.port}  {broker.name}",
-            f"Rollcall  pid {service.pid}",
+            f"Rollcall  pid {service.pid}, http://127.0.0.1:{service.http_port}/readyz and /metrics",
             "",
             "Try next, in another terminal:",
             f'  {postgres.psql} {postgres.dsn} -c "{query} order by 1"',

@@ -9,6 +9,7 @@ from uuid import UUID
 import typer
 
 from handlers.topics import Topics
+from ingest.cli.integration_webhooks import Kind, encrypted, webhook_of
 from ingest.cli.options import AsJson, DatabaseUrl, Organization
 from ingest.cli.output import print_row, print_rows
 from ingest.crypto import Keyring, is_encrypted, password_context
@@ -20,8 +21,9 @@ from ingest.mqtt.port import Broker, Subscription, Tls
 from ingest.settings import MqttSettings, Settings, load_settings, mqtt_settings
 from ingest.store import admin
 from ingest.store.session import Row, session
+from ingest.webhooks.auth import METHODS
 
-app = typer.Typer(no_args_is_help=True, help="The brokers that Rollcall listens to.")
+app = typer.Typer(no_args_is_help=True, help="The brokers and clouds that Rollcall listens to.")
 
 
 @app.command()
@@ -46,37 +48,60 @@ def add(
     ] = None,
     unknown_devices: Annotated[str | None, typer.Option(help="create, park or ignore.")] = None,
     protocol: Annotated[str | None, typer.Option(help="5, 3.1.1 or auto.")] = None,
+    kind: Annotated[Kind, typer.Option("--type", help="What sends; all but mqtt by webhooks.")] = "mqtt",
+    webhook_auth: Annotated[
+        str | None, typer.Option(help=f"Take webhooks that prove themselves so: {', '.join(METHODS)}.")
+    ] = None,
+    webhook_secret: Annotated[
+        str | None,
+        typer.Option(help="Only -: read the secret from stdin. Without it one is made and shown once."),
+    ] = None,
+    topic_arn: Annotated[list[str] | None, typer.Option(help="For sns: a topic that may send.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Change it when it is there.")] = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Add an mqtt integration. A running Rollcall connects at once."""
-    given: dict[str, Any] = {
+    """Add an integration. A running Rollcall connects at once, or takes its webhooks."""
+    mqtt: dict[str, Any] = {
         "host": host,
         "port": port,
         "username": username,
         "topics": _topics(topic or []),
         "tls": {"ca_file": ca_file} if ca_file else tls or None,
-        "unknown_devices": {"policy": unknown_devices} if unknown_devices else None,
         "protocol": protocol,
     }
+    given = mqtt if kind == "mqtt" else {}
+    given["unknown_devices"] = {"policy": unknown_devices} if unknown_devices else None
+    given["webhook"] = webhook_of(kind, webhook_auth, webhook_secret, topic_arn or [])
     values = {key: value for key, value in given.items() if value is not None}
     mqtt_settings(values, name)
-    secret = _password(password, password_env)
+    secret = _password(password, password_env) if kind == "mqtt" else None
     settings = load_settings(database_url=database_url)
-    print(asyncio.run(_add(settings, name, organization, values, secret, replace=replace)))
+    print(asyncio.run(_add(settings, name, organization, kind, values, secret, replace=replace)))
+    if webhook_auth and not webhook_secret and "secret" in values["webhook"]:
+        typer.echo(f"the secret of its webhooks, shown only now: {values['webhook']['secret']}", err=True)
 
 
 async def _add(
-    settings: Settings, name: str, slug: str, values: Row, secret: str | None, *, replace: bool
+    settings: Settings, name: str, slug: str, kind: str, values: Row, secret: str | None, *, replace: bool
 ) -> UUID:
     keyring = Keyring.from_setting(settings.keys)
     async with session(settings.database_url) as connection, connection.transaction():
         organization_id = await admin.organization(connection, slug)
-        identifier = await admin.integration_id(connection, organization_id, name)
+        identifier = await admin.integration_id(connection, organization_id, name, kind)
+        stored = encrypted(values, keyring, identifier)
         if secret is not None:
             context = password_context(identifier)
-            values["password"] = keyring.encrypt(secret, context) if keyring.can_encrypt else secret
-        await admin.save_integration(connection, identifier, organization_id, name, values, replace=replace)
+            stored["password"] = keyring.encrypt(secret, context) if keyring.can_encrypt else secret
+        await admin.save_integration(
+            connection,
+            identifier,
+            organization_id,
+            name,
+            stored,
+            replace=replace,
+            kind=kind,
+            takes_webhooks="webhook" in values,
+        )
     return identifier
 
 

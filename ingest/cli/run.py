@@ -25,6 +25,8 @@ def run(
     """
     settings = load_settings(database_url=database_url, log_level=log_level)
     logging.basicConfig(level=settings.log_level.upper(), format=LOG_FORMAT)
+    for client in ("httpx", "httpcore"):  # they log URLs, and those of Amazon's handshakes hold tokens
+        logging.getLogger(client).setLevel(logging.WARNING)
     _spare_the_collector()
     asyncio.run(_run(settings, migrate_first=migrate))
 

@@ -18,11 +18,18 @@ SHORT_LIFE_S = 2.0
 class Service:
     """The service against one database."""
 
-    def __init__(self, log: Path, database_url: str) -> None:
+    def __init__(self, log: Path, database_url: str, http_port: int) -> None:
         command = [sys.executable, "-m", "ingest.cli", "run", "--database-url", database_url]
         self._child = Child(
-            command, log, ROLLCALL_DATABASE_DIRECT_URL="", ROLLCALL_LEASE_TTL_S=str(LEASE_TTL_S)
+            command,
+            log,
+            ROLLCALL_DATABASE_DIRECT_URL="",
+            ROLLCALL_LEASE_TTL_S=str(LEASE_TTL_S),
+            ROLLCALL_HTTP="on",
+            ROLLCALL_HTTP_HOST="127.0.0.1",
+            ROLLCALL_HTTP_PORT=str(http_port),
         )
+        self.http_port = http_port
         self.restarts = 0
 
     @property

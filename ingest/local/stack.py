@@ -11,6 +11,7 @@ from pathlib import Path
 from ingest.errors import Misconfigured
 from ingest.local.broker import LocalBroker
 from ingest.local.child import end_left_over
+from ingest.local.ports import free_port
 from ingest.local.postgres import LocalPostgres
 from ingest.local.service import Service
 from ingest.migrate import migrate
@@ -22,6 +23,7 @@ ORGANIZATION = "demo"
 INTEGRATION = "local"
 MIN_OFFLINE_AFTER_S = 60
 LISTENS_WITHIN_S = 10.0
+USUAL_HTTP_PORT = 8080
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ async def stack(folder: Path, *, message_every_s: float) -> AsyncIterator[Stack]
             await broker.start()
             await migrate(postgres.dsn)
             await _add_integration(postgres, broker, max(MIN_OFFLINE_AFTER_S, round(message_every_s * 10)))
-            service = Service(folder / "rollcall.log", postgres.dsn)
+            service = Service(folder / "rollcall.log", postgres.dsn, free_port(USUAL_HTTP_PORT))
             stops.push_async_callback(service.stop)
             began = datetime.now(UTC)
             await service.start()

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import random
+import time
+from collections.abc import Callable
 
 from handlers.events import DeadReason, DeviceKey
 from handlers.evidence import Evidence
@@ -25,7 +27,10 @@ Unknown = dict[Feed, dict[DeviceKey, Evidence]]
 
 
 class Committer:
-    """Commits pile after pile until cancelled; `run` never ends by itself."""
+    """Commits pile after pile until cancelled; `run` never ends by itself.
+
+    `observe` is told the entries and the seconds of each commit.
+    """
 
     def __init__(
         self,
@@ -36,6 +41,7 @@ class Committer:
         counts: Counts,
         *,
         jitter: random.Random,
+        observe: Callable[[int, float], None] = lambda entries, seconds: None,
     ) -> None:
         self._intake = intake
         self._applier = applier
@@ -43,6 +49,7 @@ class Committer:
         self._parking = parking
         self._counts = counts
         self._jitter = jitter
+        self._observe = observe
         self._refusals = Refusals()
         self.outage: str | None = None
         """Why the database cannot be written now; None while all is well."""
@@ -88,7 +95,7 @@ class Committer:
             await self._bury(pile, refused)
         else:
             self._refusals.accepted(pile.count)
-            _acknowledge(pile)
+            self._acknowledge(pile)
 
     async def _bury(self, pile: Pile, refused: Refused) -> None:
         while self._refusals.too_many(refused.sqlstate):
@@ -100,13 +107,13 @@ class Committer:
                 refused = again
             else:
                 self._refusals.accepted(1)
-                _acknowledge(pile)
+                self._acknowledge(pile)
                 return
         self._refusals.refused(refused.sqlstate)
         buried = pile.buried(DeadReason(f"refused.{refused.sqlstate}", str(refused)[:300]))
         self._counts.dead_letters += 1
         await self._commit_with_retries(buried)
-        _acknowledge(buried)
+        self._acknowledge(buried)
 
     async def _commit_with_retries(self, pile: Pile, batch: Batch | None = None) -> None:
         attempt = 0
@@ -134,8 +141,10 @@ class Committer:
         for _ in range(MAX_VANISHED):
             if batch is None:
                 batch = await self._resolved(pile)
+            began = time.perf_counter()
             gone = await self._applier.commit(batch)
             if not gone:
+                self._observe(pile.count, time.perf_counter() - began)
                 self._counts.commits += 1
                 self._counts.committed += pile.count
                 return
@@ -172,7 +181,7 @@ class Committer:
             part.record(batch)
         return batch, unknown
 
-
-def _acknowledge(pile: Pile) -> None:
-    for part in pile.parts:
-        part.settled()
+    def _acknowledge(self, pile: Pile) -> None:
+        for part in pile.parts:
+            part.settled()
+        self._counts.acknowledged += pile.count

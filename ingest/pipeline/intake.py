@@ -27,10 +27,11 @@ class Intake:
 
     def __init__(self, counts: Counts, *, max_batch: int = MAX_BATCH) -> None:
         self._max_batch = max_batch
-        self._counts = counts
+        self.counts = counts
         self._pile = Pile(counts)
-        self._held = 0
-        self._held_bytes = 0
+        self.held = 0
+        """Messages in hand, until they are committed."""
+        self.held_bytes = 0
         self._filled = asyncio.Event()
         self._full = asyncio.Event()
         self._room = asyncio.Event()
@@ -52,8 +53,8 @@ class Intake:
         """Put a part into the open pile; asks for no room."""
         pile = self._pile
         pile.payload_bytes += payload_bytes
-        self._held += len(part)
-        self._held_bytes += payload_bytes
+        self.held += len(part)
+        self.held_bytes += payload_bytes
         pile.add(part)
         self._filled.set()
         if pile.count >= self._max_batch or pile.payload_bytes >= MAX_HELD_BYTES // 4:
@@ -62,7 +63,7 @@ class Intake:
     async def take(self) -> Pile:
         """Wait until something is there and return all of it."""
         await self._filled.wait()
-        pile, self._pile = self._pile, Pile(self._counts)
+        pile, self._pile = self._pile, Pile(self.counts)
         self._filled.clear()
         self._full.clear()
         self._offer_room()
@@ -75,14 +76,19 @@ class Intake:
 
     def release(self, pile: Pile) -> None:
         """Forget a pile that is committed: there is room for as much again."""
-        self._held -= pile.count
-        self._held_bytes -= pile.payload_bytes
+        self.held -= pile.count
+        self.held_bytes -= pile.payload_bytes
         self._offer_room()
 
     @property
     def full(self) -> bool:
-        """Whether `put` would wait."""
-        return self._full.is_set() or self._held >= MAX_HELD or self._held_bytes >= MAX_HELD_BYTES
+        """Whether `put` would wait: there is a whole batch already, or no room at all."""
+        return self._full.is_set() or self.exhausted
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there is no room at all."""
+        return self.held >= MAX_HELD or self.held_bytes >= MAX_HELD_BYTES
 
     def _offer_room(self) -> None:
         if not self.full:
@@ -93,19 +99,20 @@ class Intake:
         origin.connection.pause()
         try:
             async with asyncio.timeout(QOS0_PATIENCE_S):
-                await self._until_room()
+                await self.until_room()
         except TimeoutError:
             kept = [one for one in portion if not isinstance(one, Publish) or one.qos]
             dropped = len(portion) - len(kept)
-            self._counts.dropped_qos0 += dropped
+            self.counts.dropped_qos0 += dropped
             origin.left(dropped)
             portion = kept
-            await self._until_room()
+            await self.until_room()
         finally:
             origin.connection.resume()
         return portion
 
-    async def _until_room(self) -> None:
+    async def until_room(self) -> None:
+        """Wait while it is full."""
         while self.full:
             self._room.clear()
             await self._room.wait()

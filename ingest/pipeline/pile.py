@@ -27,6 +27,7 @@ class Counts:
     received: int = 0
     committed: int = 0
     commits: int = 0
+    acknowledged: int = 0
     duplicates: int = 0
     dead_letters: int = 0
     field_errors: int = 0

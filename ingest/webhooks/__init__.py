@@ -1,1 +1,1 @@
-"""Webhooks: how a request proves itself."""
+"""Webhooks: who may send, how a request proves itself, and what it is answered once its events are committed."""

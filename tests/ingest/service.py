@@ -8,6 +8,7 @@ from uuid import UUID
 
 import aiomqtt
 import asyncpg
+import httpx
 import orjson
 
 from ingest.app import serve
@@ -19,9 +20,16 @@ from tests.waiting import until
 class Service:
     """What a test may ask of a running service."""
 
-    def __init__(self, pool: asyncpg.Pool, broker: MosquittoServer) -> None:
+    def __init__(self, pool: asyncpg.Pool, broker: MosquittoServer | None, port: int) -> None:
         self.pool = pool
-        self.broker = broker
+        self._broker = broker
+        self.url = f"http://127.0.0.1:{port}"
+
+    @property
+    def broker(self) -> MosquittoServer:
+        """Its broker, for a test that has one."""
+        assert self._broker is not None
+        return self._broker
 
     async def add_integration(self, name: str = "m", **settings: object) -> UUID:
         """Add an active mqtt integration of an organization of its own."""
@@ -38,6 +46,31 @@ class Service:
             name,
             text,
         )
+        return integration
+
+    async def add_webhooks(
+        self, name: str = "w", kind: str = "golioth", secret: str | None = None, **settings: object
+    ) -> UUID:
+        """Add an active integration that takes webhooks, and wait until the service knows it."""
+        organization = await self.pool.fetchval(
+            "insert into organizations (name, slug) values ($1, $1) returning id", name
+        )
+        integration: UUID = await self.pool.fetchval(
+            "insert into device_integrations (organization_id, integration_type, name, settings, webhook_enabled,"
+            " webhook_secret) values ($1, $2, $3, $4, true, $5) returning id",
+            organization,
+            kind,
+            name,
+            orjson.dumps(settings).decode(),
+            secret,
+        )
+        async with httpx.AsyncClient() as client:
+
+            async def known() -> bool:
+                answer = await client.options(f"{self.url}/webhooks/{integration}")
+                return answer.status_code not in (404, 503)
+
+            await until(known, 10, "the service knows the integration")
         return integration
 
     async def connected(self, integration: UUID, within_s: float = 10) -> None:
@@ -68,18 +101,29 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def running(database: str, broker: MosquittoServer, **flags: Any) -> AsyncIterator[Service]:
-    """Run a service against `database` until the block ends; a service that ends by itself fails the test."""
-    settings = load_settings(
-        **{"database_url": database, "marker_interval_s": 0.3, "sweep_every_s": 0.3, **flags}
-    )
+async def running(
+    database: str,
+    broker: MosquittoServer | None,
+    amazon: httpx.AsyncBaseTransport | None = None,
+    **flags: Any,
+) -> AsyncIterator[Service]:
+    """Run a service against `database` until the block ends; a service that ends by itself fails the test.
+
+    Without a broker it serves HTTP alone.
+    """
+    own = {"database_url": database, "marker_interval_s": 0.3, "sweep_every_s": 0.3, "http_port": 0}
+    settings = load_settings(**{**own, "mqtt": "on" if broker else "off", **flags})
     stop = asyncio.Event()
-    serving = asyncio.create_task(serve(settings, stop))
-    pool = await asyncpg.create_pool(database, min_size=1, max_size=2)
-    try:
-        yield Service(pool, broker)
-        assert not serving.done(), serving.exception()
-    finally:
-        stop.set()
-        await asyncio.wait_for(serving, 15)
-        await pool.close()
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(serve(settings, stop, bound=port.set_result, amazon=amazon))
+    async with asyncpg.create_pool(database, min_size=1, max_size=2) as pool:
+        try:
+            if settings.http == "on":
+                await asyncio.wait({serving, port}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+                if serving.done():
+                    serving.result()
+            yield Service(pool, broker, port.result() if settings.http == "on" else 0)
+            assert not serving.done(), serving.exception()
+        finally:
+            stop.set()
+            await asyncio.wait_for(serving, 15)

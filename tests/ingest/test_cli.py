@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import io
 import json
 import sys
 from uuid import UUID
@@ -8,7 +9,7 @@ import asyncpg
 import pytest
 
 from ingest.cli import main
-from ingest.crypto import Keyring, password_context
+from ingest.crypto import Keyring, password_context, secret_context
 from ingest.settings import load_settings
 
 KEYS = "k1:" + base64.b64encode(b"1" * 32).decode()
@@ -192,3 +193,57 @@ def test_unknown_ids_are_listed_and_dropped(rollcall, sql, plant):
     assert [row["external_device_id"] for row in listed] == ["b", "a"]
     assert rollcall("unknown", "drop", "a")[1] == "1 dropped\n"
     assert rollcall("unknown", "drop", "--integration", "plant", "--all")[1] == "1 dropped\n"
+
+
+def test_an_integration_for_webhooks_has_a_secret_that_is_shown_once_and_stored_encrypted(
+    rollcall, sql, monkeypatch
+):
+    monkeypatch.setenv("ROLLCALL_KEYS", KEYS)
+    code, out, err = rollcall(
+        "integration",
+        "add",
+        "cloud",
+        "--organization",
+        "acme",
+        "--type",
+        "golioth",
+        "--webhook-auth",
+        "header",
+    )
+    assert code == 0, err
+    shown = err.rsplit(" ", 1)[1].strip()
+    (row,) = sql("select id, integration_type, webhook_enabled, settings from device_integrations")
+    assert (str(row["id"]), row["integration_type"], row["webhook_enabled"]) == (out.strip(), "golioth", True)
+    stored = json.loads(row["settings"])
+    assert stored["webhook"]["auth"] == "header"
+    assert "host" not in stored
+    keyring = Keyring.from_setting(load_settings().keys)
+    context = secret_context(row["id"], "webhook.secret")
+    assert keyring.decrypt(stored["webhook"]["secret"], context) == shown
+    assert "secret" not in json.dumps(json.loads(rollcall("integration", "list", "--json")[1])[0]["settings"])
+
+
+def test_the_secret_of_webhooks_may_come_from_stdin_and_is_not_shown(rollcall, sql, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a secret of mine\n"))
+    command = ["integration", "add", "cloud", "--organization", "acme", "--webhook-auth", "bearer"]
+    code, _, err = rollcall(*command, "--webhook-secret", "-")
+    assert (code, err) == (0, "")
+    (row,) = sql("select integration_type, settings from device_integrations")
+    assert row["integration_type"] == "mqtt"
+    assert json.loads(row["settings"])["webhook"] == {"auth": "bearer", "secret": "a secret of mine"}
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        (["--type", "golioth"], "--webhook-auth"),
+        (["--webhook-auth", "magic"], "webhook.auth"),
+        (["--webhook-auth", "sns"], "webhook.topic_arns"),
+        (["--webhook-auth", "header", "--webhook-secret", "x"], "stdin"),
+    ],
+)
+def test_what_webhooks_cannot_use_is_refused_before_anything_is_written(rollcall, sql, options, told):
+    code, _, err = rollcall("integration", "add", "cloud", "--organization", "acme", *options)
+    assert code == 1
+    assert told in err
+    assert sql("select 1 from device_integrations") == []

@@ -16,6 +16,7 @@ class RollcallProcess:
             "ROLLCALL_DATABASE_URL": database,
             "ROLLCALL_MARKER_INTERVAL_S": "0.5",
             "ROLLCALL_LEASE_TTL_S": "1",
+            "ROLLCALL_HTTP_PORT": "0",
             **settings,
         }
         self.log = log

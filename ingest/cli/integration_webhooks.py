@@ -1,0 +1,58 @@
+"""What `rollcall integration add` needs for webhooks: their settings, and a secret that is shown once."""
+
+import base64
+import os
+import secrets
+import sys
+from typing import Literal
+from uuid import UUID
+
+import httpx
+
+from ingest.crypto import Keyring, secret_context
+from ingest.errors import Misconfigured
+from ingest.store.session import Row
+from ingest.webhooks.auth import Authenticator
+from ingest.webhooks.sns import Signatures
+
+Kind = Literal["mqtt", "golioth", "aws_iot", "azure_iot"]
+WITHOUT_SECRET = ("sns", "none")
+
+
+def webhook_of(kind: str, auth: str | None, secret: str | None, topic_arns: list[str]) -> Row | None:
+    """Return `webhook` of the settings, its secret in the clear; None where no webhooks are taken.
+
+    Raises: Misconfigured.
+    """
+    if auth is None:
+        if kind != "mqtt" or secret is not None or topic_arns:
+            raise Misconfigured("--webhook-auth says how webhooks prove themselves, and is needed for them")
+        return None
+    if secret not in (None, "-"):
+        raise Misconfigured("--webhook-secret: only -, which reads it from stdin: others see a command line")
+    webhook: Row = {"auth": auth}
+    if topic_arns:
+        webhook["topic_arns"] = topic_arns
+    if auth not in WITHOUT_SECRET:
+        webhook["secret"] = sys.stdin.readline().strip() if secret else made(auth)
+    try:
+        Authenticator.parse({"webhook": webhook}, None, Signatures(httpx.AsyncClient()))
+    except ValueError as error:
+        raise Misconfigured(str(error)) from None
+    return webhook
+
+
+def made(auth: str) -> str:
+    """Return a new secret of the form that the method needs."""
+    if auth == "standard_webhooks":
+        return f"whsec_{base64.b64encode(os.urandom(24)).decode()}"
+    return secrets.token_urlsafe(32)
+
+
+def encrypted(values: Row, keyring: Keyring, identifier: UUID) -> Row:
+    """Return the settings as they are stored; without a key in the clear."""
+    secret = values.get("webhook", {}).get("secret")
+    if secret is None or not keyring.can_encrypt:
+        return dict(values)
+    sealed = keyring.encrypt(secret, secret_context(identifier, "webhook.secret"))
+    return values | {"webhook": values["webhook"] | {"secret": sealed}}

@@ -1,0 +1,139 @@
+"""/metrics: what the process counts anyway, read only when somebody asks. Names by Prometheus' conventions."""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ingest.pipeline.intake import Intake
+from ingest.status import Snapshot, Status
+
+COUNTERS = (
+    ("rollcall_received", "received", "Messages and events that came in, with what was dead or known."),
+    ("rollcall_committed", "committed", "Messages and events whose commit succeeded."),
+    ("rollcall_acknowledged", "acknowledged", "Messages and events that were acknowledged or answered."),
+    ("rollcall_duplicates", "duplicates", "Messages and events that were known and not applied again."),
+    ("rollcall_dead_letters", "dead_letters", "Messages and events that became dead letters."),
+    ("rollcall_field_errors", "field_errors", "Fields that could not be used in messages that could."),
+    ("rollcall_skewed_times", "skewed", "Messages and events with a time that could not be used."),
+    ("rollcall_unknown_dropped", "dropped_unknown", "Unknown devices there was no room or policy to keep."),
+    ("rollcall_qos0_dropped", "dropped_qos0", "QoS 0 messages that were dropped for want of room."),
+)
+"""Name without _total, field of Counts, help."""
+BATCHES = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384)
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Buckets:
+    """A histogram that costs one bisection an observation."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count a value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def family(self, name: str, documentation: str) -> HistogramMetricFamily:
+        """Return it as Prometheus has it: each bucket holds those below it, too."""
+        total, buckets = 0, []
+        for bound, count in zip((*map(str, self._bounds), "+Inf"), self._counts, strict=True):
+            total += count
+            buckets.append((bound, total))
+        return HistogramMetricFamily(name, documentation, buckets=buckets, sum_value=self._sum)
+
+
+class Measured:
+    """What is measured while the work is done: a few additions a commit and a request."""
+
+    def __init__(self) -> None:
+        self.batches = Buckets(BATCHES)
+        self.commit_seconds = Buckets(SECONDS)
+        self.webhook_seconds = Buckets(SECONDS)
+        self.webhook_requests: Counter[tuple[str, int]] = Counter()
+
+    def commit(self, entries: int, seconds: float) -> None:
+        """Count a commit."""
+        self.batches.observe(entries)
+        self.commit_seconds.observe(seconds)
+
+    def webhook(self, route: str, status: int, seconds: float) -> None:
+        """Count a webhook request."""
+        self.webhook_requests[route, status] += 1
+        self.webhook_seconds.observe(seconds)
+
+
+class Metrics:
+    """Exposes them on a registry of its own."""
+
+    def __init__(self, intake: Intake, measured: Measured, status: Status) -> None:
+        self._intake = intake
+        self._measured = measured
+        self._status = status
+
+    async def expose(self, _: Request) -> Response:
+        """Answer a scrape."""
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Families([*self._process(), *self._sessions(await self._status.look())]))
+        ProcessCollector(registry=registry)
+        return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    def _process(self) -> Iterator[Metric]:
+        """Yield what this process counts. Results of reconciliation belong here, too."""
+        intake, measured = self._intake, self._measured
+        for name, field, documentation in COUNTERS:
+            yield CounterMetricFamily(name, documentation, getattr(intake.counts, field))
+        yield measured.batches.family("rollcall_batch_messages", "Messages and events of a commit.")
+        yield measured.commit_seconds.family("rollcall_commit_seconds", "What a commit took.")
+        waiting = "Messages and events in hand and not committed."
+        yield GaugeMetricFamily("rollcall_waiting_messages", waiting, intake.held)
+        yield GaugeMetricFamily("rollcall_waiting_bytes", "Their payloads.", intake.held_bytes)
+        requests = CounterMetricFamily(
+            "rollcall_webhook_requests", "Webhook requests.", labels=("route", "status")
+        )
+        for (route, status), count in measured.webhook_requests.items():
+            requests.add_metric((route, str(status)), count)
+        yield requests
+        yield measured.webhook_seconds.family("rollcall_webhook_seconds", "What a webhook request took.")
+
+    def _sessions(self, snapshot: Snapshot) -> Iterator[Metric]:
+        outage = "1 while the database cannot be written."
+        yield GaugeMetricFamily("rollcall_database_outage", outage, float(snapshot.outage is not None))
+        labels = ("integration", "integration_id", "client_id")
+        states = GaugeMetricFamily(
+            "rollcall_session_state", "1 for the state of each MQTT session.", labels=(*labels, "state")
+        )
+        lags = GaugeMetricFamily(
+            "rollcall_session_lag_seconds", "Since a session has heard all that was published.", labels=labels
+        )
+        for session in snapshot.sessions:
+            named = (session.name, str(session.integration_id), session.client_id)
+            states.add_metric((*named, session.state), 1)
+            if (lag := self._status.lag(session)) is not None:
+                lags.add_metric(named, lag)
+        yield from (states, lags)
+
+
+class _Families(Collector):
+    """What was collected for one scrape."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        """Return it."""
+        return self._families

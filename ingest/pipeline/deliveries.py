@@ -1,0 +1,147 @@
+"""What one webhook request brought: its events in order, answered one by one once they are committed."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+from uuid import uuid4
+
+import orjson
+
+from handlers.events import DeadReason, Micros
+from handlers.evidence import Evidence
+from handlers.text import shown
+from handlers.webhooks.delivery import Event
+from ingest.pipeline.pile import Feed, Pile
+from ingest.store.batch import Batch, DeadLetter
+
+SESSION = "webhook"
+"""What stands for the MQTT session in a dead letter."""
+
+KEPT = ("content-type", "webhook-id", "x-amz-sns-message-type")
+MAX_HEADER = 1_000
+"""Characters of a header's value."""
+
+
+class Result(NamedTuple):
+    """What became of one event; `reason` only of a dead one."""
+
+    outcome: Literal["applied", "ignored", "duplicate", "dead"]
+    reason: DeadReason | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Arrival:
+    """One request. `topic` is its route; of its headers only those that are safe are kept with a dead letter."""
+
+    feed: Feed
+    topic: str
+    headers: Mapping[str, str]
+    secret_headers: frozenset[str]
+    received_at: Micros
+    done: asyncio.Future[None]
+    """Resolved once every event is committed, and then `results` has one for each, in their order."""
+    results: dict[int, Result] = field(default_factory=dict)
+    expected: int = 0
+
+
+class Delivery:
+    """Consecutive events of one request: a `Part` of a pile."""
+
+    __slots__ = ("_arrival", "_events", "_first", "_refusal")
+
+    def __init__(
+        self, arrival: Arrival, events: Sequence[Event], first: int = 0, refusal: DeadReason | None = None
+    ) -> None:
+        self._arrival = arrival
+        self._events = events
+        self._first = first
+        self._refusal = refusal
+        arrival.expected = max(arrival.expected, first + len(events))
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return len(self._events)
+
+    def fill(self, pile: Pile) -> None:
+        """Put each event's observations into their devices' evidence, and what means nothing aside."""
+        counts, devices = pile.counts, pile.of(self._arrival.feed)
+        for event in self._events:
+            observations, field_errors, skewed, _ = event.decoded
+            if (dead := self._refusal or event.decoded.dead) is not None:
+                counts.dead_letters += 1
+                pile.dead_letters.append(_dead_letter(self._arrival, event, dead))
+                continue
+            for observation in observations:
+                seen = devices.get(observation.device)
+                if seen is None:
+                    seen = devices[observation.device] = Evidence()
+                seen.add(observation)
+            counts.field_errors += len(field_errors)
+            counts.skewed += skewed
+        counts.received += len(self._events)
+
+    def halves(self) -> tuple["Delivery", "Delivery"]:
+        """Return its two halves."""
+        middle = len(self._events) // 2
+        first, second = self._events[:middle], self._events[middle:]
+        return (
+            Delivery(self._arrival, first, self._first),
+            Delivery(self._arrival, second, self._first + middle),
+        )
+
+    def buried(self, reason: DeadReason) -> "Delivery":
+        """Return its only event as a dead letter."""
+        return Delivery(self._arrival, self._events, self._first, reason)
+
+    def record(self, batch: Batch) -> None:
+        """Put the ids of the events into the batch: those that come again within a day are not applied again."""
+        integration_id = self._arrival.feed.integration_id
+        batch.event_ids += [(integration_id, event.id) for event in self._events if event.id is not None]
+
+    def settled(self) -> None:
+        """Note the results; the last ones let the request be answered."""
+        arrival = self._arrival
+        for place, event in enumerate(self._events, self._first):
+            arrival.results[place] = _result(event, self._refusal)
+        if len(arrival.results) == arrival.expected and not arrival.done.done():
+            arrival.done.set_result(None)
+
+
+def _result(event: Event, refusal: DeadReason | None) -> Result:
+    dead = refusal or event.decoded.dead
+    if dead is not None:
+        return Result("dead", dead)
+    return Result("applied" if event.decoded.observations else "ignored")
+
+
+def _dead_letter(arrival: Arrival, event: Event, reason: DeadReason) -> DeadLetter:
+    """Return the row that keeps the event's own bytes, with the time that its observations had."""
+    observations = event.decoded.observations
+    content_type = arrival.headers.get("content-type")
+    return DeadLetter(
+        uuid4(),
+        arrival.feed.integration_id,
+        SESSION,
+        arrival.topic,
+        0,
+        False,
+        shown(content_type, MAX_HEADER) if content_type else None,
+        observations[0].received_at if observations else arrival.received_at,
+        reason.kind,
+        reason.error,
+        event.original,
+        False,
+        kept_headers(arrival.headers, arrival.secret_headers),
+    )
+
+
+def kept_headers(headers: Mapping[str, str], secret_headers: frozenset[str]) -> str:
+    """Return as JSON the headers that decide what a body means."""
+    return orjson.dumps(
+        {
+            name: shown(value, MAX_HEADER)
+            for name, value in headers.items()
+            if name not in secret_headers and (name in KEPT or name.startswith("ce-"))
+        }
+    ).decode()

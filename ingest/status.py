@@ -1,0 +1,108 @@
+"""How the process is: whether it lives, whether it can do its work, and how far its sessions have heard."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from handlers.events import SECOND, Micros
+from ingest.errors import RollcallError
+from ingest.mqtt.port import Clock
+from ingest.store.health import HealthRows, SessionHealth
+
+WITHIN_S = 2.0
+FRESH_S = 1.0
+"""One look at the database serves everybody who asks within this time."""
+AT_WORK = ("connected", "standby")
+JSON = "application/json"
+
+
+class Snapshot(NamedTuple):
+    """One look. `outage` says why the database cannot be written; `sessions` is empty where it cannot be read."""
+
+    outage: str | None
+    expected: int
+    sessions: list[SessionHealth]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the database can be written and, where there are sessions, at least one is at work."""
+        at_work = any(session.state in AT_WORK for session in self.sessions)
+        return self.outage is None and (not self.expected or at_work)
+
+
+class Status:
+    """Looks at most once a FRESH_S. `outage` is the committer's, `sessions` are those that should run."""
+
+    def __init__(
+        self,
+        rows: HealthRows,
+        outage: Callable[[], str | None],
+        sessions: Callable[[], list[tuple[UUID, str]]],
+        clock: Clock,
+    ) -> None:
+        self._rows = rows
+        self._outage = outage
+        self._sessions = sessions
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._last: tuple[float, Snapshot] | None = None
+
+    async def look(self) -> Snapshot:
+        """Return how it is, within WITHIN_S."""
+        now = asyncio.get_running_loop().time()
+        async with self._turn:
+            if self._last is None or now - self._last[0] > FRESH_S:
+                self._last = asyncio.get_running_loop().time(), await self._looked()
+            return self._last[1]
+
+    async def _looked(self) -> Snapshot:
+        expected = self._sessions()
+        if (outage := self._outage()) is not None:
+            return Snapshot(outage, len(expected), [])
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                health = await self._rows.read(expected)
+        except TimeoutError:
+            return Snapshot("the database does not answer", len(expected), [])
+        except RollcallError as error:
+            return Snapshot(str(error), len(expected), [])
+        outage = "the database is read-only" if health.read_only else None
+        return Snapshot(outage, len(expected), health.sessions)
+
+    def lag(self, session: SessionHealth) -> float | None:
+        """Return the seconds since the session has heard all, or None where it never has."""
+        return None if session.heard_until is None else seconds(self._clock() - session.heard_until)
+
+    async def healthz(self, _: Request) -> Response:
+        """Answer: the event loop turns."""
+        return Response(b'{"status":"alive"}', media_type=JSON)
+
+    async def readyz(self, _: Request) -> Response:
+        """Answer 200 when the work can be done, else 503; the body says what is wrong."""
+        snapshot = await self.look()
+        told = {
+            "ready": snapshot.is_ready,
+            "database": {"writable": snapshot.outage is None, "outage": snapshot.outage},
+            "sessions": [self._told(session) for session in snapshot.sessions],
+        }
+        return Response(orjson.dumps(told), 200 if snapshot.is_ready else 503, media_type=JSON)
+
+    def _told(self, session: SessionHealth) -> dict[str, Any]:
+        return {
+            "integration": session.name,
+            "integrationId": str(session.integration_id),
+            "clientId": session.client_id,
+            "state": session.state,
+            "detail": session.detail,
+            "lagSeconds": self.lag(session),
+        }
+
+
+def seconds(micros: Micros) -> float:
+    """Return microseconds as seconds, not below zero."""
+    return max(0, micros) / SECOND

@@ -1,0 +1,52 @@
+"""What /readyz and /metrics ask of the database."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from handlers.events import Micros
+from ingest.store.refusals import acquired
+
+_SESSIONS = """
+select s.integration_id, n.name, s.client_id, s.state, s.detail, s.heard_until
+from rollcall.mqtt_sessions s join public.device_integrations n on n.id = s.integration_id
+join unnest($1::uuid[], $2::text[]) as t (i, c) on t.i = s.integration_id and t.c = s.client_id
+order by n.name, s.client_id"""
+
+
+class SessionHealth(NamedTuple):
+    """One MQTT session as its row says it is; over all replicas."""
+
+    integration_id: UUID
+    name: str
+    client_id: str
+    state: str
+    detail: str
+    heard_until: Micros | None
+
+
+class Health(NamedTuple):
+    """Whether the database can be written, and the sessions."""
+
+    read_only: bool
+    sessions: list[SessionHealth]
+
+
+class HealthRows:
+    """Asks the database, within a bound. Raises DatabaseAway."""
+
+    def __init__(self, pool: asyncpg.Pool, *, timeout_s: float = 1.5) -> None:
+        self._pool = pool
+        self._timeout_s = timeout_s
+
+    async def read(self, sessions: Sequence[tuple[UUID, str]]) -> Health:
+        """Return how these (integration id, client id) are; in a read-only database nothing can be written."""
+        async with acquired(self._pool, self._timeout_s) as connection:
+            read_only = await connection.fetchval(
+                "select current_setting('transaction_read_only')::bool", timeout=self._timeout_s
+            )
+            ids, clients = [one for one, _ in sessions], [client for _, client in sessions]
+            rows = await connection.fetch(_SESSIONS, ids, clients, timeout=self._timeout_s) if ids else []
+        return Health(read_only, [SessionHealth(*row) for row in rows])

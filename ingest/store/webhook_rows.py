@@ -1,0 +1,58 @@
+"""The rows of device_integrations that take webhooks."""
+
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from ingest.store.refusals import acquired
+
+COLUMN = "webhook_secret"
+
+_ENABLED = """
+select id, name, settings, webhook_secret from public.device_integrations
+where status = 'active' and webhook_enabled order by id"""
+_REPLACE_SETTING = """
+update public.device_integrations set settings = jsonb_set(settings, $2::text[], to_jsonb($4::text))
+where id = $1 and settings #>> $2::text[] = $3"""
+_REPLACE_COLUMN = """
+update public.device_integrations set webhook_secret = $3 where id = $1 and webhook_secret = $2"""
+
+
+class WebhookRow(NamedTuple):
+    """An active integration of any type that takes webhooks, as it is stored: its repr holds secrets."""
+
+    id: UUID
+    name: str
+    settings: dict[str, Any]
+    secret: str | None
+
+
+class WebhookRows:
+    """Reads the rows, and puts encrypted secrets in the place of clear ones. Methods raise DatabaseAway."""
+
+    def __init__(self, pool: asyncpg.Pool, *, timeout_s: float = 30.0) -> None:
+        self._pool = pool
+        self._timeout_s = timeout_s
+
+    async def enabled(self) -> list[WebhookRow]:
+        """Return the active integrations with webhook_enabled."""
+        async with acquired(self._pool, self._timeout_s) as connection:
+            rows = await connection.fetch(_ENABLED, timeout=self._timeout_s)
+        return [WebhookRow(r["id"], r["name"], _settings(r["settings"]), r[COLUMN]) for r in rows]
+
+    async def replace_secret(self, integration_id: UUID, place: str, found: str, encrypted: str) -> None:
+        """Put the encrypted form where `found` still stands: a setting such as `webhook.secret`, or the column."""
+        async with acquired(self._pool, self._timeout_s) as connection:
+            if place == COLUMN:
+                await connection.execute(_REPLACE_COLUMN, integration_id, found, encrypted)
+            else:
+                path = place.split(".")
+                await connection.execute(_REPLACE_SETTING, integration_id, path, found, encrypted)
+
+
+def _settings(stored: str | None) -> dict[str, Any]:
+    """Return the settings; what is no object says nothing."""
+    settings = orjson.loads(stored or "{}")
+    return settings if isinstance(settings, dict) else {}

@@ -1,0 +1,167 @@
+"""The integrations that take webhooks, read once and kept in the form in which requests need them."""
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass
+from uuid import UUID
+
+from handlers.events import SECOND, Liveness
+from handlers.webhooks.delivery import Context
+from handlers.webhooks.shapes import checked
+from ingest.crypto import Keyring, is_encrypted, secret_context
+from ingest.errors import Misconfigured, RollcallError
+from ingest.integrations import follow
+from ingest.pipeline.pile import Feed
+from ingest.settings import Settings, webhook_settings
+from ingest.store.identity import UnknownPolicy
+from ingest.store.integrations import IntegrationRows
+from ingest.store.parking import Parking
+from ingest.store.webhook_rows import COLUMN, WebhookRow, WebhookRows
+from ingest.webhooks.auth import Authenticator
+from ingest.webhooks.sns import Signatures
+
+log = logging.getLogger(__name__)
+
+REREAD_S = 10.0
+"""The database tells at once of changed settings, but not of webhook_enabled and webhook_secret."""
+ADOPT_EVERY_S = 5.0
+PLACES = ("webhook.secret", "webhook.previous_secret", COLUMN)
+"""Where a secret may stand."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hook:
+    """One integration as its requests see it."""
+
+    id: UUID
+    name: str
+    topic: str
+    """The route without its host: what a dead letter names."""
+    authenticator: Authenticator
+    context: Context
+    feed: Feed
+
+
+class HookReader:
+    """Turns a row into a hook."""
+
+    def __init__(self, settings: Settings, keyring: Keyring, signatures: Signatures) -> None:
+        self._settings = settings
+        self.keyring = keyring
+        self._signatures = signatures
+
+    def read(self, row: WebhookRow) -> Hook:
+        """Return what the row says.
+
+        Raises: Misconfigured, naming the integration and the key, never a secret.
+        """
+        wanted = webhook_settings(row.settings, row.name)
+        authenticator, shape = self._authenticator(row)
+        liveness = Liveness(wanted.liveness == "event_time", int(self._settings.max_ahead_s * SECOND))
+        policy = UnknownPolicy(**wanted.unknown_devices.model_dump())
+        after_s = wanted.offline_after_s or self._settings.offline_after_s
+        return Hook(
+            row.id,
+            row.name,
+            f"/webhooks/{row.id}",
+            authenticator,
+            Context(row.id, liveness, wanted.field_paths, shape),
+            Feed(row.id, policy, after_s * SECOND, "webhook"),
+        )
+
+    def _authenticator(self, row: WebhookRow) -> tuple[Authenticator, str]:
+        clear = {place: self._clear(row.id, place, secret) for place, secret in secrets(row).items()}
+        column = clear.pop(COLUMN, None)
+        webhook = row.settings.get("webhook")
+        if isinstance(webhook, dict):
+            webhook = webhook | {place.removeprefix("webhook."): secret for place, secret in clear.items()}
+        try:
+            authenticator = Authenticator.parse({"webhook": webhook}, column, self._signatures)
+            return authenticator, checked(webhook.get("shape") if isinstance(webhook, dict) else None)
+        except ValueError as error:
+            raise Misconfigured(f"integration {row.name!r}: {error}") from None
+
+    def _clear(self, integration_id: UUID, place: str, secret: str) -> str:
+        if not is_encrypted(secret):
+            return secret
+        return self.keyring.decrypt(secret, secret_context(integration_id, place))
+
+
+class Hooks:
+    """Follows the rows. A wrong one is logged, and its requests are told so; the others do not notice."""
+
+    def __init__(
+        self,
+        news: IntegrationRows,
+        rows: WebhookRows,
+        reader: HookReader,
+        parking: Parking,
+        jitter: random.Random,
+    ) -> None:
+        self._news = news
+        self._rows = rows
+        self._reader = reader
+        self._parking = parking
+        self._jitter = jitter
+        self._known: dict[str, tuple[WebhookRow, Hook | None]] = {}
+        self.are_known = False
+        """Whether the rows were read at all since the start."""
+
+    def find(self, integration_id: str) -> Hook | None:
+        """Return the hook with this id, or None where its settings are wrong. Raises: KeyError without such a row."""
+        return self._known[integration_id.lower()][1]
+
+    async def run(self) -> None:
+        """Follow the rows for ever, and give parked evidence to devices that have appeared."""
+        adopting = asyncio.create_task(self._adopt(), name="adopt")
+        try:
+            await follow(self._news, self._follow, self._jitter, REREAD_S)
+        finally:
+            adopting.cancel()
+            await asyncio.gather(adopting, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        found: dict[str, tuple[WebhookRow, Hook | None]] = {}
+        for row in await self._rows.enabled():
+            await self._encrypt(row)
+            known = self._known.get(str(row.id))
+            same = known is not None and known[0] == row
+            found[str(row.id)] = known if known is not None and same else (row, self._hook(row))
+        self._known = found
+        self.are_known = True
+
+    def _hook(self, row: WebhookRow) -> Hook | None:
+        try:
+            return self._reader.read(row)
+        except Misconfigured as error:
+            log.error("%s", error)
+            return None
+
+    async def _encrypt(self, row: WebhookRow) -> None:
+        """Encrypt the secrets that somebody wrote in the clear, in place; they are used also where that fails."""
+        keyring = self._reader.keyring
+        for place, secret in secrets(row).items():
+            if keyring.can_encrypt and secret and not is_encrypted(secret):
+                encrypted = keyring.encrypt(secret, secret_context(row.id, place))
+                try:
+                    await self._rows.replace_secret(row.id, place, secret, encrypted)
+                except RollcallError as error:
+                    log.warning("integration %s: %s stays in the clear: %s", row.name, place, error)
+
+    async def _adopt(self) -> None:
+        while True:
+            await asyncio.sleep(ADOPT_EVERY_S)
+            for hook in [hook for _, hook in self._known.values() if hook is not None]:
+                try:
+                    await self._parking.adopt(hook.id, hook.feed.offline_after)
+                except RollcallError as error:
+                    log.warning("integration %s: parked devices wait: %s", hook.name, error)
+
+
+def secrets(row: WebhookRow) -> dict[str, str]:
+    """Return the secrets of a row by their places, as they are stored."""
+    webhook = row.settings.get("webhook")
+    named = {f"webhook.{name}": value for name, value in webhook.items()} if isinstance(webhook, dict) else {}
+    named[COLUMN] = row.secret
+    return {place: value for place in PLACES if isinstance(value := named.get(place), str)}

@@ -1,0 +1,123 @@
+"""/healthz, /readyz and /metrics, beside MQTT and alone."""
+
+import re
+import statistics
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from ingest.errors import Misconfigured
+from tests.ingest.service import Service, running
+from tests.servers.mosquitto import MosquittoServer
+from tests.waiting import until
+
+OPEN = {"webhook": {"auth": "none"}}
+PAGE = Path(__file__).parents[2] / "docs/operations.md"
+
+
+async def scraped(service: Service) -> dict[str, float]:
+    """Every sample without its labels, those of one name added."""
+    async with httpx.AsyncClient(base_url=service.url) as client:
+        answer = await client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(answer.text):
+        assert family.documentation, family.name
+        for sample in family.samples:
+            found[sample.name] = found.get(sample.name, 0) + sample.value
+    return found
+
+
+async def test_both_sides_run_in_one_process_and_are_counted(
+    database: str, mosquitto: MosquittoServer
+) -> None:
+    async with running(database, mosquitto) as service:
+        integration = await service.add_integration("plant")
+        await service.connected(integration)
+        hook = await service.add_webhooks(**OPEN)
+        await service.publish("devices/d1/telemetry", b'{"battery": 1}')
+        await service.sees("select count(*) from devices", 1)
+        async with httpx.AsyncClient(base_url=service.url) as client:
+            body = [{"device_id": "d2", "battery": 2}, {"device_id": "d3", "battery": 300}, {}]
+            await client.post(f"/webhooks/{hook}", json=body)
+            await client.post(f"/webhooks/{hook}", content=b"nothing", headers={"content-type": "image/png"})
+        found = await scraped(service)
+        assert found["rollcall_committed_total"] >= 4
+        assert found["rollcall_acknowledged_total"] == found["rollcall_committed_total"]
+        assert found["rollcall_dead_letters_total"] == 1
+        assert found["rollcall_field_errors_total"] == 1
+        assert found["rollcall_commit_seconds_count"] == found["rollcall_batch_messages_count"] > 0
+        assert found["rollcall_batch_messages_sum"] == found["rollcall_committed_total"]
+        assert found["rollcall_session_state"] == 1
+        assert 0 <= found["rollcall_session_lag_seconds"] < 60
+        assert found["rollcall_webhook_requests_total"] >= 3
+        assert found["rollcall_webhook_seconds_count"] == found["rollcall_webhook_requests_total"]
+
+
+async def test_every_metric_is_on_the_page_for_operators_and_no_other(database: str) -> None:
+    async with running(database, None) as service, httpx.AsyncClient(base_url=service.url) as client:
+        text = (await client.get("/metrics")).text
+    names = set(re.findall(r"^# TYPE (rollcall_\w+)", text, re.MULTILINE))
+    assert names == set(re.findall(r"^\| `(rollcall_\w+)`", PAGE.read_text(), re.MULTILINE))
+
+
+async def test_a_broker_that_is_away_is_named_and_a_session_at_work_makes_it_ready(
+    database: str, mosquitto: MosquittoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.status.FRESH_S", 0.0)
+    async with running(database, mosquitto) as service, httpx.AsyncClient(base_url=service.url) as client:
+        assert (await client.get("/readyz")).json() == {
+            "ready": True,
+            "database": {"writable": True, "outage": None},
+            "sessions": [],
+        }
+        await service.add_integration("away", port=1, password="hunter2")
+
+        async def red() -> bool:
+            answer = await client.get("/readyz")
+            assert "hunter2" not in answer.text
+            states = [session["state"] for session in answer.json()["sessions"]]
+            return answer.status_code == 503 and states == ["away"]
+
+        await until(red, 10, "it is not ready")
+        await service.add_integration("plant")
+
+        async def green() -> bool:
+            answer = await client.get("/readyz")
+            lags = [session["lagSeconds"] for session in answer.json()["sessions"]]
+            return answer.status_code == 200 and len(lags) == 2 and lags[1] is not None
+
+        await until(green, 10, "it is ready")
+
+
+async def test_an_answer_does_not_wait_for_a_delayed_ack(database: str) -> None:
+    """Where it does, half of them take about 40 ms."""
+    taken: list[float] = []
+    async with running(database, None) as service, httpx.AsyncClient(base_url=service.url) as client:
+        for _ in range(40):
+            began = time.perf_counter()
+            await client.get("/healthz")
+            taken.append(time.perf_counter() - began)
+    assert statistics.median(taken) < 0.03
+
+
+async def test_mqtt_runs_alone(database: str, mosquitto: MosquittoServer) -> None:
+    async with running(database, mosquitto, http="off") as service:
+        await service.connected(await service.add_integration())
+
+
+async def test_a_port_that_is_taken_is_named(database: str) -> None:
+    async with running(database, None) as service:
+        port = int(service.url.rsplit(":", 1)[1])
+        with pytest.raises(Misconfigured, match=f"ROLLCALL_HTTP_PORT {port}"):
+            async with running(database, None, http_port=port):
+                pass
+
+
+async def test_with_both_sides_off_there_is_nothing_to_do(database: str) -> None:
+    with pytest.raises(Misconfigured, match="ROLLCALL_MQTT and ROLLCALL_HTTP are both off"):
+        async with running(database, None, http="off"):
+            pass
