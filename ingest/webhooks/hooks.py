@@ -14,7 +14,7 @@ from ingest.errors import Misconfigured, RollcallError
 from ingest.integrations import follow
 from ingest.pipeline.pile import Feed
 from ingest.settings import Settings, webhook_settings
-from ingest.store.identity import UnknownPolicy
+from ingest.store.creation import UnknownPolicy
 from ingest.store.integrations import IntegrationRows
 from ingest.store.parking import Parking
 from ingest.store.webhook_rows import COLUMN, WebhookRow, WebhookRows
