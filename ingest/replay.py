@@ -3,21 +3,29 @@
 The row is deleted in the transaction that applies it. One that still cannot be decoded stays where it is.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
 
 from handlers.dialects.plain import decode
-from handlers.events import DeviceKey
+from handlers.events import DeviceKey, Observation
 from handlers.evidence import Evidence
+from handlers.identity import label
+from handlers.webhooks.delivery import Context, Handshake, Request
+from handlers.webhooks.shapes import decode as decode_webhook
 from ingest.errors import Refused
 from ingest.integrations import Planner
-from ingest.session import SessionPlan
+from ingest.pipeline.pile import Feed
 from ingest.store.apply import Applier
 from ingest.store.batch import Batch, Target
 from ingest.store.identity import Identities
+from ingest.store.integrations import IntegrationRow
 from ingest.store.letters import Letter, letters
+
+Understood = Callable[[IntegrationRow], tuple[Context, Feed]]
+"""How an integration's webhook events are read."""
 
 
 class Replayed(NamedTuple):
@@ -27,14 +35,24 @@ class Replayed(NamedTuple):
     error: str | None
 
 
+class _Undecodable(Exception):  # noqa: N818 - it never leaves this file
+    """It still means nothing: the text says why."""
+
+
 class Replay:
     """Replays dead letters, oldest first. Methods raise DatabaseAway and Misconfigured."""
 
     def __init__(
-        self, pool: asyncpg.Pool, planner: Planner, applier: Applier, identities: Identities
+        self,
+        pool: asyncpg.Pool,
+        planner: Planner,
+        understood: Understood,
+        applier: Applier,
+        identities: Identities,
     ) -> None:
         self._pool = pool
         self._planner = planner
+        self._understood = understood
         self._applier = applier
         self._identities = identities
 
@@ -45,27 +63,41 @@ class Replay:
     async def _one(self, letter: Letter) -> str | None:
         if letter.truncated:
             return "only its head was kept, so it cannot be replayed"
-        plan = self._planner.plan(letter.integration)
-        decoded = decode(letter.publish, plan.context, None)
-        if decoded.dead is not None:
-            return decoded.dead.error
+        try:
+            feed, observations = self._decoded(letter)
+        except _Undecodable as error:
+            return str(error)
         evidence: dict[DeviceKey, Evidence] = {}
-        for observation in decoded.observations:
+        for observation in observations:
             evidence.setdefault(observation.device, Evidence()).add(observation)
-        return await self._apply(letter.id, plan, evidence)
+        return await self._apply(letter.id, feed, evidence)
 
-    async def _apply(
-        self, letter: UUID, plan: SessionPlan, evidence: dict[DeviceKey, Evidence]
-    ) -> str | None:
-        found = await self._identities.resolve(plan.integration_id, list(evidence), plan.policy)
-        missing = sorted(set(evidence) - set(found))
+    def _decoded(self, letter: Letter) -> tuple[Feed, list[Observation]]:
+        """Return what it says, as of when it was received. Raises: _Undecodable."""
+        if letter.headers is None:
+            plan = self._planner.plan(letter.integration)
+            decoded = decode(letter.publish, plan.context, None)
+            if decoded.dead is not None:
+                raise _Undecodable(decoded.dead.error)
+            return Feed(plan.integration_id, plan.policy, plan.offline_after), list(decoded.observations)
+        context, feed = self._understood(letter.integration)
+        request = Request(letter.publish.payload, letter.headers, letter.publish.received_at)
+        events = decode_webhook(request, context)
+        if isinstance(events, Handshake):
+            raise _Undecodable("it is a handshake, which has no meaning later")
+        for event in events:
+            if event.decoded.dead is not None:
+                raise _Undecodable(event.decoded.dead.error)
+        return feed, [one for event in events for one in event.decoded.observations]
+
+    async def _apply(self, letter: UUID, feed: Feed, evidence: dict[DeviceKey, Evidence]) -> str | None:
+        found = await self._identities.resolve(feed.integration_id, list(evidence), feed.policy)
+        missing = [label(key) for key in evidence if key not in found]
         if missing:
-            return (
-                f"no device row for {missing[0].external_id!r}, and the policy for unknown devices makes none"
-            )
+            return f"no device row for {min(missing)!r}, and the policy for unknown devices makes none"
         batch = Batch(replayed=[letter])
         for key, device_id in found.items():
-            batch.add(device_id, Target(plan.offline_after), evidence[key])
+            batch.add(device_id, Target(feed.offline_after, feed.source), evidence[key])
         try:
             gone = await self._applier.commit(batch)
         except Refused as refused:

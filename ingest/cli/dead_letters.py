@@ -12,12 +12,13 @@ from ingest.cli.output import print_row, print_rows
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
 from ingest.integrations import Planner
-from ingest.replay import Replay, Replayed
-from ingest.settings import load_settings
+from ingest.replay import Replay, Replayed, Understood
+from ingest.settings import Settings, load_settings
 from ingest.store import admin
 from ingest.store.apply import Applier
 from ingest.store.identity import Identities
 from ingest.store.session import Row, session
+from ingest.webhooks.hooks import understood
 
 app = typer.Typer(
     no_args_is_help=True, help="Messages that could not be decoded or that the database refused."
@@ -86,10 +87,15 @@ def replay(ids: Annotated[list[UUID], typer.Argument()], database_url: DatabaseU
     async def again() -> list[Replayed]:
         async with await open_pool(settings) as pool:
             planner = Planner(settings, Keyring.from_setting(settings.keys))
-            return await Replay(pool, planner, Applier(pool), Identities(pool)).replay(ids)
+            replaying = Replay(pool, planner, _understood(settings), Applier(pool), Identities(pool))
+            return await replaying.replay(ids)
 
     results = asyncio.run(again())
     for identifier, error in results:
         print(f"{identifier} {'applied' if error is None else 'stays: ' + error}")
     if len(results) < len(set(ids)) or any(error for _, error in results):
         raise typer.Exit(1)
+
+
+def _understood(settings: Settings) -> Understood:
+    return lambda row: understood(settings, row.id, row.name, row.settings)

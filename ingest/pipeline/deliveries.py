@@ -14,9 +14,7 @@ from handlers.text import shown
 from handlers.webhooks.delivery import Event
 from ingest.pipeline.pile import Feed, Pile
 from ingest.store.batch import Batch, DeadLetter
-
-SESSION = "webhook"
-"""What stands for the MQTT session in a dead letter."""
+from ingest.store.letters import WEBHOOK
 
 KEPT = ("content-type", "webhook-id", "x-amz-sns-message-type")
 MAX_HEADER = 1_000
@@ -122,7 +120,7 @@ def _dead_letter(arrival: Arrival, event: Event, reason: DeadReason) -> DeadLett
     return DeadLetter(
         uuid4(),
         arrival.feed.integration_id,
-        SESSION,
+        WEBHOOK,
         arrival.topic,
         0,
         False,

@@ -11,6 +11,9 @@ from ingest.store.integrations import IntegrationRow
 from ingest.store.queries import queries
 from ingest.store.refusals import DATABASE_ERRORS, translated
 
+WEBHOOK = "webhook"
+"""What stands for the MQTT session in a letter that came by a webhook."""
+
 
 class Letter(NamedTuple):
     """One dead letter with the integration that it came by."""
@@ -19,6 +22,8 @@ class Letter(NamedTuple):
     integration: IntegrationRow
     publish: Publish
     truncated: bool
+    headers: dict[str, str] | None
+    """Of a webhook's event; None for a publish."""
 
 
 async def letters(pool: asyncpg.Pool, ids: list[UUID]) -> list[Letter]:
@@ -47,6 +52,6 @@ def _letter(row: Any) -> Letter:
         size,
         row["content_type"],
     )
-    return Letter(
-        row["id"], IntegrationRow(row["integration_id"], row["name"], settings), publish, row["truncated"]
-    )
+    integration = IntegrationRow(row["integration_id"], row["name"], settings)
+    headers = orjson.loads(row["headers"]) if row["session"] == WEBHOOK else None
+    return Letter(row["id"], integration, publish, row["truncated"], headers)

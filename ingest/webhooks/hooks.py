@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from handlers.events import SECOND, Liveness
@@ -56,29 +57,17 @@ class HookReader:
 
         Raises: Misconfigured, naming the integration and the key, never a secret.
         """
-        wanted = webhook_settings(row.settings, row.name)
-        authenticator, shape = self._authenticator(row)
-        liveness = Liveness(wanted.liveness == "event_time", int(self._settings.max_ahead_s * SECOND))
-        policy = UnknownPolicy(**wanted.unknown_devices.model_dump())
-        after_s = wanted.offline_after_s or self._settings.offline_after_s
-        return Hook(
-            row.id,
-            row.name,
-            f"/webhooks/{row.id}",
-            authenticator,
-            Context(row.id, liveness, wanted.field_paths, shape),
-            Feed(row.id, policy, after_s * SECOND, "webhook"),
-        )
+        context, feed = understood(self._settings, row.id, row.name, row.settings)
+        return Hook(row.id, row.name, f"/webhooks/{row.id}", self._authenticator(row), context, feed)
 
-    def _authenticator(self, row: WebhookRow) -> tuple[Authenticator, str]:
+    def _authenticator(self, row: WebhookRow) -> Authenticator:
         clear = {place: self._clear(row.id, place, secret) for place, secret in secrets(row).items()}
         column = clear.pop(COLUMN, None)
         webhook = row.settings.get("webhook")
         if isinstance(webhook, dict):
             webhook = webhook | {place.removeprefix("webhook."): secret for place, secret in clear.items()}
         try:
-            authenticator = Authenticator.parse({"webhook": webhook}, column, self._signatures)
-            return authenticator, checked(webhook.get("shape") if isinstance(webhook, dict) else None)
+            return Authenticator.parse({"webhook": webhook}, column, self._signatures)
         except ValueError as error:
             raise Misconfigured(f"integration {row.name!r}: {error}") from None
 
@@ -86,6 +75,25 @@ class HookReader:
         if not is_encrypted(secret):
             return secret
         return self.keyring.decrypt(secret, secret_context(integration_id, place))
+
+
+def understood(
+    process: Settings, integration_id: UUID, name: str, settings: dict[str, Any]
+) -> tuple[Context, Feed]:
+    """Return how an integration's events are read, and what becomes of them.
+
+    Raises: Misconfigured, naming the integration and the key.
+    """
+    wanted, webhook = webhook_settings(settings, name), settings.get("webhook")
+    try:
+        shape = checked(webhook.get("shape") if isinstance(webhook, dict) else None)
+    except ValueError as error:
+        raise Misconfigured(f"integration {name!r}: {error}") from None
+    liveness = Liveness(wanted.liveness == "event_time", int(process.max_ahead_s * SECOND))
+    policy = UnknownPolicy(**wanted.unknown_devices.model_dump())
+    after_s = wanted.offline_after_s or process.offline_after_s
+    context = Context(integration_id, liveness, wanted.field_paths, shape)
+    return context, Feed(integration_id, policy, after_s * SECOND, "webhook")
 
 
 class Hooks:

@@ -12,6 +12,8 @@ create or replace trigger rollcall_integration_added
 create or replace trigger rollcall_integration_changed
     after update on public.device_integrations
     for each row when (
-        (old.integration_type, old.name, old.project_id, old.base_url, old.settings, old.status)
-        is distinct from (new.integration_type, new.name, new.project_id, new.base_url, new.settings, new.status))
+        (old.integration_type, old.name, old.project_id, old.base_url, old.settings, old.status, old.api_key_encrypted,
+            old.webhook_enabled, old.webhook_secret)
+        is distinct from (new.integration_type, new.name, new.project_id, new.base_url, new.settings, new.status,
+            new.api_key_encrypted, new.webhook_enabled, new.webhook_secret))
     execute function rollcall.notify_integration();
