@@ -14,7 +14,8 @@ from ingest.crypto import Keyring, is_encrypted, password_context
 from ingest.errors import Misconfigured, RollcallError
 from ingest.mqtt.port import Broker, Clock, Tls
 from ingest.pipeline.intake import Intake
-from ingest.session import Session, SessionPlan
+from ingest.retirement import Retirement
+from ingest.session import Session, SessionPlan, together
 from ingest.settings import MqttSettings, Settings, mqtt_settings
 from ingest.store.creation import UnknownPolicy
 from ingest.store.integrations import IntegrationRow, IntegrationRows, News
@@ -135,8 +136,14 @@ class Integrations:
         for integration_id, plan in plans.items():
             if integration_id not in self._running:
                 session = Session(plan, self._sessions, self._intake, self._clock, self._holder, self._jitter)
-                task = asyncio.create_task(session.run(), name=f"session {plan.name}")
+                task = asyncio.create_task(self._serve(session, plan), name=f"session {plan.name}")
                 self._running[integration_id] = plan, task
+
+    async def _serve(self, session: Session, plan: SessionPlan) -> None:
+        """Run the session, and beside it the retirement of those that it has replaced."""
+        retirement = Retirement(self._sessions, self._intake, self._clock, self._holder, self._jitter)
+        async with together(retirement.run(plan)):
+            await session.run()
 
     def _planned(self, row: IntegrationRow) -> SessionPlan:
         try:

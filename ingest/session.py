@@ -105,7 +105,7 @@ class Session:
     async def _serve_while_leased(self) -> None:
         stored = await self._sessions.open(self._plan.integration_id, self._plan.broker.client_id)
         self._session_id = stored.id
-        async with _together(self._renew()) as renewing:
+        async with together(self._renew()) as renewing:
             serving = asyncio.create_task(self._serve(stored))
             try:
                 done, _ = await asyncio.wait({renewing, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -147,7 +147,7 @@ class Session:
         try:
             await self._subscribe(connection, connected, stored)
             self._backoff.reset()
-            async with _together(self._mark(connection, origin)):
+            async with together(self._mark(connection, origin)):
                 await self._read(connection, origin)
         finally:
             await self._let_go(connection, origin)
@@ -195,14 +195,14 @@ class Session:
         A new connection must not start before: what is in hand would come again and count twice.
         """
         try:
-            if origin.pending:
-                await origin.idle.wait()
+            await origin.idle.wait()
         finally:
             await connection.close()
 
 
 @contextlib.asynccontextmanager
-async def _together(coroutine: "asyncio._CoroutineLike[None]") -> AsyncIterator[asyncio.Task[None]]:
+async def together(coroutine: "asyncio._CoroutineLike[None]") -> AsyncIterator[asyncio.Task[None]]:
+    """Run a coroutine beside the block, and cancel it at its end."""
     task: asyncio.Task[None] = asyncio.create_task(coroutine)
     try:
         yield task

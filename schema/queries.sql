@@ -151,6 +151,12 @@ select packet_id, digest from rollcall.mqtt_received where session_id = $1;
 with known as (delete from rollcall.mqtt_digests where session_id = $1)
 delete from rollcall.mqtt_received where session_id = $1;
 
+-- name: other_sessions
+select client_id from rollcall.mqtt_sessions where integration_id = $1 and client_id <> $2 order by client_id;
+
+-- name: forget_session
+delete from rollcall.mqtt_sessions where integration_id = $1 and client_id = $2;
+
 -- name: session_connected
 update rollcall.mqtt_sessions set connected_at = now(), state = 'connected', detail = $3, subscriptions = $4::jsonb,
     heard_since = coalesce($2, heard_since) where id = $1;

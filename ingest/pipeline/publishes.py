@@ -47,6 +47,13 @@ class Origin:
     pending: int = 0
     """Handed over and not yet acknowledged."""
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while nothing is in hand."""
+    marked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once a marker of this connection has come back and is committed."""
+
+    def __post_init__(self) -> None:
+        """Begin with nothing in hand."""
+        self.idle.set()
 
     def entered(self, count: int) -> None:
         """Count what was handed over."""
@@ -179,6 +186,7 @@ class Publishes:
             origin.digests.release(one.packet_id)
         if self._heard_until() is not None:
             origin.draining_since = None
+            origin.marked.set()
         origin.connection.acknowledge([one for one in self._inbounds if isinstance(one, Publish)])
         if released:
             origin.connection.complete(released)

@@ -69,6 +69,16 @@ class Sessions:
                 queries()["session_connected"], stored.id, since, detail, answers.decode()
             )
 
+    async def others(self, integration_id: UUID, client_id: str) -> list[str]:
+        """Return the client ids of the integration's other sessions."""
+        async with acquired(self._pool, self._timeout_s) as connection:
+            rows = await connection.fetch(queries()["other_sessions"], integration_id, client_id)
+        return [row["client_id"] for row in rows]
+
+    async def forget(self, integration_id: UUID, client_id: str) -> None:
+        """Delete a session that the broker has no more, with its digests."""
+        await self._execute("forget_session", integration_id, client_id)
+
     async def set_state(self, session_id: int, state: str, detail: str) -> None:
         """Say how the session is: connected, away, refused, standby."""
         await self._execute("session_state", session_id, state, detail)

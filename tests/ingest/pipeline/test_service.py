@@ -224,6 +224,26 @@ async def test_an_outage_of_the_broker_makes_nobody_silent(database: str, mosqui
         assert await service.pool.fetchval(STATUS, "d1") == "online"
 
 
+async def test_a_client_id_that_is_changed_leaves_no_session_behind_and_what_waited_in_it_counts(
+    database: str, mosquitto: MosquittoServer
+) -> None:
+    async with running(database, mosquitto) as service:
+        await service.connected(await service.add_integration(offline_after_s=10))
+        await service.publish("devices/d1/telemetry", '{"battery": 1}')
+        await service.sees(BATTERY, 1, "d1")
+        pool = service.pool
+        await pool.execute("update device_integrations set status = 'inactive'")
+        await asyncio.sleep(1)
+        await service.publish("devices/d1/telemetry", '{"battery": 2}')
+        change = """update device_integrations set status = 'active', settings = settings || '{"client_id": "anew"}'"""
+        await pool.execute(change)
+        await service.sees(BATTERY, 2, "d1", within_s=15)
+        await service.sees(
+            "select string_agg(client_id, ' ') ~ '^anew-[^ ]+$' from rollcall.mqtt_sessions", True
+        )
+        await service.sees(STATUS, "offline", "d1", within_s=25)
+
+
 async def _set_read_only(service: Service, read_only: bool) -> None:
     """As a failover does: new transactions are read-only, and the old connections are cut."""
     connection = await service.pool.acquire()
