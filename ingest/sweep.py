@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from handlers.events import SECOND, Micros
+from handlers.events import SECOND
 from ingest.errors import RollcallError
 from ingest.mqtt.port import Clock
 from ingest.settings import Settings
@@ -11,9 +11,6 @@ from ingest.store.sessions import Sessions
 from ingest.store.silences import Silences
 
 log = logging.getLogger(__name__)
-
-FRESH: Micros = 60 * SECOND
-"""An integration whose newest marker is older than this is not heard now, and is skipped."""
 
 
 class Sweep:
@@ -35,7 +32,7 @@ class Sweep:
             await asyncio.sleep(self._every_s)
             try:
                 if await self._sessions.lease("sweep", self._holder, self._every_s * 3):
-                    silenced = await self._silences.sweep(self._offline_after, self._clock() - FRESH)
+                    silenced = await self._silences.sweep(self._offline_after, self._clock())
                     if silenced:
                         log.info("%d devices fell silent", silenced)
             except RollcallError as error:

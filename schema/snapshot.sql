@@ -332,6 +332,7 @@ table rollcall.mqtt_sessions with (fillfactor=70)
     client_id text not null
     heard_since bigint
     heard_until bigint
+    fresh_for bigint not null default 60000000
     connected_at timestamp with time zone
     state text not null default 'new'::text
     detail text not null default ''::text
@@ -1057,7 +1058,7 @@ begin
     on conflict do nothing;
 end $function$
 
-CREATE OR REPLACE FUNCTION rollcall.silent(ids uuid[], default_after bigint, fresh_after bigint)
+CREATE OR REPLACE FUNCTION rollcall.silent(ids uuid[], default_after bigint, now_at bigint)
  RETURNS TABLE(id uuid, basis bigint, silent_at bigint)
  LANGUAGE sql
  STABLE
@@ -1072,9 +1073,9 @@ AS $function$
         left join rollcall.device_state s on s.device_id = d.id
         cross join lateral (select coalesce(s.online_at, s.snapshot_online_at, s.offline_at, s.stream_offline_at,
             rollcall.micros_of(coalesce(d.last_seen, d.created_at))) as basis) as b
-        join lateral (select max(m.heard_since) as since, min(m.heard_until) as until
-            from rollcall.mqtt_sessions m where m.integration_id = n.id) as hearing
-            on hearing.until >= fresh_after
+        join lateral (select max(m.heard_since) as since, min(m.heard_until) as until,
+            min(m.heard_until + m.fresh_for) as stale_at
+            from rollcall.mqtt_sessions m where m.integration_id = n.id) as hearing on hearing.stale_at >= now_at
         where d.status = 'online'
     ) as q where q.silent_at < q.until
 $function$
@@ -1085,7 +1086,7 @@ CREATE OR REPLACE FUNCTION rollcall.status_of(online_at bigint, offline_at bigin
  IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN ((online_at IS NULL) AND (offline_at IS NULL)) THEN CASE WHEN ((snapshot_offline_at IS NOT NULL) OR (silent_at IS NOT NULL)) THEN 'offline'::public.device_status WHEN (snapshot_online_at IS NOT NULL) THEN 'online'::public.device_status ELSE NULL::public.device_status END WHEN ((online_at IS NULL) OR (silent_at IS NOT NULL) OR (offline_at >= online_at) OR (snapshot_offline_at > online_at)) THEN 'offline'::public.device_status ELSE 'online'::public.device_status END
 
-CREATE OR REPLACE FUNCTION rollcall.sweep(after_id uuid, chunk integer, default_after bigint, fresh_after bigint)
+CREATE OR REPLACE FUNCTION rollcall.sweep(after_id uuid, chunk integer, default_after bigint, now_at bigint)
  RETURNS TABLE(last_id uuid, scanned integer, silenced integer)
  LANGUAGE plpgsql
  SET plan_cache_mode TO 'force_generic_plan'
@@ -1097,11 +1098,11 @@ begin
     select array_agg(c.id), count(*) into chunk_ids, scanned from (
         select d.id from public.devices d where d.id > after_id order by d.id limit chunk) as c;
     last_id := chunk_ids[cardinality(chunk_ids)];
-    select array_agg(id) into chunk_ids from rollcall.silent(chunk_ids, default_after, fresh_after);
+    select array_agg(id) into chunk_ids from rollcall.silent(chunk_ids, default_after, now_at);
     silenced := 0;
     if chunk_ids is not null then
         perform 1 from public.devices d where d.id = any (chunk_ids) order by d.id for no key update;
-        with s as materialized (select * from rollcall.silent(chunk_ids, default_after, fresh_after)),
+        with s as materialized (select * from rollcall.silent(chunk_ids, default_after, now_at)),
         state as (
             insert into rollcall.device_state as t (device_id, online_at, alive_from, silent_at)
             select s.id, s.basis, s.basis, s.silent_at from s

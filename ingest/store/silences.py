@@ -19,12 +19,15 @@ class Silences:
         self._pool = pool
         self._timeout_s = timeout_s
 
-    async def sweep(self, offline_after: Micros, fresh_after: Micros, chunk: int = CHUNK) -> int:
-        """Go once through all rows and return how many became silent. Each chunk is its own transaction."""
+    async def sweep(self, offline_after: Micros, now: Micros, chunk: int = CHUNK) -> int:
+        """Go once through all rows and return how many became silent. Each chunk is its own transaction.
+
+        An integration that is not heard freshly at `now` is skipped.
+        """
         after, silenced = FIRST, 0
         while True:
             async with acquired(self._pool, self._timeout_s) as connection:
-                row = await connection.fetchrow(queries()["sweep"], after, chunk, offline_after, fresh_after)
+                row = await connection.fetchrow(queries()["sweep"], after, chunk, offline_after, now)
             silenced += row["silenced"] or 0
             if not row["scanned"] or row["scanned"] < chunk:
                 return silenced

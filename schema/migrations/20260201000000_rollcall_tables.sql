@@ -80,12 +80,15 @@ create table if not exists rollcall.device_events (
 create index if not exists device_events_subject_at_idx on rollcall.device_events (subject, at desc);
 create index if not exists device_events_recorded_at_idx on rollcall.device_events (recorded_at);
 
+-- How an integration is heard: an MQTT session, or the listings of its provider. `fresh_for` (microseconds) after
+-- heard_until it counts as not heard.
 create table if not exists rollcall.mqtt_sessions (
     id bigint generated always as identity primary key,
     integration_id uuid not null references public.device_integrations (id) on delete cascade,
     client_id text not null,
     heard_since bigint,
     heard_until bigint,
+    fresh_for bigint not null default 60000000,
     connected_at timestamptz,
     state text not null default 'new',
     detail text not null default '',

@@ -607,7 +607,7 @@ end $$;
 
 -- The sweep (see ingest/sweep.py): mark one chunk of silent devices, in id order after `after_id`. A device is silent
 -- when every session of its integration has heard, without a gap, past the last evidence plus offline_after.
-create or replace function rollcall.sweep(after_id uuid, chunk int, default_after bigint, fresh_after bigint)
+create or replace function rollcall.sweep(after_id uuid, chunk int, default_after bigint, now_at bigint)
 returns table (last_id uuid, scanned int, silenced int) language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
@@ -616,11 +616,11 @@ begin
     select array_agg(c.id), count(*) into chunk_ids, scanned from (
         select d.id from public.devices d where d.id > after_id order by d.id limit chunk) as c;
     last_id := chunk_ids[cardinality(chunk_ids)];
-    select array_agg(id) into chunk_ids from rollcall.silent(chunk_ids, default_after, fresh_after);
+    select array_agg(id) into chunk_ids from rollcall.silent(chunk_ids, default_after, now_at);
     silenced := 0;
     if chunk_ids is not null then
         perform 1 from public.devices d where d.id = any (chunk_ids) order by d.id for no key update;
-        with s as materialized (select * from rollcall.silent(chunk_ids, default_after, fresh_after)),
+        with s as materialized (select * from rollcall.silent(chunk_ids, default_after, now_at)),
         state as (
             insert into rollcall.device_state as t (device_id, online_at, alive_from, silent_at)
             select s.id, s.basis, s.basis, s.silent_at from s
@@ -641,7 +641,7 @@ begin
     return next;
 end $$;
 
-create or replace function rollcall.silent(ids uuid[], default_after bigint, fresh_after bigint)
+create or replace function rollcall.silent(ids uuid[], default_after bigint, now_at bigint)
 returns table (id uuid, basis bigint, silent_at bigint) language sql stable as $$
     select q.id, q.basis, q.silent_at from (
         select d.id, b.basis, greatest(b.basis, hearing.since) + rollcall.offline_after_of(d.metadata,
@@ -653,9 +653,9 @@ returns table (id uuid, basis bigint, silent_at bigint) language sql stable as $
         left join rollcall.device_state s on s.device_id = d.id
         cross join lateral (select coalesce(s.online_at, s.snapshot_online_at, s.offline_at, s.stream_offline_at,
             rollcall.micros_of(coalesce(d.last_seen, d.created_at))) as basis) as b
-        join lateral (select max(m.heard_since) as since, min(m.heard_until) as until
-            from rollcall.mqtt_sessions m where m.integration_id = n.id) as hearing
-            on hearing.until >= fresh_after
+        join lateral (select max(m.heard_since) as since, min(m.heard_until) as until,
+            min(m.heard_until + m.fresh_for) as stale_at
+            from rollcall.mqtt_sessions m where m.integration_id = n.id) as hearing on hearing.stale_at >= now_at
         where d.status = 'online'
     ) as q where q.silent_at < q.until
 $$;
