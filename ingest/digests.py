@@ -15,14 +15,6 @@ _BLANK = blake2b(digest_size=8)
 """To copy: making one costs twice as much."""
 
 
-def packed_digest(publish: Publish) -> bytes:
-    """Return the packet id (2 bytes) and 8 bytes of a hash over topic and payload: what is stored of a publish."""
-    hashed = _BLANK.copy()
-    hashed.update((publish.topic + "\0").encode())
-    hashed.update(publish.payload)
-    return publish.packet_id.to_bytes(2, "big") + hashed.digest()
-
-
 def unpacked(packed: bytes) -> int:
     """Return the hash of a packed digest as a signed integer (Postgres' bigint)."""
     return int.from_bytes(packed[2:], "big", signed=True)
@@ -49,24 +41,51 @@ class Digests:
         self._received = dict(received)
         return self
 
-    def is_duplicate(self, publish: Publish, digest: bytes) -> bool:
-        """Say whether this redelivery was committed before; a DUP=0 publish never was."""
-        known = self._received if publish.qos == 2 else self._known
-        if not publish.dup:
-            known.pop(publish.packet_id, None)
-            return False
+    def judged(self, inbounds: Iterable[Inbound], marker_topic: str) -> list[bytes | None]:
+        """Return the packed digest of each publish that is to be applied (b"" at QoS 0), and None for anything else.
+
+        Packed: the packet id (2 bytes) and 8 bytes of a hash over topic and payload. Anything else: markers, PUBRELs,
+        and publishes with DUP=1 that were committed before; a DUP=0 publish never was.
+        """
+        judged: list[bytes | None] = []
+        append, known, blank = judged.append, self._known, _BLANK
+        for one in inbounds:
+            if not isinstance(one, Publish) or one.topic == marker_topic:
+                append(None)
+                continue
+            topic, payload, qos, _, dup, packet_id, _, _, _ = one
+            if not qos:
+                append(b"")
+                continue
+            hashed = blank.copy()
+            hashed.update((topic + "\0").encode())
+            hashed.update(payload)
+            digest = packet_id.to_bytes(2, "big") + hashed.digest()
+            if dup:
+                append(None if self._was_committed(one, digest) else digest)
+            else:
+                if qos == 1:
+                    known.pop(packet_id, None)
+                else:
+                    self._received.pop(packet_id, None)
+                append(digest)
+        return judged
+
+    def _was_committed(self, publish: Publish, digest: bytes) -> bool:
         if publish.qos == 2:
             return self._received.get(publish.packet_id) == unpacked(digest)
         return self._known.get(publish.packet_id) == digest
 
     def committed(self, inbounds: Iterable[Inbound], digests: Iterable[bytes | None]) -> None:
         """Remember the publishes that a commit holds; those without a digest are passed over."""
+        known = self._known
         for inbound, digest in zip(inbounds, digests, strict=True):
-            if digest and isinstance(inbound, Publish):
+            if digest:
+                assert isinstance(inbound, Publish)
                 if inbound.qos == 2:
                     self._received[inbound.packet_id] = unpacked(digest)
                 else:
-                    self._known[inbound.packet_id] = digest
+                    known[inbound.packet_id] = digest
 
     def clear(self) -> None:
         """Forget everything: the broker has no session of ours any more, and packet ids start again."""

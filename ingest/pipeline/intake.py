@@ -45,7 +45,7 @@ class Intake:
             if self.full:
                 portion = await self._wait_for_room(origin, portion)
             if portion:
-                size = sum(len(one.payload) for one in portion if isinstance(one, Publish))
+                size = sum([len(one.payload) for one in portion if isinstance(one, Publish)])
                 self.add(Publishes(origin, portion), size)
             await asyncio.sleep(0)
 

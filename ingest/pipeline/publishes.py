@@ -9,7 +9,7 @@ from uuid import uuid4
 from handlers.dialects.plain import Context, decode
 from handlers.events import DeadReason, Micros, Publish
 from handlers.evidence import Evidence
-from ingest.digests import Digests, packed_digest, unpacked
+from ingest.digests import Digests, unpacked
 from ingest.mqtt.port import Inbound, Released
 from ingest.pipeline.pile import Feed, Pile
 from ingest.store.batch import Batch, DeadLetter, SessionProgress
@@ -66,15 +66,6 @@ class Origin:
         if self.pending == 0:
             self.idle.set()
 
-    def judge(self, inbound: Inbound) -> bytes | None:
-        """Return the packed digest of a publish that is to be applied (b"" at QoS 0), or None for anything else."""
-        if isinstance(inbound, Released) or inbound.topic == self.marker_topic:
-            return None
-        if not inbound.qos:
-            return b""
-        digest = packed_digest(inbound)
-        return None if self.digests.is_duplicate(inbound, digest) else digest
-
 
 class Publishes:
     """Consecutive arrivals of one session: a `Part` of a pile."""
@@ -95,7 +86,7 @@ class Publishes:
         self._refusal = refusal
         if digests is None:
             self._draining_since = origin.draining_since
-            self._digests = [origin.judge(inbound) for inbound in inbounds]
+            self._digests = origin.digests.judged(inbounds, origin.marker_topic)
         else:
             self._draining_since = draining_since
             self._digests = digests
