@@ -20,6 +20,7 @@ from ingest.mqtt.clock import StrictClock
 from ingest.pipeline.committer import Committer
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.pile import Counts
+from ingest.reconcile.reconciler import Reconciler
 from ingest.settings import Settings
 from ingest.store.apply import Applier
 from ingest.store.identity import Identities
@@ -59,10 +60,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     )
     sweep = Sweep(Silences(pool), sessions, clock, settings, holder)
     housekeeping = Housekeeping(Retention(pool), sessions, holder)
+    reconciler = Reconciler(pool, settings, planner.keyring, clock, holder, jitter)
     committing = asyncio.create_task(committer.run(), name="committer")
     watching = [
         asyncio.create_task(part.run(), name=type(part).__name__)
-        for part in (integrations, sweep, housekeeping)
+        for part in (integrations, sweep, housekeeping, reconciler)
     ]
     try:
         await _until_stopped(stop, [committing, *watching])

@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     keep_alive_s: int = Field(30, ge=1, le=65_535)
     session_expiry_s: int = Field(86_400, ge=0, le=4_294_967_295)
     lease_ttl_s: float = Field(15, ge=1, le=600)
+    reconcile_every_s: float = Field(300, gt=0, le=86_400)
+    provider_lag_s: float = Field(300, ge=0, le=86_400)
+    """A listed value without a time of its own counts as this much older than the request."""
     log_level: LogLevel = "info"
 
     @field_validator("log_level", mode="before")

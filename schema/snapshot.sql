@@ -240,6 +240,7 @@ table rollcall.device_identity
     external_device_id text not null
     device_id uuid not null
     created_at timestamp with time zone not null default now()
+    unlisted_at timestamp with time zone
     constraint device_identity_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
     constraint device_identity_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
     constraint device_identity_pkey PRIMARY KEY (integration_id, external_device_id)
@@ -349,6 +350,43 @@ table rollcall.parked_devices
     last_at timestamp with time zone not null default now()
     constraint parked_devices_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
     constraint parked_devices_pkey PRIMARY KEY (integration_id, external_device_id)
+
+table rollcall.reconcile_runs
+    id uuid not null
+    integration_id uuid not null
+    trigger text not null
+    status text not null default 'running'::text
+    phase text not null default 'listing'::text
+    dry_run boolean not null default false
+    complete boolean not null default true
+    holder text not null
+    cursor text
+    started_at timestamp with time zone not null default clock_timestamp()
+    moved_at timestamp with time zone not null default clock_timestamp()
+    finished_at timestamp with time zone
+    listed bigint not null default 0
+    matched bigint not null default 0
+    created bigint not null default 0
+    changed bigint not null default 0
+    unchanged bigint not null default 0
+    unknown bigint not null default 0
+    missing bigint not null default 0
+    conflicts bigint not null default 0
+    pushed bigint not null default 0
+    detail text not null default ''::text
+    errors jsonb not null default '[]'::jsonb
+    constraint reconcile_runs_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
+    constraint reconcile_runs_pkey PRIMARY KEY (id)
+    CREATE INDEX reconcile_runs_started_at_idx ON rollcall.reconcile_runs USING btree (integration_id, started_at DESC)
+
+table rollcall.reconcile_staging
+    run_id uuid not null
+    id bigint not null generated as identity
+    external_id text not null
+    serial_number text
+    listed_at bigint not null
+    device json not null
+    constraint reconcile_staging_pkey PRIMARY KEY (run_id, id)
 
 table rollcall.webhook_events
     integration_id uuid not null

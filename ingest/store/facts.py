@@ -4,38 +4,20 @@ Runs in the transaction of the apply, which has locked the devices.
 """
 
 from collections import defaultdict
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import orjson
 
 from handlers.conflicts import METADATA, Decision, decide
-from handlers.events import Micros
-from ingest.store.batch import Batch
+from ingest.store.batch import Batch, Decided, Fact
 from ingest.store.queries import queries
 from ingest.store.timeline import record
 
 Connection = Any
 LIFECYCLE = "lifecycle"
 SERIAL = "serial_number"
-
-
-class Fact(NamedTuple):
-    """The newest word on one field of a device; `remote` is JSON text."""
-
-    device_id: UUID
-    field: str
-    remote: str
-    at: Micros
-
-
-class Decided(NamedTuple):
-    """A fact that needed a decision: the row's value, what both agreed on, and what is to happen."""
-
-    fact: Fact
-    local: str | None
-    decision: Decision
 
 
 async def apply_facts(connection: Connection, batch: Batch, *, timeout_s: float) -> list[Decided]:
