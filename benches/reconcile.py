@@ -65,12 +65,9 @@ def reconcile_all(devices: int) -> list[Reconciled]:
             run = _call("run", postgres.dsn())
             assert (run["status"], run["listed"]) == ("done", devices), run
             beyond_s = max(0.001, run["seconds"] - drain["seconds"])
-            found.append(
-                Reconciled(
-                    name, devices, drain["seconds"], run["seconds"], beyond_s, devices / beyond_s,
-                    run["start_mib"], run["peak_mib"], run["created"] + run["changed"],
-                )  # fmt: skip
-            )
+            written = run["created"] + run["changed"]
+            times = drain["seconds"], run["seconds"], beyond_s, devices / beyond_s
+            found.append(Reconciled(name, devices, *times, run["start_mib"], run["peak_mib"], written))
             postgres.psql("vacuum analyze")
         return found
     finally:

@@ -38,21 +38,7 @@ select t.e as external_device_id, i.device_id from unnest($2::text[]) as t (e) c
     select device_id from rollcall.device_identity where integration_id = $1 and external_device_id = t.e limit 1) as i;
 
 -- name: candidates
-select t.place, c.id, c.how
-from unnest($2::text[], $3::text[], $4::jsonb[]) with ordinality as t (external, serial, hardware, place)
-cross join (select id, organization_id from public.device_integrations where id = $1) as n
-cross join lateral (
-    select d.id, d.created_at, 'external' as how from public.devices d
-    where t.external is not null and d.integration_id = n.id and d.external_device_id = t.external
-    union all
-    select d.id, d.created_at, 'serial' from public.devices d
-    where t.serial is not null and d.serial_number = t.serial and d.organization_id = n.organization_id
-    union all
-    select d.id, d.created_at, 'hardware' from public.devices d
-    where t.hardware is not null and d.organization_id = n.organization_id
-        and d.hardware_ids && array(select jsonb_array_elements_text(t.hardware))
-) as c
-order by t.place, c.created_at, c.id;
+select place, id, how from rollcall.candidates($1, $2, $3, $4);
 
 -- name: bind_identities
 insert into rollcall.device_identity (integration_id, external_device_id, device_id)
@@ -197,7 +183,8 @@ update rollcall.mqtt_sessions set heard_until = greatest(heard_until, $2) where 
 
 -- name: facts_to_decide
 -- a name that is only the device's id says nothing, unless it is what the provider says; no tags and an empty list are one
-select f.id, f.field, f.at, f.remote::text as remote, k.agreed::text as agreed, l.local::text as local
+select f.id, f.field, f.at, f.remote::text as remote, k.agreed::text as agreed, l.local::text as local,
+    coalesce(k.remote_at = f.at, false) as again
 from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bigint[]) as f (id, field, remote, at)
 join public.devices d on d.id = f.id
 left join rollcall.device_facts k on k.device_id = f.id and k.field = f.field
@@ -319,6 +306,19 @@ from (select k.ctid as tid, s.external_id is not null as is_listed
     from rollcall.device_identity k left join listed s on s.external_id = k.external_device_id
     where k.integration_id = $1 and (k.unlisted_at is null) = (s.external_id is null)) as t
 where i.ctid = t.tid;
+
+-- name: settled
+-- entries that were applied as they are, on whose fields both sides still agree
+select t.e as external_id from unnest($2::text[], $3::bigint[]) as t (e, digest) cross join lateral (
+    select device_id, listed_digest from rollcall.device_identity
+    where integration_id = $1 and external_device_id = t.e limit 1) as i
+join public.devices d on d.id = i.device_id
+where i.listed_digest = rollcall.listed_digest(d, t.digest);
+
+-- name: settle
+update rollcall.device_identity i set listed_digest = rollcall.listed_digest(d, t.digest)
+from unnest($2::uuid[], $3::text[], $4::bigint[]) as t (id, e, digest) join public.devices d on d.id = t.id
+where i.integration_id = $1 and i.external_device_id = t.e;
 
 -- name: written_now
 -- the rows of these devices that this transaction has made, and that it has changed

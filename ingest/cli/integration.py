@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import typer
 
 from handlers.topics import Topics
+from ingest.cli.integration_provider import add_provider, key_of, settings_of
 from ingest.cli.options import AsJson, DatabaseUrl, Organization
 from ingest.cli.output import print_row, print_rows
 from ingest.crypto import Keyring, is_encrypted, password_context
@@ -15,11 +16,13 @@ from ingest.errors import Misconfigured
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.clock import StrictClock
 from ingest.mqtt.port import Broker, Subscription, Tls
+from ingest.providers.settings import ProviderSettings
 from ingest.settings import MqttSettings, Settings, load_settings, mqtt_settings
 from ingest.store import admin
 from ingest.store.session import Row, session
 
-app = typer.Typer(no_args_is_help=True, help="The brokers that Rollcall listens to.")
+Kind = Literal["mqtt", "golioth", "aws_iot", "azure_iot"]
+app = typer.Typer(no_args_is_help=True, help="The brokers and clouds that Rollcall knows devices from.")
 
 
 @app.command()
@@ -44,10 +47,27 @@ def add(
     ] = None,
     unknown_devices: Annotated[str | None, typer.Option(help="create, park or ignore.")] = None,
     protocol: Annotated[str | None, typer.Option(help="5, 3.1.1 or auto.")] = None,
+    kind: Annotated[Kind, typer.Option("--type", help="What it is.")] = "mqtt",
+    key_env: Annotated[
+        str | None, typer.Option(help="Of a provider: the variable that holds its key, or - for stdin.")
+    ] = None,
+    project_id: Annotated[str | None, typer.Option(help="Of golioth.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Of a provider: only for another address.")] = None,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", help="Of a provider: NAME=VALUE, as region=eu-west-1.")
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Change it when it is there.")] = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Add an mqtt integration. A running Rollcall connects at once."""
+    """Add an integration. A running Rollcall connects, or asks the provider for its devices, at once."""
+    settings = load_settings(database_url=database_url)
+    if kind != "mqtt":
+        known = {"unknown_devices": unknown_devices} if unknown_devices else {}
+        provider = ProviderSettings(
+            kind, project_id, base_url, key_of(key_env), known | settings_of(assign or [])
+        )
+        print(asyncio.run(add_provider(settings, name, organization, provider, replace=replace)))
+        return
     given: dict[str, Any] = {
         "host": host,
         "port": port,
@@ -60,7 +80,6 @@ def add(
     values = {key: value for key, value in given.items() if value is not None}
     mqtt_settings(values, name)
     secret = _password(password, password_env)
-    settings = load_settings(database_url=database_url)
     print(asyncio.run(_add(settings, name, organization, values, secret, replace=replace)))
 
 

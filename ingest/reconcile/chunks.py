@@ -19,7 +19,7 @@ from handlers.identity import label
 from ingest.errors import DatabaseAway, Refused
 from ingest.reconcile import differences
 from ingest.reconcile.differences import Difference
-from ingest.reconcile.listing import evidence_of, key_of
+from ingest.reconcile.listing import digest_of, evidence_of, key_of
 from ingest.reconcile.plan import Plan
 from ingest.reconcile.pushes import Push, pushes_of
 from ingest.reconcile.runs import Run, RunLost, Runs
@@ -54,6 +54,22 @@ class Applied:
         self.differences += other.differences
 
 
+@dataclass(slots=True)
+class Chunk:
+    """What devices say whose staging ids go from `first` to `last`; `digests` of those to be applied whole."""
+
+    first: int
+    last: int
+    said: dict[DeviceKey, Evidence] = field(default_factory=dict)
+    digests: dict[str | None, int] = field(default_factory=dict)
+
+    def add(self, key: DeviceKey, evidence: Evidence) -> None:
+        """Take a device in; what it says twice counts together."""
+        if key in self.said:
+            evidence.merge(self.said[key])
+        self.said[key] = evidence
+
+
 class Chunks:
     """Applies chunks. Methods raise DatabaseAway and RunLost."""
 
@@ -77,23 +93,46 @@ class Chunks:
         self._timeout_s = timeout_s
         self._reported: set[Reported] = set()
 
-    async def apply(self, run: Run, staged: Sequence[Staged]) -> Applied:
+    async def prepare(self, staged: Sequence[Staged]) -> Chunk:
+        """Decode a chunk, and find what of it was applied before as it is: there is less to do for it."""
+        plan = self._plan
+        digests = [digest_of(one.form, one.device, one.listed_at, plan.dating) for one in staged]
+        chunk = Chunk(staged[0].id, staged[-1].id)
+        known = {one.device.external_id: d for one, d in zip(staged, digests, strict=True) if d is not None}
+        async with acquired(self._pool, self._timeout_s) as connection:
+            rows = await connection.fetch(
+                queries()["settled"], plan.integration_id, list(known), list(known.values())
+            )
+        settled = {row["external_id"] for row in rows}
+        chunk.digests = {name: digest for name, digest in known.items() if name not in settled}
+        for place, (_, device, listed_at, _) in enumerate(staged):
+            if place % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+            is_settled = device.external_id in settled
+            chunk.add(
+                key_of(device),
+                evidence_of(plan.integration_id, device, listed_at, plan.dating, settled=is_settled),
+            )
+        return chunk
+
+    async def apply(self, run: Run, staged: Sequence[Staged], chunk: Chunk | None = None) -> Applied:
         """Apply these devices and take them out of staging; one that the database refuses costs only itself."""
+        chunk = chunk or await self.prepare(staged)
         try:
-            return await self._with_retries(run, staged)
+            return await self._with_retries(run, chunk)
         except Refused as refused:
             if len(staged) == 1:
                 run.note(f"{staged[0].device.external_id}: refused by the database: {refused}")
-                return await self._with_retries(run, staged, skip=True)
+                return await self._with_retries(run, Chunk(chunk.first, chunk.last))
         middle, applied = len(staged) // 2, Applied()
         for half in (staged[:middle], staged[middle:]):
             applied.add(await self.apply(run, half))
         return applied
 
-    async def _with_retries(self, run: Run, staged: Sequence[Staged], *, skip: bool = False) -> Applied:
+    async def _with_retries(self, run: Run, chunk: Chunk) -> Applied:
         for attempt in range(TRIES):
             try:
-                return await self._commit(run, [] if skip else staged, (staged[0].id, staged[-1].id))
+                return await self._commit(run, chunk)
             except DatabaseAway as away:
                 if isinstance(away, RunLost) or attempt == TRIES - 1:
                     raise
@@ -101,33 +140,19 @@ class Chunks:
                 await asyncio.sleep(self._jitter.uniform(0, cap_s))
         raise AssertionError("unreachable")
 
-    async def _commit(self, run: Run, staged: Sequence[Staged], span: tuple[int, int]) -> Applied:
-        said = await self._said(staged)
+    async def _commit(self, run: Run, chunk: Chunk) -> Applied:
         async with acquired(self._pool, self._timeout_s) as connection:
             async with _kept(connection, not run.dry_run):
-                applied = await self._apply(connection, run, said)
+                applied = await self._apply(connection, run, chunk)
                 if not run.dry_run:
-                    await connection.execute(queries()["drop_staged"], run.id, *span)
+                    await connection.execute(queries()["drop_staged"], run.id, chunk.first, chunk.last)
                     await self._runs.move(connection, run, **applied.counted)
             if run.dry_run:
                 await self._runs.move(connection, run, **applied.counted)
         return applied
 
-    async def _said(self, staged: Sequence[Staged]) -> dict[DeviceKey, Evidence]:
-        said: dict[DeviceKey, Evidence] = {}
-        dating = self._plan.dating
-        for place, (_, device, listed_at) in enumerate(staged):
-            if place % SLICE == SLICE - 1:
-                await asyncio.sleep(0)
-            evidence = evidence_of(self._plan.integration_id, device, listed_at, dating)
-            key = key_of(device)
-            if key in said:
-                evidence.merge(said[key])
-            said[key] = evidence
-        return said
-
-    async def _apply(self, connection: Connection, run: Run, said: dict[DeviceKey, Evidence]) -> Applied:
-        within, policy = Within(connection), self._policy(run)
+    async def _apply(self, connection: Connection, run: Run, chunk: Chunk) -> Applied:
+        within, policy, said = Within(connection), self._policy(run), chunk.said
         identities = Identities(within, reported=self._reported, timeout_s=self._timeout_s)
         applier = Applier(within, presence_resolution=self._resolution, timeout_s=self._timeout_s)
         found = await identities.resolve(self._plan.integration_id, list(said), policy)
@@ -142,7 +167,22 @@ class Chunks:
         before = await differences.rows_of(connection, list(names)) if run.dry_run else {}
         if await applier.commit(batch):
             raise Contended("devices vanish while they are being written")
+        await self._settle(connection, chunk, batch, found)
         return await self._outcome(connection, run, batch, names, before, len(strangers))
+
+    async def _settle(
+        self, connection: Connection, chunk: Chunk, batch: Batch, found: dict[DeviceKey, UUID]
+    ) -> None:
+        """Remember the entries on all of whose fields both sides agree now."""
+        open_ids = {one.fact.device_id for one in batch.decided if one.decision.kind not in ("agree", "take")}
+        rows = [
+            (device_id, key.external_id, chunk.digests[key.external_id])
+            for key, device_id in found.items()
+            if key.external_id in chunk.digests and device_id not in open_ids
+        ]
+        if rows:
+            values = zip(*rows, strict=True)
+            await connection.execute(queries()["settle"], self._plan.integration_id, *values)
 
     def _policy(self, run: Run) -> UnknownPolicy:
         """In a dry run what is made is gone with each chunk: the caps are counted here."""

@@ -1,8 +1,9 @@
 """A run from its first page to its last push. Each phase is begun where the last process left it."""
 
+import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,14 +13,14 @@ from handlers.events import Micros
 from ingest.errors import Declined, Misconfigured, ProviderAway, RollcallError
 from ingest.mqtt.port import Clock
 from ingest.providers.port import Page, Provider
-from ingest.reconcile.chunks import CHUNK, Applied, Chunks
+from ingest.reconcile.chunks import CHUNK, Applied, Chunk, Chunks
 from ingest.reconcile.differences import Difference
 from ingest.reconcile.guard import doubt
 from ingest.reconcile.listing import problems_of
 from ingest.reconcile.plan import Plan
 from ingest.reconcile.pushes import MAX_PUSHES, Pushes
 from ingest.reconcile.runs import Run, Runs, Status
-from ingest.reconcile.staging import Staging
+from ingest.reconcile.staging import Staged, Staging
 from ingest.store.apply import Applier
 from ingest.store.identity import Identities
 from ingest.store.parking import Parking
@@ -121,11 +122,7 @@ class Phases:
 
     async def _stage(self) -> None:
         async with contextlib.aclosing(self._provider.list_devices(self._run.cursor)) as pages:  # type: ignore[type-var]
-            while True:
-                asked_at = self._clock()
-                page = await anext(pages, None)
-                if page is None:
-                    return
+            async for page, asked_at in _read_ahead(pages, self._clock):
                 self._note_problems(page, asked_at)
                 await self._staging.add(self._run, page, asked_at)
                 self._show(Progress(self._run, self._run.listed, page.total))
@@ -148,14 +145,24 @@ class Phases:
         return why is None
 
     async def _apply(self) -> Applied:
-        run, all_of_it, after, done = self._run, Applied(), 0, 0
-        while staged := await self._staging.read(run.id, after, CHUNK):
-            after = staged[-1].id
-            all_of_it.add(await self._chunks.apply(run, staged))
+        run, all_of_it, done = self._run, Applied(), 0
+        staged, chunk = await self._next(0)
+        while staged:
+            following = asyncio.create_task(self._next(staged[-1].id))
+            try:
+                all_of_it.add(await self._chunks.apply(run, staged, chunk))
+                done += len(staged)
+                staged, chunk = await following
+            finally:
+                following.cancel()
             del all_of_it.pushes[MAX_PUSHES:], all_of_it.differences[MAX_DIFFERENCES:]
-            done += len(staged)
             self._show(Progress(run, done, run.listed))
         return all_of_it
+
+    async def _next(self, after: int) -> tuple[list[Staged], Chunk | None]:
+        """Read and decode the next chunk; the last is being committed meanwhile."""
+        staged = await self._staging.read(self._run.id, after, CHUNK)
+        return staged, await self._chunks.prepare(staged) if staged else None
 
     async def _push(self, applied: Applied) -> None:
         run = self._run
@@ -171,3 +178,15 @@ class Phases:
         for _ in range(MAX_ADOPTIONS):
             if not await parking.adopt(self._plan.integration_id, self._plan.offline_after):
                 return
+
+
+async def _read_ahead(pages: AsyncIterator[Page], clock: Clock) -> AsyncIterator[tuple[Page, Micros]]:
+    """Yield each page with the time at which it was asked for; the next one is asked for meanwhile."""
+    asked_at, following = clock(), asyncio.ensure_future(anext(pages, None))
+    try:
+        while (page := await following) is not None:
+            at, asked_at, following = asked_at, clock(), asyncio.ensure_future(anext(pages, None))
+            yield page, at
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)

@@ -40,7 +40,7 @@ def pushes_of(
     """Return what of it this provider can take."""
     return [
         Push(fact.device_id, external_ids[fact.device_id], fact.field, decision.value)
-        for fact, _, decision in decided
+        for fact, _, decision, _ in decided
         if decision.kind == "push"
         and _place(fact.field) in updatable
         and (plan.pushes_names or fact.field != "name")

@@ -13,15 +13,18 @@ from ingest.reconcile.runs import Run, Runs
 from ingest.store.queries import queries
 from ingest.store.refusals import acquired
 
+WHOLE_LISTINGS = "set local enable_nestloop = off"
+"""Nobody has analyzed what was staged just now: a plan for a few rows would take minutes."""
 _COLUMNS = ("run_id", "external_id", "serial_number", "listed_at", "device")
 
 
 class Staged(NamedTuple):
-    """A listed device on its way to the rows. `listed_at` is when its page was asked for."""
+    """A listed device on its way to the rows. `listed_at` is when its page was asked for; `form` its JSON."""
 
     id: int
     device: ListedDevice
     listed_at: Micros
+    form: str
 
 
 class Staging:
@@ -55,7 +58,8 @@ class Staging:
 
     async def coverage(self, run: Run) -> Coverage:
         """Drop what came twice, and compare the listing with what is known."""
-        async with acquired(self._pool, self._timeout_s) as connection:
+        async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
+            await connection.execute(WHOLE_LISTINGS)
             await connection.execute(queries()["drop_staged_twice"], run.id)
             row = await connection.fetchrow(queries()["coverage"], run.integration_id, run.id)
         return Coverage(row["listed"], row["known"], row["lost"], row["missing"])
@@ -70,10 +74,11 @@ class Staging:
         async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
             await self._runs.move(connection, run, **counted)
             if believed and run.complete and not run.dry_run:
+                await connection.execute(WHOLE_LISTINGS)
                 await connection.execute(queries()["mark_unlisted"], run.integration_id, run.id)
 
     async def read(self, run_id: UUID, after: int, limit: int) -> list[Staged]:
         """Return the next devices after a staging id."""
         async with acquired(self._pool, self._timeout_s) as connection:
             rows = await connection.fetch(queries()["staged"], run_id, after, limit)
-        return [Staged(row["id"], from_json(row["device"]), row["listed_at"]) for row in rows]
+        return [Staged(row["id"], from_json(row["device"]), row["listed_at"], row["device"]) for row in rows]

@@ -18,13 +18,16 @@ async def organization(connection: asyncpg.Connection, slug: str) -> UUID:
     return found
 
 
-async def integration_id(connection: asyncpg.Connection, organization_id: UUID, name: str) -> UUID:
-    """Return the id of the mqtt integration of this name, or a new one where there is none."""
+async def integration_id(
+    connection: asyncpg.Connection, organization_id: UUID, name: str, kind: str = "mqtt"
+) -> UUID:
+    """Return the id of the integration of this type and name, or a new one where there is none."""
     found: UUID | None = await connection.fetchval(
         """select id from public.device_integrations
-        where organization_id = $1 and integration_type = 'mqtt' and name = $2""",
+        where organization_id = $1 and integration_type = $3 and name = $2""",
         organization_id,
         name,
+        kind,
     )
     return found or uuid4()
 
@@ -37,14 +40,15 @@ async def save_integration(
     settings: dict[str, Any],
     *,
     replace: bool,
+    kind: str = "mqtt",
 ) -> None:
-    """Insert an active mqtt integration; with `replace`, overwrite the settings of one that is there.
+    """Insert an active integration; with `replace`, overwrite the settings of one that is there.
 
     Raises: Misconfigured when it is there and `replace` is False.
     """
     done = await connection.execute(
         """insert into public.device_integrations as t (id, organization_id, integration_type, name, settings, status)
-        values ($1, $2, 'mqtt', $3, $4, 'active')
+        values ($1, $2, $6, $3, $4, 'active')
         on conflict (id) do update set settings = excluded.settings, status = 'active', updated_at = now()
         where $5 and (t.settings, t.status) is distinct from (excluded.settings, excluded.status)""",
         identifier,
@@ -52,9 +56,28 @@ async def save_integration(
         name,
         settings,
         replace,
+        kind,
     )
     if done.endswith(" 0") and not replace:
         raise Misconfigured(f"the integration {name!r} is there already: pass --replace to change it")
+
+
+async def save_provider(
+    connection: asyncpg.Connection,
+    identifier: UUID,
+    project_id: str | None,
+    base_url: str | None,
+    encrypted_key: str,
+) -> None:
+    """Write what only an integration with a provider has."""
+    await connection.execute(
+        """update public.device_integrations set project_id = $2, base_url = $3, api_key_encrypted = $4,
+            updated_at = now() where id = $1""",
+        identifier,
+        project_id,
+        base_url,
+        encrypted_key,
+    )
 
 
 async def integrations(connection: asyncpg.Connection) -> list[Row]:
@@ -62,7 +85,7 @@ async def integrations(connection: asyncpg.Connection) -> list[Row]:
     return await rows(
         connection,
         """select n.id, o.slug as organization, n.name, n.integration_type as type, n.status,
-            n.settings - 'password' as settings,
+            (n.settings - 'password') #- '{webhook,secret}' #- '{webhook,previous_secret}' as settings,
             (select count(*) from public.devices d where d.integration_id = n.id) as devices
         from public.device_integrations n join public.organizations o on o.id = n.organization_id
         order by o.slug, n.name, n.id""",

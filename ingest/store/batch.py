@@ -70,11 +70,15 @@ class Fact(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """A fact that needed a decision: the row's value, what both agreed on, and what is to happen."""
+    """A fact that needed a decision: the row's value as JSON text, and what is to happen.
+
+    `again`: the provider had said it before, and no agreement came of it.
+    """
 
     fact: Fact
     local: str | None
     decision: Decision
+    again: bool = False
 
 
 @dataclass(slots=True)

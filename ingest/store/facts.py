@@ -3,7 +3,7 @@
 Runs in the transaction of the apply, which has locked the devices.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 from uuid import UUID
 
@@ -47,7 +47,7 @@ def _decide(row: asyncpg.Record) -> Decided:
     if fact.field == LIFECYCLE:
         return Decided(fact, None, Decision("agree", orjson.loads(fact.remote)))
     remote, local, agreed = _values(row)
-    return Decided(fact, row["local"], decide(fact.field, local, remote, agreed))
+    return Decided(fact, row["local"], decide(fact.field, local, remote, agreed), row["again"])
 
 
 def _values(row: asyncpg.Record) -> tuple[Any, Any, Any]:
@@ -58,17 +58,24 @@ def _values(row: asyncpg.Record) -> tuple[Any, Any, Any]:
 
 
 async def _without_taken_serials(connection: Connection, decided: list[Decided]) -> list[Decided]:
-    """Leave out serial numbers that another row has, in whatever organization; the timeline says so."""
+    """Keep a row without a serial number that another row has, in whatever organization; the timeline says so once."""
     wanted = [one for one in decided if one.fact.field == SERIAL and one.decision.kind == "take"]
     if not wanted:
         return decided
     serials = [one.decision.value for one in wanted]
     rows = await connection.fetch(queries()["serials_taken"], serials)
-    taken = {row["serial_number"] for row in rows} | {one for one in serials if serials.count(one) > 1}
-    refused = [one.fact.device_id for one in wanted if one.decision.value in taken]
-    if refused:
-        await record(connection, "conflict", refused, {"field": SERIAL, "why": "another device has it"})
-    return [one for one in decided if one.fact.device_id not in refused or one.fact.field != SERIAL]
+    times = Counter(serials)
+    taken = {row["serial_number"] for row in rows} | {one for one in serials if times[one] > 1}
+    refused = {one.fact.device_id for one in wanted if one.decision.value in taken}
+    news = [one.fact.device_id for one in wanted if one.fact.device_id in refused and not one.again]
+    if news:
+        await record(connection, "conflict", news, {"field": SERIAL, "why": "another device has it"})
+    return [
+        one._replace(decision=Decision("keep"))
+        if one.fact.field == SERIAL and one.fact.device_id in refused
+        else one
+        for one in decided
+    ]
 
 
 async def _write(connection: Connection, decided: list[Decided]) -> None:
@@ -98,7 +105,7 @@ def _agreed(one: Decided) -> str | None:
 def _row_values(decided: list[Decided]) -> dict[UUID, dict[str, Any]]:
     """Return what goes into the rows: what is taken, and what a merge united."""
     said: dict[UUID, dict[str, Any]] = defaultdict(dict)
-    for fact, local, decision in decided:
+    for fact, local, decision, _ in decided:
         merged = decision.kind == "push" and local is not None and decision.value != orjson.loads(local)
         if decision.kind != "take" and not merged:
             continue

@@ -74,8 +74,9 @@ class Identities:
         self, connection: Connection, integration_id: UUID, keys: list[DeviceKey], policy: UnknownPolicy
     ) -> dict[DeviceKey, UUID]:
         found = await _bound(connection, integration_id, keys)
-        rest = await self._match(connection, integration_id, _without(keys, found), found)
+        rest = _without(keys, found)
         if not rest or policy.policy != "create":
+            await self._match(connection, integration_id, rest, found)
             return found
         room = await room_for_creation(connection, integration_id, policy)
         for _ in range(ROUNDS):

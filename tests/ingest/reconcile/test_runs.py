@@ -4,8 +4,7 @@ from datetime import timedelta
 
 import orjson
 
-from handlers.events import MIN_AT, DeviceKey, Observation, Presence
-from tests.ingest.reconcile.fleet import Fleet, micros
+from tests.ingest.reconcile.fleet import Fleet
 from tests.servers.golioth import START
 
 
