@@ -51,7 +51,9 @@ def between(
 
 def decided(found: Sequence[Decided], names: Mapping[UUID, str]) -> Iterator[Difference]:
     """Yield what would be pushed, and what is in conflict: the provider's value and the row's."""
-    for fact, local, decision, _ in found:
+    for fact, local, decision, _ in sorted(
+        found, key=lambda one: (names[one.fact.device_id], one.fact.field)
+    ):
         remote = orjson.loads(fact.remote)
         if decision.kind == "push":
             yield Difference(names[fact.device_id], "pushed", fact.field, remote, decision.value)
