@@ -915,7 +915,10 @@ CREATE OR REPLACE FUNCTION rollcall.listed_digest(d public.devices, listed bigin
  RETURNS bigint
  LANGUAGE sql
  STABLE PARALLEL SAFE
-RETURN hashtextextended((ROW(listed, (d).name, (d).serial_number, (d).hardware_ids, (d).cohort_id, (d).golioth_status, (d).metadata))::text, (0)::bigint)
+AS $function$
+    select hashtextextended(
+        row(listed, d.name, d.serial_number, d.hardware_ids, d.cohort_id, d.golioth_status, d.metadata)::text, 0)
+$function$
 
 CREATE OR REPLACE FUNCTION rollcall.local_fact(d public.devices, field text)
  RETURNS jsonb

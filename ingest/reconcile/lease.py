@@ -40,9 +40,11 @@ class Lease:
         finally:
             for task in (renewing, working):
                 task.cancel()
-            await asyncio.gather(renewing, working, return_exceptions=True)
-            with contextlib.suppress(RollcallError):  # it expires by itself
-                await self._sessions.release(self._name, self._holder)
+            try:
+                await asyncio.gather(renewing, working, return_exceptions=True)
+            finally:
+                with contextlib.suppress(RollcallError):  # it expires by itself
+                    await self._sessions.release(self._name, self._holder)
 
     async def _renew(self) -> None:
         """Renew until the lease is lost. While the database is away nobody else can take it either."""

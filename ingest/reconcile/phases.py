@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from ingest.reconcile.chunks import CHUNK, Applied, Chunk, Chunks
 from ingest.reconcile.differences import Difference
 from ingest.reconcile.guard import doubt
 from ingest.reconcile.listing import problems_of
+from ingest.reconcile.pages import Pages
 from ingest.reconcile.plan import Plan
 from ingest.reconcile.pushes import MAX_PUSHES, Pushes
 from ingest.reconcile.runs import Run, Runs, Status
@@ -121,11 +122,13 @@ class Phases:
             await self._stage()
 
     async def _stage(self) -> None:
-        async with contextlib.aclosing(self._provider.list_devices(self._run.cursor)) as pages:  # type: ignore[type-var]
-            async for page, asked_at in _read_ahead(pages, self._clock):
-                self._note_problems(page, asked_at)
-                await self._staging.add(self._run, page, asked_at)
-                self._show(Progress(self._run, self._run.listed, page.total))
+        pages = Pages(self._provider.list_devices(self._run.cursor), self._clock)
+        async with contextlib.aclosing(pages.groups()) as groups:
+            async for group in groups:
+                for page, asked_at in group:
+                    self._note_problems(page, asked_at)
+                await self._staging.add(self._run, group)
+                self._show(Progress(self._run, self._run.listed, group[-1].page.total))
 
     def _note_problems(self, page: Page, asked_at: Micros) -> None:
         for problem in page.problems:
@@ -178,15 +181,3 @@ class Phases:
         for _ in range(MAX_ADOPTIONS):
             if not await parking.adopt(self._plan.integration_id, self._plan.offline_after):
                 return
-
-
-async def _read_ahead(pages: AsyncIterator[Page], clock: Clock) -> AsyncIterator[tuple[Page, Micros]]:
-    """Yield each page with the time at which it was asked for; the next one is asked for meanwhile."""
-    asked_at, following = clock(), asyncio.ensure_future(anext(pages, None))
-    try:
-        while (page := await following) is not None:
-            at, asked_at, following = asked_at, clock(), asyncio.ensure_future(anext(pages, None))
-            yield page, at
-    finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)

@@ -1,14 +1,16 @@
 """Staging: pages stream in, each with its cursor in one transaction; chunks come out in the order of their ids."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
 
 from handlers.events import Micros
-from ingest.providers.port import ListedDevice, Page
+from ingest.providers.port import ListedDevice
 from ingest.reconcile.guard import Coverage
 from ingest.reconcile.listing import from_json, to_json
+from ingest.reconcile.pages import AskedPage
 from ingest.reconcile.runs import Run, Runs
 from ingest.store.queries import queries
 from ingest.store.refusals import acquired
@@ -35,13 +37,15 @@ class Staging:
         self._runs = runs
         self._timeout_s = timeout_s
 
-    async def add(self, run: Run, page: Page, listed_at: Micros) -> None:
-        """Store a page, and that the listing goes on after it; the last one ends the phase."""
+    async def add(self, run: Run, group: Sequence[AskedPage]) -> None:
+        """Store pages, and that the listing goes on after them; the last one ends the phase."""
         records = [
-            (run.id, one.external_id, one.serial_number, listed_at, to_json(one)) for one in page.devices
+            (run.id, one.external_id, one.serial_number, asked_at, to_json(one))
+            for page, asked_at in group
+            for one in page.devices
         ]
-        run.cursor = page.cursor
-        run.phase = "listed" if page.cursor is None else "listing"
+        run.cursor = group[-1].page.cursor
+        run.phase = "listed" if run.cursor is None else "listing"
         async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
             await self._runs.move(connection, run, listed=len(records))
             if records:

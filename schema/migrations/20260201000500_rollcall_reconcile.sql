@@ -44,9 +44,10 @@ alter table rollcall.device_identity
     add column if not exists listed_digest bigint;
 
 create or replace function rollcall.listed_digest(d public.devices, listed bigint) returns bigint
-language sql stable parallel safe
-return hashtextextended(
-    row(listed, d.name, d.serial_number, d.hardware_ids, d.cohort_id, d.golioth_status, d.metadata)::text, 0);
+language sql stable parallel safe as $$
+    select hashtextextended(
+        row(listed, d.name, d.serial_number, d.hardware_ids, d.cohort_id, d.golioth_status, d.metadata)::text, 0)
+$$;
 
 -- Each look at this index would read its whole list of what is new: thousands of looks for a listing of new devices.
 alter index if exists public.devices_hardware_ids_idx set (fastupdate = off);

@@ -60,6 +60,12 @@ async def assert_the_next_one_ends_right(fleet: Fleet, rollcall: RollcallProcess
     assert await fleet.pool.fetchval("select count(*) from rollcall.reconcile_staging") == 0
     assert rollcall.stop() == 0
 
+    async def is_free() -> bool:
+        query = "select count(*) from rollcall.leases where expires_at > now()"
+        return bool(await fleet.pool.fetchval(query) == 0)
+
+    await until(is_free, 5, "the lease is free")
+
 
 async def test_while_pages_come(fleet: Fleet, rollcall: RollcallProcess) -> None:
     def kill_at_the_tenth(page: int) -> None:
