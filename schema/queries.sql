@@ -347,7 +347,8 @@ delete from rollcall.reconcile_runs r using old where r.id = old.id;
 -- name: expire_staging
 with old as (
     select ctid from rollcall.reconcile_staging s where not exists (
-        select 1 from rollcall.reconcile_runs r where r.id = s.run_id and r.status = 'running') limit $1)
+        select 1 from rollcall.reconcile_runs r where r.id = s.run_id and r.status = 'running'
+            and r.moved_at > clock_timestamp() - interval '1 day') limit $1)
 delete from rollcall.reconcile_staging s using old where s.ctid = old.ctid;
 
 -- name: stored_secrets

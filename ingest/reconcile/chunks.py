@@ -158,7 +158,8 @@ class Chunks:
         found = await identities.resolve(self._plan.integration_id, list(said), policy)
         batch = Batch()
         for key, device_id in found.items():
-            batch.add(device_id, Target(self._plan.offline_after, "reconcile"), said[key])
+            if not said[key].is_empty:
+                batch.add(device_id, Target(self._plan.offline_after, "reconcile"), said[key])
         strangers = {key: evidence for key, evidence in said.items() if key not in found}
         if strangers:
             parking = Parking(within, identities, applier)

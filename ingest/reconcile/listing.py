@@ -90,7 +90,8 @@ def evidence_of(
     for observation in observations(integration_id, said, listed_at, dating):
         if observation.facts is None or not settled:
             evidence.add(observation)
-    evidence.marks = []
+    if evidence.marks:
+        evidence.marks = []
     return evidence
 
 

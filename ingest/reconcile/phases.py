@@ -10,7 +10,7 @@ from typing import NamedTuple
 import asyncpg
 
 from handlers.events import Micros
-from ingest.errors import Declined, Misconfigured, ProviderAway, RollcallError
+from ingest.errors import Declined, Misconfigured, ProviderAway, Refused, RollcallError
 from ingest.mqtt.port import Clock
 from ingest.providers.port import Page, Provider
 from ingest.reconcile.chunks import CHUNK, Applied, Chunk, Chunks
@@ -100,8 +100,9 @@ class Phases:
                 if not run.listed:
                     await self._runs.finish(run, "failed", str(error))
                     return outcome
-                run.complete, run.phase = False, "listed"
+                run.complete = False
                 run.detail = f"the listing ended early, what it had is applied: {error}"
+            run.phase = "listed"
         if run.phase == "listed" and not await self._believed(options):
             return outcome
         await self._push(await self._apply())
@@ -158,6 +159,7 @@ class Phases:
                 staged, chunk = await following
             finally:
                 following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
             del all_of_it.pushes[MAX_PUSHES:], all_of_it.differences[MAX_DIFFERENCES:]
             self._show(Progress(run, done, run.listed))
         return all_of_it
@@ -178,6 +180,9 @@ class Phases:
     async def _adopt(self) -> None:
         """Give what is parked to devices that have a row by now."""
         parking = Parking(self._pool, Identities(self._pool), Applier(self._pool))
-        for _ in range(MAX_ADOPTIONS):
-            if not await parking.adopt(self._plan.integration_id, self._plan.offline_after):
-                return
+        try:
+            for _ in range(MAX_ADOPTIONS):
+                if not await parking.adopt(self._plan.integration_id, self._plan.offline_after):
+                    return
+        except Refused as refused:
+            self._run.note(f"parked devices wait: {refused}")

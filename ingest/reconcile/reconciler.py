@@ -12,7 +12,7 @@ import asyncpg
 
 from handlers.events import SECOND
 from ingest.crypto import Keyring
-from ingest.errors import Misconfigured, RollcallError, RunUnderWay
+from ingest.errors import Misconfigured, Refused, RollcallError, RunUnderWay
 from ingest.mqtt.port import Clock
 from ingest.providers.retry import Limits
 from ingest.reconcile.keys import upgrade
@@ -165,6 +165,9 @@ class Reconciler:
                 presence_resolution=int(self._settings.presence_resolution_s * SECOND),
             )  # fmt: skip
             return await phases.carry_out(options)
+        except Refused as error:
+            await runs.finish(run, "failed", f"the database refused the listing: {error}")
+            return Outcome(run, error=error)
         finally:
             await provider.aclose()
 

@@ -1,8 +1,7 @@
 """Kill -9 in each phase of a run: the next process ends it right, and asks for no finished page again."""
 
-import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import asyncpg
@@ -74,7 +73,7 @@ async def test_while_pages_come(fleet: Fleet, rollcall: RollcallProcess) -> None
 
     fleet.cloud.before_page = kill_at_the_tenth
     rollcall.start()
-    await until(_true_after(lambda: fleet.cloud.pages >= 10), 20, "ten pages were asked for")
+    await until(_holds(lambda: fleet.cloud.pages >= 10), 20, "ten pages were asked for")
     finished = await fleet.pool.fetchval("select listed from rollcall.reconcile_runs") // 100
     assert finished >= 7
     await assert_the_next_one_ends_right(fleet, rollcall)
@@ -119,8 +118,11 @@ async def test_while_changes_are_pushed(fleet: Fleet, rollcall: RollcallProcess)
     )
     fleet.cloud.http.fail_write = Fault("silent")
     rollcall.start()
-    written = lambda: [one for one in fleet.cloud.http.requests if one.method != "GET"]  # noqa: E731
-    await until(_true_after(lambda: bool(written())), 20, "a push is on its way")
+    await until(
+        _holds(lambda: any(one.method != "GET" for one in fleet.cloud.http.requests)),
+        20,
+        "a push is on its way",
+    )
     rollcall.kill9()
     await assert_the_next_one_ends_right(fleet, rollcall)
     assert (await fleet.reconcile()).run.pushed == 1
@@ -128,9 +130,8 @@ async def test_while_changes_are_pushed(fleet: Fleet, rollcall: RollcallProcess)
     assert tags == {"ours", "field"}
 
 
-def _true_after(condition):  # type: ignore[no-untyped-def]
+def _holds(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
     async def holds() -> bool:
-        await asyncio.sleep(0)
-        return bool(condition())
+        return condition()
 
     return holds
