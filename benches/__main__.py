@@ -8,6 +8,7 @@ import orjson
 from benches.drain import Drained, drain
 from benches.latency import Latency, latency
 from benches.loss import Loss, loss
+from benches.reconcile import as_lines, reconcile_all
 from benches.report import as_dict, as_text, machine
 from benches.webhooks import webhooks
 from benches.world import World, world
@@ -27,9 +28,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--devices", default="1000,20000,100000", help="fleet sizes, comma-separated")
     parser.add_argument("--contenders", default=",".join(CONTENDERS))
     parser.add_argument("--json", type=Path, help="write the result here, too")
-    parser.add_argument(
-        "--only", choices=("drain", "loss", "latency", "webhooks"), help="one of the measurements"
-    )
+    measurements = ("drain", "loss", "latency", "webhooks", "reconcile")
+    parser.add_argument("--only", choices=measurements, help="one of the measurements")
+    parser.add_argument("--listed", type=int, default=50_000, help="devices of the listing to reconcile")
     return parser.parse_args()
 
 
@@ -62,6 +63,9 @@ def latencies(there: World) -> list[Latency]:
 def main() -> None:
     """Run what is wanted and print the tables."""
     wanted = options()
+    if wanted.only == "reconcile":
+        print("\n".join(as_lines(reconcile_all(wanted.listed))))
+        return
     fleets, contenders = [int(size) for size in wanted.devices.split(",")], wanted.contenders.split(",")
     with world() as there:
         about = machine(there)

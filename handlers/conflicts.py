@@ -18,6 +18,8 @@ POLICIES: Mapping[str, Policy] = {
     "metadata.tags": "merge",
 }
 """Every other field is manual. Status, battery, firmware and last_seen_* are no facts: there the later event wins."""
+UNORDERED = frozenset(("hardware_ids", "metadata.tags"))
+"""Lists that say the same in any order; an empty one says the same as none."""
 
 
 class Decision(NamedTuple):
@@ -38,18 +40,28 @@ def policy_of(field: str) -> Policy:
 
 def decide(field: str, local: Any, remote: Any, agreed: Any) -> Decision:
     """Decide one field. Values are JSON values, None where there is none."""
-    if local == remote:
+    if _same(field, local, remote):
         return Decision("agree", remote)
-    if local is None or (agreed is not None and local == agreed):
+    if local is None or (agreed is not None and _same(field, local, agreed)):
         return Decision("take", remote)
     policy = policy_of(field)
-    if agreed is not None and remote == agreed:
+    if agreed is not None and _same(field, remote, agreed):
         return Decision("keep" if policy == "manual" else "push", local)
     if policy == "local":
         return Decision("push", local)
     if policy == "merge":
         return Decision("push", _union(local, remote))
     return Decision("conflict")
+
+
+def _same(field: str, one: Any, other: Any) -> bool:
+    if one == other:
+        return True
+    if field not in UNORDERED:
+        return False
+    one, other = one or [], other or []
+    both_lists = isinstance(one, list) and isinstance(other, list)
+    return both_lists and len(one) == len(other) and all(each in other for each in one)
 
 
 def _union(local: Any, remote: Any) -> list[Any]:

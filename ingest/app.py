@@ -25,6 +25,7 @@ from ingest.mqtt.clock import StrictClock
 from ingest.pipeline.committer import Committer
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.pile import Counts
+from ingest.reconcile.reconciler import Reconciler
 from ingest.settings import Settings
 from ingest.status import Status
 from ingest.store.apply import Applier
@@ -81,6 +82,7 @@ async def serve(
         parts: list[Part] = [
             Sweep(Silences(pool), pipeline.sessions, pipeline.clock, settings, holder),
             Housekeeping(Retention(pool), pipeline.sessions, holder),
+            Reconciler(pool, settings, pipeline.keyring, pipeline.clock, holder, pipeline.jitter),
         ]
         parts += [mqtt] if settings.mqtt == "on" else []
         parts += [hooks, http] if settings.http == "on" else []

@@ -49,6 +49,10 @@ class Keyring:
         """Whether there is a key at all."""
         return self._current is not None
 
+    def is_current(self, stored: str) -> bool:
+        """Return whether `stored` is encrypted under the key that encrypts now."""
+        return self._current is not None and is_encrypted(stored) and stored.split(":")[1] == self._current
+
     def encrypt(self, clear: str, context: str) -> str:
         """Return `rc1:<kid>:<base64 of nonce and ciphertext>`.
 

@@ -7,6 +7,7 @@ RollcallError
 │   └── ProviderRefused    the provider does not accept our key, or gives it too few rights
 ├── Unavailable            wait and try again, for ever, with jitter; nothing is acknowledged meanwhile
 │   ├── DatabaseAway
+│   ├── RunUnderWay        another process reconciles this integration now
 │   ├── BrokerAway
 │   │   ├── BrokerRefused     the broker answered no (wrong password, banned): retried slowly
 │   │   ├── SessionTakenOver  another connection uses our client id: stop, do not fight
@@ -48,6 +49,10 @@ class Unavailable(RollcallError):  # noqa: N818
 
 class DatabaseAway(Unavailable):
     """The database cannot be written now."""
+
+
+class RunUnderWay(Unavailable):
+    """Another process reconciles this integration now: one at a time."""
 
 
 class BrokerAway(Unavailable):

@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     keep_alive_s: int = Field(30, ge=1, le=65_535)
     session_expiry_s: int = Field(86_400, ge=0, le=4_294_967_295)
     lease_ttl_s: float = Field(15, ge=1, le=600)
+    reconcile_every_s: float = Field(300, gt=0, le=86_400)
+    provider_lag_s: float = Field(300, ge=0, le=86_400)
+    """A listed value without a time of its own counts as this much older than the request."""
     mqtt: Switch = "on"
     http: Switch = "on"
     http_host: str = Field("127.0.0.1", min_length=1)

@@ -41,21 +41,7 @@ select t.e as external_device_id, i.device_id from unnest($2::text[]) as t (e) c
 select external_device_id, device_id from rollcall.device_identity where integration_id = $1 limit $2;
 
 -- name: candidates
-select t.place, c.id, c.how
-from unnest($2::text[], $3::text[], $4::jsonb[]) with ordinality as t (external, serial, hardware, place)
-cross join (select id, organization_id from public.device_integrations where id = $1) as n
-cross join lateral (
-    select d.id, d.created_at, 'external' as how from public.devices d
-    where t.external is not null and d.integration_id = n.id and d.external_device_id = t.external
-    union all
-    select d.id, d.created_at, 'serial' from public.devices d
-    where t.serial is not null and d.serial_number = t.serial and d.organization_id = n.organization_id
-    union all
-    select d.id, d.created_at, 'hardware' from public.devices d
-    where t.hardware is not null and d.organization_id = n.organization_id
-        and d.hardware_ids && array(select jsonb_array_elements_text(t.hardware))
-) as c
-order by t.place, c.created_at, c.id;
+select place, id, how from rollcall.candidates($1, $2, $3, $4);
 
 -- name: bind_identities
 insert into rollcall.device_identity (integration_id, external_device_id, device_id)
@@ -205,20 +191,25 @@ where d.id = any ($1::uuid[]) order by d.received_at, d.id;
 update rollcall.mqtt_sessions set heard_until = greatest(heard_until, $2) where id = $1;
 
 -- name: facts_to_decide
-select f.id, f.field, f.at, f.remote::text as remote, k.agreed::text as agreed,
-    rollcall.local_fact(d, f.field)::text as local
+-- a name that is only the device's id says nothing, unless it is what the provider says; no tags and an empty list are one
+select f.id, f.field, f.at, f.remote::text as remote, k.agreed::text as agreed, l.local::text as local,
+    coalesce(k.remote_at = f.at, false) as again
 from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bigint[]) as f (id, field, remote, at)
 join public.devices d on d.id = f.id
 left join rollcall.device_facts k on k.device_id = f.id and k.field = f.field
+cross join lateral (select case when f.field = 'name' and to_jsonb(d.name) = f.remote then f.remote
+    else rollcall.local_fact(d, f.field) end as local) as l
 where k.remote_at is null or f.at > k.remote_at or (f.at = k.remote_at and f.remote::text collate "C" > k.remote::text)
     or (f.at = k.remote_at and f.remote = k.remote
-        and (k.agreed is distinct from f.remote or rollcall.local_fact(d, f.field) is distinct from f.remote));
+        and (k.agreed is distinct from f.remote or nullif(l.local, '[]') is distinct from nullif(f.remote, '[]')));
 
 -- name: write_facts
 insert into rollcall.device_facts as k (device_id, field, remote, remote_at, agreed)
 select * from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bigint[], $5::jsonb[]) order by 1, 2
 on conflict (device_id, field) do update set remote = excluded.remote, remote_at = excluded.remote_at,
-    agreed = coalesce(excluded.agreed, k.agreed);
+    agreed = coalesce(excluded.agreed, k.agreed)
+where (k.remote, k.remote_at, k.agreed)
+    is distinct from (excluded.remote, excluded.remote_at, coalesce(excluded.agreed, k.agreed));
 
 -- name: take_facts
 update public.devices d set
@@ -252,3 +243,131 @@ where c.device_id = t.id and c.field_name = t.field and c.resolved_at is null
 update public.sync_conflicts c set resolved_at = now(), resolution_notes = 'both sides agree again'
 from unnest($1::uuid[], $2::text[]) as t (id, field)
 where c.device_id = t.id and c.field_name = t.field and c.resolved_at is null;
+
+-- name: reconcile_integrations
+select n.id, n.name, n.integration_type, n.project_id, n.base_url, n.api_key_encrypted, n.settings,
+    extract(epoch from clock_timestamp() - r.started_at)::float8 as age_s,
+    coalesce(r.status = 'running', false) as unfinished,
+    exists (select 1 from public.device_integrations m join rollcall.device_events e on e.subject = m.id
+        where m.organization_id = n.organization_id and m.integration_type = 'mqtt' and e.kind = 'gap'
+            and e.recorded_at > r.started_at) as session_lost
+from public.device_integrations n left join lateral (
+    select started_at, status from rollcall.reconcile_runs
+    where integration_id = n.id and not dry_run order by started_at desc limit 1) as r on true
+where n.integration_type = any ($1::text[]) and case when $2::uuid is null then n.status = 'active' else n.id = $2 end
+order by n.id;
+
+-- name: replace_api_key
+update public.device_integrations set api_key_encrypted = $3 where id = $1 and api_key_encrypted = $2;
+
+-- name: unfinished_runs
+select *, moved_at > clock_timestamp() - make_interval(secs => $2) as is_fresh from rollcall.reconcile_runs
+where integration_id = $1 and status = 'running' order by started_at desc;
+
+-- name: start_run
+insert into rollcall.reconcile_runs (id, integration_id, trigger, dry_run, holder) values ($1, $2, $3, $4, $5) returning *;
+
+-- name: take_run_over
+update rollcall.reconcile_runs set holder = $2 where id = $1 returning *;
+
+-- name: move_run
+update rollcall.reconcile_runs set phase = $3, cursor = $4, complete = $5, listed = listed + $6, matched = matched + $7,
+    created = created + $8, changed = changed + $9, unchanged = unchanged + $10, unknown = unknown + $11,
+    missing = missing + $12, conflicts = conflicts + $13, pushed = pushed + $14, detail = $15, errors = $16,
+    moved_at = clock_timestamp()
+where id = $1 and holder = $2 and status = 'running' returning *;
+
+-- name: finish_run
+update rollcall.reconcile_runs set status = $3, detail = $4, errors = $5, finished_at = clock_timestamp(),
+    moved_at = clock_timestamp()
+where id = $1 and holder = $2 and status = 'running' returning *;
+
+-- name: drop_staged
+delete from rollcall.reconcile_staging where run_id = $1 and id between $2 and $3;
+
+-- name: unstage
+delete from rollcall.reconcile_staging where run_id = $1;
+
+-- name: staged
+select id, listed_at, device::text as device from rollcall.reconcile_staging
+where run_id = $1 and id > $2 order by id limit $3;
+
+-- name: drop_staged_twice
+delete from rollcall.reconcile_staging s using (
+    select external_id, max(id) as id from rollcall.reconcile_staging where run_id = $1
+    group by 1 having count(*) > 1) as newest
+where s.run_id = $1 and s.external_id = newest.external_id and s.id < newest.id;
+
+-- name: coverage
+-- known: what the listings before had; lost: those of it that this one does not have; missing: all that it does not have
+with listed as materialized (select external_id from rollcall.reconcile_staging where run_id = $2)
+select (select count(*) from listed) as listed,
+    count(*) filter (where i.unlisted_at is null) as known,
+    count(*) filter (where i.unlisted_at is null and s.external_id is null) as lost,
+    count(*) filter (where s.external_id is null) as missing
+from rollcall.device_identity i left join listed s on s.external_id = i.external_device_id
+where i.integration_id = $1;
+
+-- name: mark_unlisted
+with listed as materialized (select external_id from rollcall.reconcile_staging where run_id = $2)
+update rollcall.device_identity i set unlisted_at = case when t.is_listed then null else clock_timestamp() end
+from (select k.ctid as tid, s.external_id is not null as is_listed
+    from rollcall.device_identity k left join listed s on s.external_id = k.external_device_id
+    where k.integration_id = $1 and (k.unlisted_at is null) = (s.external_id is null)) as t
+where i.ctid = t.tid;
+
+-- name: settled
+-- entries that were applied as they are, on whose fields both sides still agree
+select t.e as external_id from unnest($2::text[], $3::bigint[]) as t (e, digest) cross join lateral (
+    select device_id, listed_digest from rollcall.device_identity
+    where integration_id = $1 and external_device_id = t.e limit 1) as i
+join public.devices d on d.id = i.device_id
+where i.listed_digest = rollcall.listed_digest(d, t.digest);
+
+-- name: settle
+update rollcall.device_identity i set listed_digest = rollcall.listed_digest(d, t.digest)
+from unnest($2::uuid[], $3::text[], $4::bigint[]) as t (id, e, digest) join public.devices d on d.id = t.id
+where i.integration_id = $1 and i.external_device_id = t.e;
+
+-- name: written_now
+-- the rows of these devices that this transaction has made, and that it has changed
+select count(*) filter (where created_at = now()) as created,
+    count(*) filter (where updated_at = now() and created_at is distinct from now()) as changed
+from public.devices where id = any ($1::uuid[]);
+
+-- name: device_rows
+select d.id, d.created_at = now() as is_new,
+    to_jsonb(d) - '{id,organization_id,integration_id,created_at,updated_at}'::text[] as device,
+    (select jsonb_object_agg(f.component, f.version) from rollcall.device_firmware f where f.device_id = d.id) as firmware
+from public.devices d where d.id = any ($1::uuid[]) order by d.id;
+
+-- name: agree_facts
+-- a push that succeeded: the provider says now what the row says
+update rollcall.device_facts k set remote = t.v, agreed = t.v, remote_at = greatest(k.remote_at + 1, t.at)
+from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bigint[]) as t (id, field, v, at)
+where k.device_id = t.id and k.field = t.field;
+
+-- name: expire_runs
+with old as (
+    select id from (select id, row_number() over (partition by integration_id order by started_at desc) as place
+        from rollcall.reconcile_runs where status <> 'running') as r where place > $1 limit $2)
+delete from rollcall.reconcile_runs r using old where r.id = old.id;
+
+-- name: expire_staging
+with old as (
+    select ctid from rollcall.reconcile_staging s where not exists (
+        select 1 from rollcall.reconcile_runs r where r.id = s.run_id and r.status = 'running'
+            and r.moved_at > clock_timestamp() - interval '1 day') limit $1)
+delete from rollcall.reconcile_staging s using old where s.ctid = old.ctid;
+
+-- name: stored_secrets
+select id, name, api_key_encrypted as api_key, settings ->> 'password' as password, webhook_secret,
+    settings #>> '{webhook,secret}' as webhook, settings #>> '{webhook,previous_secret}' as previous_webhook
+from public.device_integrations where id > $1 order by id limit $2;
+
+-- name: replace_webhook_secret
+update public.device_integrations set webhook_secret = $3 where id = $1 and webhook_secret = $2;
+
+-- name: replace_setting
+update public.device_integrations set settings = jsonb_set(settings, $4::text[], to_jsonb($3::text))
+where id = $1 and settings #>> $4::text[] = $2;

@@ -106,7 +106,7 @@ table public.devices with (fillfactor=70) row level security
     constraint devices_pkey PRIMARY KEY (id)
     constraint devices_signal_strength_check CHECK (((signal_strength >= '-150'::integer) AND (signal_strength <= 0)))
     CREATE INDEX devices_cohort_id_idx ON public.devices USING btree (cohort_id)
-    CREATE INDEX devices_hardware_ids_idx ON public.devices USING gin (hardware_ids)
+    CREATE INDEX devices_hardware_ids_idx ON public.devices USING gin (hardware_ids) WITH (fastupdate=off)
     CREATE INDEX devices_integration_id_external_device_id_idx ON public.devices USING btree (integration_id, external_device_id)
     CREATE INDEX devices_organization_id_idx ON public.devices USING btree (organization_id)
     CREATE UNIQUE INDEX devices_serial_number_key ON public.devices USING btree (serial_number) WHERE (serial_number IS NOT NULL)
@@ -241,6 +241,8 @@ table rollcall.device_identity
     external_device_id text not null
     device_id uuid not null
     created_at timestamp with time zone not null default now()
+    unlisted_at timestamp with time zone
+    listed_digest bigint
     constraint device_identity_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
     constraint device_identity_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
     constraint device_identity_pkey PRIMARY KEY (integration_id, external_device_id)
@@ -351,6 +353,43 @@ table rollcall.parked_devices
     last_at timestamp with time zone not null default now()
     constraint parked_devices_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
     constraint parked_devices_pkey PRIMARY KEY (integration_id, external_device_id)
+
+table rollcall.reconcile_runs
+    id uuid not null
+    integration_id uuid not null
+    trigger text not null
+    status text not null default 'running'::text
+    phase text not null default 'listing'::text
+    dry_run boolean not null default false
+    complete boolean not null default true
+    holder text not null
+    cursor text
+    started_at timestamp with time zone not null default clock_timestamp()
+    moved_at timestamp with time zone not null default clock_timestamp()
+    finished_at timestamp with time zone
+    listed bigint not null default 0
+    matched bigint not null default 0
+    created bigint not null default 0
+    changed bigint not null default 0
+    unchanged bigint not null default 0
+    unknown bigint not null default 0
+    missing bigint not null default 0
+    conflicts bigint not null default 0
+    pushed bigint not null default 0
+    detail text not null default ''::text
+    errors jsonb not null default '[]'::jsonb
+    constraint reconcile_runs_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
+    constraint reconcile_runs_pkey PRIMARY KEY (id)
+    CREATE INDEX reconcile_runs_started_at_idx ON rollcall.reconcile_runs USING btree (integration_id, started_at DESC)
+
+table rollcall.reconcile_staging
+    run_id uuid not null
+    id bigint not null generated as identity
+    external_id text not null
+    serial_number text
+    listed_at bigint not null
+    device json not null
+    constraint reconcile_staging_pkey PRIMARY KEY (run_id, id)
 
 table rollcall.webhook_events
     integration_id uuid not null
@@ -764,6 +803,38 @@ begin
         from unnest(ids) with ordinality as t (id, place) order by t.place);
 end $function$
 
+CREATE OR REPLACE FUNCTION rollcall.candidates(integration uuid, externals text[], serials text[], hardware jsonb[])
+ RETURNS TABLE(place bigint, id uuid, how text)
+ LANGUAGE sql
+ STABLE
+ SET enable_seqscan TO 'off'
+AS $function$
+    with keys as materialized (
+        select t.*, n.id as integration_id, n.organization_id
+        from unnest(externals, serials, hardware) with ordinality as t (external, serial, ids, place)
+        cross join (select i.id, i.organization_id from public.device_integrations i where i.id = integration) as n
+    ),
+    named as materialized (
+        select k.place, h.name from keys k, jsonb_array_elements_text(k.ids) as h (name)
+    ),
+    owners as materialized (
+        select d.id, d.created_at, u.name from public.devices d, unnest(d.hardware_ids) as u (name)
+        where d.hardware_ids && (select array_agg(distinct n.name) from named n)
+            -- not "=": its index would be preferred
+            and d.organization_id is not distinct from (select k.organization_id from keys k limit 1)
+    )
+    select c.place, c.id, c.how from (
+        select k.place, d.id, d.created_at, 'external' as how from keys k join public.devices d
+            on d.integration_id = k.integration_id and d.external_device_id = k.external
+        union all
+        select k.place, d.id, d.created_at, 'serial' from keys k join public.devices d
+            on d.serial_number = k.serial and d.organization_id = k.organization_id
+        union
+        select n.place, o.id, o.created_at, 'hardware' from named n join owners o on o.name = n.name
+    ) as c
+    order by c.place, c.created_at, c.id
+$function$
+
 CREATE OR REPLACE FUNCTION rollcall.close_table(target regclass)
  RETURNS void
  LANGUAGE plpgsql
@@ -856,6 +927,15 @@ CREATE OR REPLACE FUNCTION rollcall.last_offline(offline_at bigint, silent_at bi
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN (silent_at IS NOT NULL) THEN silent_at WHEN ((alive_before IS NULL) OR isempty(alive_before)) THEN offline_at WHEN ((offline_at IS NULL) OR (offline_at < (upper(alive_before) - offline_after))) THEN upper(alive_before) ELSE offline_at END
+
+CREATE OR REPLACE FUNCTION rollcall.listed_digest(d public.devices, listed bigint)
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+    select hashtextextended(
+        row(listed, d.name, d.serial_number, d.hardware_ids, d.cohort_id, d.golioth_status, d.metadata)::text, 0)
+$function$
 
 CREATE OR REPLACE FUNCTION rollcall.local_fact(d public.devices, field text)
  RETURNS jsonb

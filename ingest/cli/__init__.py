@@ -8,7 +8,19 @@ import sys
 
 import typer
 
-from ingest.cli import dead_letters, devices, integration, migrate, run, simulate, unknown, up, version
+from ingest.cli import (
+    dead_letters,
+    devices,
+    integration,
+    keys,
+    migrate,
+    run,
+    simulate,
+    sync,
+    unknown,
+    up,
+    version,
+)
 from ingest.cli.output import fail
 from ingest.errors import Misconfigured, RollcallError
 
@@ -25,6 +37,8 @@ def application() -> typer.Typer:
     app.add_typer(devices.app, name="devices")
     app.add_typer(dead_letters.app, name="dead-letters")
     app.add_typer(unknown.app, name="unknown")
+    app.add_typer(keys.app, name="keys")
+    app.command("sync")(sync.sync)
     app.command("migrate")(migrate.migrate)
     app.command("simulate")(simulate.simulate)
     app.command("up")(up.up)

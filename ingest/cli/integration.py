@@ -9,6 +9,7 @@ from uuid import UUID
 import typer
 
 from handlers.topics import Topics
+from ingest.cli.integration_provider import key_of, save_key, settings_of
 from ingest.cli.integration_webhooks import Kind, encrypted, webhook_of
 from ingest.cli.options import AsJson, DatabaseUrl, Organization
 from ingest.cli.output import print_row, print_rows
@@ -18,12 +19,13 @@ from ingest.integrations import client_id
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.clock import StrictClock
 from ingest.mqtt.port import Broker, Subscription, Tls
+from ingest.providers.settings import ProviderSettings
 from ingest.settings import MqttSettings, Settings, load_settings, mqtt_settings
 from ingest.store import admin
 from ingest.store.session import Row, session
 from ingest.webhooks.auth import METHODS
 
-app = typer.Typer(no_args_is_help=True, help="The brokers and clouds that Rollcall listens to.")
+app = typer.Typer(no_args_is_help=True, help="The brokers and clouds that Rollcall knows devices from.")
 
 
 @app.command()
@@ -48,7 +50,15 @@ def add(
     ] = None,
     unknown_devices: Annotated[str | None, typer.Option(help="create, park or ignore.")] = None,
     protocol: Annotated[str | None, typer.Option(help="5, 3.1.1 or auto.")] = None,
-    kind: Annotated[Kind, typer.Option("--type", help="What sends; all but mqtt by webhooks.")] = "mqtt",
+    kind: Annotated[Kind, typer.Option("--type", help="What it is.")] = "mqtt",
+    key_env: Annotated[
+        str | None, typer.Option(help="Of a provider: the variable that holds its key, or - for stdin.")
+    ] = None,
+    project_id: Annotated[str | None, typer.Option(help="Of golioth.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Of a provider: only for another address.")] = None,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", help="Of a provider: NAME=VALUE, as region=eu-west-1.")
+    ] = None,
     webhook_auth: Annotated[
         str | None, typer.Option(help=f"Take webhooks that prove themselves so: {', '.join(METHODS)}.")
     ] = None,
@@ -60,7 +70,8 @@ def add(
     replace: Annotated[bool, typer.Option("--replace", help="Change it when it is there.")] = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Add an integration. A running Rollcall connects at once, or takes its webhooks."""
+    """Add an integration. A running Rollcall connects, asks the provider, or takes webhooks, at once."""
+    settings = load_settings(database_url=database_url)
     mqtt: dict[str, Any] = {
         "host": host,
         "port": port,
@@ -69,20 +80,33 @@ def add(
         "tls": {"ca_file": ca_file} if ca_file else tls or None,
         "protocol": protocol,
     }
-    given = mqtt if kind == "mqtt" else {}
+    given = mqtt if kind == "mqtt" else settings_of(assign or [])
     given["unknown_devices"] = {"policy": unknown_devices} if unknown_devices else None
-    given["webhook"] = webhook_of(kind, webhook_auth, webhook_secret, topic_arn or [])
+    given["webhook"] = webhook_of(
+        webhook_auth, webhook_secret, topic_arn or [], needed=kind != "mqtt" and key_env is None
+    )
     values = {key: value for key, value in given.items() if value is not None}
-    mqtt_settings(values, name)
+    if kind == "mqtt":
+        mqtt_settings(values, name)
+    provider = None
+    if kind != "mqtt" and key_env is not None:
+        provider = ProviderSettings(kind, project_id, base_url, key_of(key_env), values)
     secret = _password(password, password_env) if kind == "mqtt" else None
-    settings = load_settings(database_url=database_url)
-    print(asyncio.run(_add(settings, name, organization, kind, values, secret, replace=replace)))
+    print(asyncio.run(_add(settings, name, organization, kind, values, secret, provider, replace=replace)))
     if webhook_auth and not webhook_secret and "secret" in values["webhook"]:
         typer.echo(f"the secret of its webhooks, shown only now: {values['webhook']['secret']}", err=True)
 
 
 async def _add(
-    settings: Settings, name: str, slug: str, kind: str, values: Row, secret: str | None, *, replace: bool
+    settings: Settings,
+    name: str,
+    slug: str,
+    kind: str,
+    values: Row,
+    secret: str | None,
+    provider: ProviderSettings | None,
+    *,
+    replace: bool,
 ) -> UUID:
     keyring = Keyring.from_setting(settings.keys)
     async with session(settings.database_url) as connection, connection.transaction():
@@ -102,6 +126,8 @@ async def _add(
             kind=kind,
             takes_webhooks="webhook" in values,
         )
+        if provider is not None:
+            await save_key(connection, identifier, provider, keyring)
     return identifier
 
 

@@ -19,13 +19,20 @@ Kind = Literal["mqtt", "golioth", "aws_iot", "azure_iot"]
 WITHOUT_SECRET = ("sns", "none")
 
 
-def webhook_of(kind: str, auth: str | None, secret: str | None, topic_arns: list[str]) -> Row | None:
+def webhook_of(auth: str | None, secret: str | None, topic_arns: list[str], *, needed: bool) -> Row | None:
     """Return `webhook` of the settings, its secret in the clear; None where no webhooks are taken.
+
+    `needed`: there is no other way to hear of its devices.
 
     Raises: Misconfigured.
     """
     if auth is None:
-        if kind != "mqtt" or secret is not None or topic_arns:
+        if needed:
+            raise Misconfigured(
+                "--key-env names the variable that holds the provider's key, --webhook-auth says how webhooks"
+                " prove themselves: give one of them, or both"
+            )
+        if secret is not None or topic_arns:
             raise Misconfigured("--webhook-auth says how webhooks prove themselves, and is needed for them")
         return None
     if secret not in (None, "-"):

@@ -67,6 +67,24 @@ async def save_integration(
         raise Misconfigured(f"the integration {name!r} is there already: pass --replace to change it")
 
 
+async def save_provider(
+    connection: asyncpg.Connection,
+    identifier: UUID,
+    project_id: str | None,
+    base_url: str | None,
+    encrypted_key: str,
+) -> None:
+    """Write what only an integration with a provider has."""
+    await connection.execute(
+        """update public.device_integrations set project_id = $2, base_url = $3, api_key_encrypted = $4,
+            updated_at = now() where id = $1""",
+        identifier,
+        project_id,
+        base_url,
+        encrypted_key,
+    )
+
+
 async def integrations(connection: asyncpg.Connection) -> list[Row]:
     """Return every integration, without secrets."""
     return await rows(

@@ -12,6 +12,7 @@ from ingest.store.facts import apply_facts
 from ingest.store.queries import queries
 from ingest.store.refusals import DATABASE_ERRORS, Contended, translated
 from ingest.store.timeline import record
+from ingest.store.within import Within
 
 Connection = Any
 """asyncpg's Connection or pool proxy; asyncpg ships no complete types."""
@@ -21,7 +22,7 @@ class Applier:
     """Writes batches. One at a time; the caller is the process's only writer."""
 
     def __init__(
-        self, pool: asyncpg.Pool, *, presence_resolution: Micros = 0, timeout_s: float = 30.0
+        self, pool: asyncpg.Pool | Within, *, presence_resolution: Micros = 0, timeout_s: float = 30.0
     ) -> None:
         self._pool = pool
         self._resolution = presence_resolution
@@ -59,7 +60,7 @@ class Applier:
 
     async def _extras(self, connection: Connection, batch: Batch) -> None:
         if batch.has_facts:
-            await apply_facts(connection, batch, timeout_s=self._timeout_s)
+            batch.decided = await apply_facts(connection, batch, timeout_s=self._timeout_s)
         if batch.dead_letters:
             await connection.execute(
                 queries()["insert_dead_letters"], *columns(batch.dead_letters), timeout=self._timeout_s

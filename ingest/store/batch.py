@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from handlers.conflicts import Decision
 from handlers.events import Micros, Presence
 from handlers.evidence import Evidence
 from handlers.runs import Run
@@ -59,6 +60,27 @@ class Parked(NamedTuple):
     messages: int
 
 
+class Fact(NamedTuple):
+    """The newest word on one field of a device; `remote` is JSON text."""
+
+    device_id: UUID
+    field: str
+    remote: str
+    at: Micros
+
+
+class Decided(NamedTuple):
+    """A fact that needed a decision: the row's value as JSON text, and what is to happen.
+
+    `again`: the provider had said it before, and no agreement came of it.
+    """
+
+    fact: Fact
+    local: str | None
+    decision: Decision
+    again: bool = False
+
+
 @dataclass(slots=True)
 class Batch:
     """Everything that is committed together."""
@@ -79,6 +101,8 @@ class Batch:
     """Dead letters that are applied by this batch, and so are none any more."""
 
     has_facts: bool = False
+    decided: list[Decided] = field(default_factory=list)
+    """Filled by the commit: the facts about which something had to be decided."""
     arguments: list[Any] | None = None
     """Those of `rollcall.apply`, where they were made ready before."""
 

@@ -3,39 +3,21 @@
 Runs in the transaction of the apply, which has locked the devices.
 """
 
-from collections import defaultdict
-from typing import Any, NamedTuple
+from collections import Counter, defaultdict
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import orjson
 
 from handlers.conflicts import METADATA, Decision, decide
-from handlers.events import Micros
-from ingest.store.batch import Batch
+from ingest.store.batch import Batch, Decided, Fact
 from ingest.store.queries import queries
 from ingest.store.timeline import record
 
 Connection = Any
 LIFECYCLE = "lifecycle"
 SERIAL = "serial_number"
-
-
-class Fact(NamedTuple):
-    """The newest word on one field of a device; `remote` is JSON text."""
-
-    device_id: UUID
-    field: str
-    remote: str
-    at: Micros
-
-
-class Decided(NamedTuple):
-    """A fact that needed a decision: the row's value, what both agreed on, and what is to happen."""
-
-    fact: Fact
-    local: str | None
-    decision: Decision
 
 
 async def apply_facts(connection: Connection, batch: Batch, *, timeout_s: float) -> list[Decided]:
@@ -65,7 +47,7 @@ def _decide(row: asyncpg.Record) -> Decided:
     if fact.field == LIFECYCLE:
         return Decided(fact, None, Decision("agree", orjson.loads(fact.remote)))
     remote, local, agreed = _values(row)
-    return Decided(fact, row["local"], decide(fact.field, local, remote, agreed))
+    return Decided(fact, row["local"], decide(fact.field, local, remote, agreed), row["again"])
 
 
 def _values(row: asyncpg.Record) -> tuple[Any, Any, Any]:
@@ -76,17 +58,24 @@ def _values(row: asyncpg.Record) -> tuple[Any, Any, Any]:
 
 
 async def _without_taken_serials(connection: Connection, decided: list[Decided]) -> list[Decided]:
-    """Leave out serial numbers that another row has, in whatever organization; the timeline says so."""
+    """Keep a row without a serial number that another row has, in whatever organization; the timeline says so once."""
     wanted = [one for one in decided if one.fact.field == SERIAL and one.decision.kind == "take"]
     if not wanted:
         return decided
     serials = [one.decision.value for one in wanted]
     rows = await connection.fetch(queries()["serials_taken"], serials)
-    taken = {row["serial_number"] for row in rows} | {one for one in serials if serials.count(one) > 1}
-    refused = [one.fact.device_id for one in wanted if one.decision.value in taken]
-    if refused:
-        await record(connection, "conflict", refused, {"field": SERIAL, "why": "another device has it"})
-    return [one for one in decided if one.fact.device_id not in refused or one.fact.field != SERIAL]
+    times = Counter(serials)
+    taken = {row["serial_number"] for row in rows} | {one for one in serials if times[one] > 1}
+    refused = {one.fact.device_id for one in wanted if one.decision.value in taken}
+    news = [one.fact.device_id for one in wanted if one.fact.device_id in refused and not one.again]
+    if news:
+        await record(connection, "conflict", news, {"field": SERIAL, "why": "another device has it"})
+    return [
+        one._replace(decision=Decision("keep"))
+        if one.fact.field == SERIAL and one.fact.device_id in refused
+        else one
+        for one in decided
+    ]
 
 
 async def _write(connection: Connection, decided: list[Decided]) -> None:
@@ -116,7 +105,7 @@ def _agreed(one: Decided) -> str | None:
 def _row_values(decided: list[Decided]) -> dict[UUID, dict[str, Any]]:
     """Return what goes into the rows: what is taken, and what a merge united."""
     said: dict[UUID, dict[str, Any]] = defaultdict(dict)
-    for fact, local, decision in decided:
+    for fact, local, decision, _ in decided:
         merged = decision.kind == "push" and local is not None and decision.value != orjson.loads(local)
         if decision.kind != "take" and not merged:
             continue

@@ -18,8 +18,11 @@ from ingest.store.creation import UnknownPolicy, create, room_for_creation
 from ingest.store.queries import queries
 from ingest.store.refusals import Contended, acquired
 from ingest.store.timeline import record
+from ingest.store.within import Within
 
 Connection = Any
+Reported = tuple[UUID, DeviceKey]
+"""A key of an integration whose names mean different rows, and that this was said."""
 MAX_CACHED = 500_000
 PRELOAD_FROM = 200
 """Keys asked for at once of an integration of which nothing is cached: then all its bindings are read, in one go."""
@@ -31,11 +34,13 @@ ROUNDS = 3
 class Identities:
     """Device key -> device id, cached. A cached id whose row is gone is noticed by the apply, which says so."""
 
-    def __init__(self, pool: asyncpg.Pool, *, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool | Within, *, timeout_s: float = 30.0, reported: set[Reported] | None = None
+    ) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
         self._known: dict[UUID, dict[DeviceKey, UUID]] = {}
-        self._reported: set[tuple[UUID, DeviceKey]] = set()
+        self._reported = set() if reported is None else reported
 
     def of(self, integration_id: UUID) -> dict[DeviceKey, UUID]:
         """Return what is cached of one integration: read only."""
@@ -82,8 +87,9 @@ class Identities:
         self, connection: Connection, integration_id: UUID, keys: list[DeviceKey], policy: UnknownPolicy
     ) -> dict[DeviceKey, UUID]:
         found = await _bound(connection, integration_id, keys)
-        rest = await self._match(connection, integration_id, _without(keys, found), found)
+        rest = _without(keys, found)
         if not rest or policy.policy != "create":
+            await self._match(connection, integration_id, rest, found)
             return found
         room = await room_for_creation(connection, integration_id, policy)
         for _ in range(ROUNDS):

@@ -14,6 +14,7 @@ from ingest.store.creation import UnknownPolicy
 from ingest.store.identity import Identities
 from ingest.store.queries import queries
 from ingest.store.refusals import acquired
+from ingest.store.within import Within
 
 ADOPTED_AT_ONCE = 500
 
@@ -22,7 +23,12 @@ class Parking:
     """Parks evidence of unknown ids within the integration's bound, and gives it to devices that appeared."""
 
     def __init__(
-        self, pool: asyncpg.Pool, identities: Identities, applier: Applier, *, timeout_s: float = 30.0
+        self,
+        pool: asyncpg.Pool | Within,
+        identities: Identities,
+        applier: Applier,
+        *,
+        timeout_s: float = 30.0,
     ) -> None:
         self._pool = pool
         self._identities = identities

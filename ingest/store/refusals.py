@@ -12,6 +12,7 @@ from typing import Any, Final
 import asyncpg
 
 from ingest.errors import DatabaseAway, Refused
+from ingest.store.within import Within
 
 RETRIED_AT_ONCE: Final = frozenset({"40001", "40P01", "55P03"})
 
@@ -43,7 +44,7 @@ DATABASE_ERRORS: Final = (
 
 
 @contextlib.asynccontextmanager
-async def acquired(pool: asyncpg.Pool, timeout_s: float) -> AsyncIterator[Any]:
+async def acquired(pool: asyncpg.Pool | Within, timeout_s: float) -> AsyncIterator[Any]:
     """Take a connection of the pool; what goes wrong with it is raised as what it means.
 
     Raises: Refused, DatabaseAway (Contended).

@@ -12,6 +12,8 @@ DEAD_LETTERS_KEPT = 10_000
 DEAD_LETTERS_KEPT_DAYS = 90
 PARKED_KEPT_DAYS = 30
 WEBHOOK_EVENTS_KEPT_DAYS = 1
+RUNS_KEPT = 100
+"""Reconciliations, per integration."""
 
 
 class Retention:
@@ -26,12 +28,16 @@ class Retention:
         await self._drained("expire_events", EVENTS_KEPT_DAYS, chunk)
         await self._drained("expire_parked", PARKED_KEPT_DAYS, chunk)
         await self._drained("expire_webhook_events", WEBHOOK_EVENTS_KEPT_DAYS, chunk)
+        await self._drained("expire_runs", RUNS_KEPT, chunk)
+        await self._drained("expire_staging", chunk)
         await self._evicted(chunk)
 
-    async def _drained(self, name: str, days: int, chunk: int) -> None:
+    async def _drained(self, name: str, *bounds: int) -> None:
+        """Run a delete until it deletes fewer rows than the last of its bounds."""
+        chunk = bounds[-1]
         while True:
             async with acquired(self._pool, self._timeout_s) as connection:
-                status = await connection.execute(queries()[name], days, chunk, timeout=self._timeout_s)
+                status = await connection.execute(queries()[name], *bounds, timeout=self._timeout_s)
             if int(status.rpartition(" ")[2]) < chunk:
                 return
 

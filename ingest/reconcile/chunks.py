@@ -1,0 +1,240 @@
+"""A chunk of a listing becomes rows: identity, apply, facts, staging and counts in one transaction.
+
+A dry run does the same, compares the rows before and after, and rolls it back.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from handlers.events import DeviceKey, Micros
+from handlers.evidence import Evidence
+from handlers.identity import label
+from ingest.errors import DatabaseAway, Refused
+from ingest.reconcile import differences
+from ingest.reconcile.differences import Difference
+from ingest.reconcile.listing import digest_of, evidence_of, key_of
+from ingest.reconcile.plan import Plan
+from ingest.reconcile.pushes import Push, pushes_of
+from ingest.reconcile.runs import Run, RunLost, Runs
+from ingest.reconcile.staging import Staged
+from ingest.store.apply import Applier
+from ingest.store.batch import Batch, Target
+from ingest.store.creation import UnknownPolicy
+from ingest.store.identity import Identities, Reported
+from ingest.store.parking import Parking
+from ingest.store.queries import queries
+from ingest.store.refusals import Contended, acquired
+from ingest.store.within import Within
+
+Connection = Any
+CHUNK = 2_000
+SLICE = 200
+"""Devices that are decoded before others get their turn."""
+TRIES = 8
+
+
+@dataclass(slots=True)
+class Applied:
+    """What a chunk led to: what the provider is to be told, and in a dry run what would have changed."""
+
+    pushes: list[Push] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+    counted: dict[str, int] = field(default_factory=dict)
+
+    def add(self, other: "Applied") -> None:
+        """Take in another chunk's."""
+        self.pushes += other.pushes
+        self.differences += other.differences
+
+
+@dataclass(slots=True)
+class Chunk:
+    """What devices say whose staging ids go from `first` to `last`; `digests` of those to be applied whole."""
+
+    first: int
+    last: int
+    said: dict[DeviceKey, Evidence] = field(default_factory=dict)
+    digests: dict[str | None, int] = field(default_factory=dict)
+
+    def add(self, key: DeviceKey, evidence: Evidence) -> None:
+        """Take a device in; what it says twice counts together."""
+        if key in self.said:
+            evidence.merge(self.said[key])
+        self.said[key] = evidence
+
+
+class Chunks:
+    """Applies chunks. Methods raise DatabaseAway and RunLost."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        runs: Runs,
+        plan: Plan,
+        updatable: frozenset[str],
+        jitter: random.Random,
+        *,
+        presence_resolution: Micros = 0,
+        timeout_s: float = 60.0,
+    ) -> None:
+        self._pool = pool
+        self._runs = runs
+        self._plan = plan
+        self._updatable = updatable
+        self._jitter = jitter
+        self._resolution = presence_resolution
+        self._timeout_s = timeout_s
+        self._reported: set[Reported] = set()
+
+    async def prepare(self, staged: Sequence[Staged]) -> Chunk:
+        """Decode a chunk, and find what of it was applied before as it is: there is less to do for it."""
+        plan = self._plan
+        digests = [digest_of(one.form, one.device, one.listed_at, plan.dating) for one in staged]
+        chunk = Chunk(staged[0].id, staged[-1].id)
+        known = {one.device.external_id: d for one, d in zip(staged, digests, strict=True) if d is not None}
+        async with acquired(self._pool, self._timeout_s) as connection:
+            rows = await connection.fetch(
+                queries()["settled"], plan.integration_id, list(known), list(known.values())
+            )
+        settled = {row["external_id"] for row in rows}
+        chunk.digests = {name: digest for name, digest in known.items() if name not in settled}
+        for place, (_, device, listed_at, _) in enumerate(staged):
+            if place % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+            is_settled = device.external_id in settled
+            chunk.add(
+                key_of(device),
+                evidence_of(plan.integration_id, device, listed_at, plan.dating, settled=is_settled),
+            )
+        return chunk
+
+    async def apply(self, run: Run, staged: Sequence[Staged], chunk: Chunk | None = None) -> Applied:
+        """Apply these devices and take them out of staging; one that the database refuses costs only itself."""
+        chunk = chunk or await self.prepare(staged)
+        try:
+            return await self._with_retries(run, chunk)
+        except Refused as refused:
+            if len(staged) == 1:
+                run.note(f"{staged[0].device.external_id}: refused by the database: {refused}")
+                return await self._with_retries(run, Chunk(chunk.first, chunk.last))
+        middle, applied = len(staged) // 2, Applied()
+        for half in (staged[:middle], staged[middle:]):
+            applied.add(await self.apply(run, half))
+        return applied
+
+    async def _with_retries(self, run: Run, chunk: Chunk) -> Applied:
+        for attempt in range(TRIES):
+            try:
+                return await self._commit(run, chunk)
+            except DatabaseAway as away:
+                if isinstance(away, RunLost) or attempt == TRIES - 1:
+                    raise
+                cap_s = 0.1 if isinstance(away, Contended) else 0.2 * 2.0**attempt
+                await asyncio.sleep(self._jitter.uniform(0, cap_s))
+        raise AssertionError("unreachable")
+
+    async def _commit(self, run: Run, chunk: Chunk) -> Applied:
+        async with acquired(self._pool, self._timeout_s) as connection:
+            async with _kept(connection, not run.dry_run):
+                applied = await self._apply(connection, run, chunk)
+                if not run.dry_run:
+                    await connection.execute(queries()["drop_staged"], run.id, chunk.first, chunk.last)
+                    await self._runs.move(connection, run, **applied.counted)
+            if run.dry_run:
+                await self._runs.move(connection, run, **applied.counted)
+        return applied
+
+    async def _apply(self, connection: Connection, run: Run, chunk: Chunk) -> Applied:
+        within, policy, said = Within(connection), self._policy(run), chunk.said
+        identities = Identities(within, reported=self._reported, timeout_s=self._timeout_s)
+        applier = Applier(within, presence_resolution=self._resolution, timeout_s=self._timeout_s)
+        found = await identities.resolve(self._plan.integration_id, list(said), policy)
+        batch = Batch()
+        for key, device_id in found.items():
+            if not said[key].is_empty:
+                batch.add(device_id, Target(self._plan.offline_after, "reconcile"), said[key])
+        strangers = {key: evidence for key, evidence in said.items() if key not in found}
+        if strangers:
+            parking = Parking(within, identities, applier)
+            await parking.add(self._plan.integration_id, policy, strangers, batch)
+        names = {device_id: label(key) for key, device_id in found.items()}
+        before = await differences.rows_of(connection, list(names)) if run.dry_run else {}
+        if await applier.commit(batch):
+            raise Contended("devices vanish while they are being written")
+        await self._settle(connection, chunk, batch, found)
+        return await self._outcome(connection, run, batch, names, before, len(strangers))
+
+    async def _settle(
+        self, connection: Connection, chunk: Chunk, batch: Batch, found: dict[DeviceKey, UUID]
+    ) -> None:
+        """Remember the entries on all of whose fields both sides agree now."""
+        open_ids = {one.fact.device_id for one in batch.decided if one.decision.kind not in ("agree", "take")}
+        rows = [
+            (device_id, key.external_id, chunk.digests[key.external_id])
+            for key, device_id in found.items()
+            if key.external_id in chunk.digests and device_id not in open_ids
+        ]
+        if rows:
+            values = zip(*rows, strict=True)
+            await connection.execute(queries()["settle"], self._plan.integration_id, *values)
+
+    def _policy(self, run: Run) -> UnknownPolicy:
+        """In a dry run what is made is gone with each chunk: the caps are counted here."""
+        policy, made = self._plan.policy, run.created if run.dry_run else 0
+        return replace(policy, max_per_minute=policy.max_per_minute - made, max_total=policy.max_total - made)
+
+    async def _outcome(
+        self,
+        connection: Connection,
+        run: Run,
+        batch: Batch,
+        names: dict[UUID, str],
+        before: dict[UUID, differences.Fields | None],
+        unknown: int,
+    ) -> Applied:
+        written = await connection.fetchrow(queries()["written_now"], list(names))
+        created, changed = written["created"], written["changed"]
+        matched = len(names) - created
+        pushes = pushes_of(batch.decided, names, self._plan, self._updatable)
+        applied = Applied(pushes)
+        applied.counted = {
+            "matched": matched,
+            "created": created,
+            "changed": changed,
+            "unchanged": matched - changed,
+            "unknown": unknown,
+            "conflicts": sum(one.decision.kind == "conflict" for one in batch.decided),
+        }
+        if run.dry_run:
+            after = await differences.after_all(connection, list(names))
+            pushed = {(push.device_id, push.field) for push in pushes}
+            told = [
+                one
+                for one in batch.decided
+                if one.decision.kind != "push" or (one.fact.device_id, one.fact.field) in pushed
+            ]
+            applied.differences = [
+                *differences.between(before, after, names),
+                *differences.decided(told, names),
+            ]
+        return applied
+
+
+@contextlib.asynccontextmanager
+async def _kept(connection: Connection, kept: bool) -> AsyncIterator[None]:
+    """A transaction that is rolled back at its end unless it is to be kept."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    except BaseException:
+        await transaction.rollback()
+        raise
+    await (transaction.commit() if kept else transaction.rollback())

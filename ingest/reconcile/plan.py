@@ -1,0 +1,74 @@
+"""What a run needs to know about its integration, and its provider, made for the run."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from handlers.events import SECOND, Micros
+from ingest.crypto import Keyring
+from ingest.errors import Misconfigured
+from ingest.providers.factory import create_provider
+from ingest.providers.port import Provider
+from ingest.providers.retry import Limits
+from ingest.providers.settings import ProviderSettings
+from ingest.reconcile.keys import opened
+from ingest.reconcile.listing import Dating
+from ingest.reconcile.rows import ProviderRow
+from ingest.settings import OFFLINE_AFTER_MAX_S, OFFLINE_AFTER_MIN_S, Settings, UnknownDevices, explained
+from ingest.store.creation import UnknownPolicy
+
+NAMED_BY_SERIAL = frozenset(("golioth",))
+"""Providers whose name of a device is its serial number: a name that a person gave here is never written there."""
+
+
+class FleetSettings(BaseModel):
+    """What of an integration's `settings` is about its devices. Other keys are the provider's."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    unknown_devices: UnknownDevices = UnknownDevices()
+    offline_after_s: int | None = Field(None, ge=OFFLINE_AFTER_MIN_S, le=OFFLINE_AFTER_MAX_S)
+
+    @field_validator("unknown_devices", mode="before")
+    @classmethod
+    def _policy_may_be_a_word(cls, value: object) -> object:
+        return {"policy": value} if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the devices of one integration are treated."""
+
+    integration_id: UUID
+    name: str
+    policy: UnknownPolicy
+    offline_after: Micros
+    dating: Dating
+    pushes_names: bool
+
+
+def plan_of(row: ProviderRow, settings: Settings) -> Plan:
+    """Return what the row asks for. Raises: Misconfigured, naming the integration and the key."""
+    try:
+        wanted = FleetSettings.model_validate(row.settings)
+    except ValidationError as error:
+        raise Misconfigured(explained(error, lambda place: f"integration {row.name!r}: {place}")) from None
+    return Plan(
+        row.id,
+        row.name,
+        UnknownPolicy(**wanted.unknown_devices.model_dump()),
+        (wanted.offline_after_s or settings.offline_after_s) * SECOND,
+        Dating(int(settings.provider_lag_s * SECOND), int(settings.max_ahead_s * SECOND)),
+        row.integration_type not in NAMED_BY_SERIAL,
+    )
+
+
+def provider_of(row: ProviderRow, keyring: Keyring, limits: Limits | None = None) -> Provider:
+    """Return the row's provider, its key decrypted in memory only. Raises: Misconfigured."""
+    settings: dict[str, Any] = row.settings
+    key = None if row.api_key is None else opened(row.api_key, row.id, keyring)
+    return create_provider(
+        ProviderSettings(row.integration_type, row.project_id, row.base_url, key, settings), limits=limits
+    )

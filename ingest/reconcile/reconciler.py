@@ -1,0 +1,179 @@
+"""The part that reconciles: at the start, every so often, after a lost session, on demand; once over all replicas."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from handlers.events import SECOND
+from ingest.crypto import Keyring
+from ingest.errors import Misconfigured, Refused, RollcallError, RunUnderWay
+from ingest.mqtt.port import Clock
+from ingest.providers.retry import Limits
+from ingest.reconcile.keys import upgrade
+from ingest.reconcile.lease import Lease
+from ingest.reconcile.phases import Options, Outcome, Phases, Progress, nobody_looks
+from ingest.reconcile.plan import plan_of, provider_of
+from ingest.reconcile.rows import LISTING_TYPES, ProviderRow, ProviderRows
+from ingest.reconcile.runs import Run, Runs
+from ingest.settings import Settings
+from ingest.store.sessions import Sessions
+
+Result = TypeVar("Result")
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 5.0
+ON_ITS_OWN = Options()
+AT_ONCE = 3
+"""Runs of one process: a slow provider must not hold up all others."""
+SPREAD = 0.1
+"""The period varies by this share, so that replicas and integrations do not come all at once."""
+
+
+class Reconciler:
+    """Looks which integrations are due, and reconciles them; `reconcile` does one on demand."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        settings: Settings,
+        keyring: Keyring,
+        clock: Clock,
+        holder: str,
+        jitter: random.Random,
+        *,
+        limits: Limits | None = None,
+        look_every_s: float = LOOK_EVERY_S,
+    ) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._keyring = keyring
+        self._clock = clock
+        self._holder = holder
+        self._jitter = jitter
+        self._limits = limits
+        self._look_every_s = look_every_s
+        self._rows = ProviderRows(pool)
+        self._sessions = Sessions(pool)
+        self._began = time.monotonic()
+        self._periods_s: dict[UUID, float] = {}
+        self._running: set[UUID] = set()
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def run(self) -> None:
+        """Look for ever."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                try:
+                    for row in await self._rows.active():
+                        if row.id not in self._running and self._due(row) is not None:
+                            self._running.add(row.id)
+                            group.create_task(self._in_turn(row.id), name=f"reconcile {row.name}")
+                except RollcallError as error:
+                    log.warning("reconciliation waits: %s", error)
+                await asyncio.sleep(self._look_every_s * self._jitter.uniform(1 - SPREAD, 1 + SPREAD))
+
+    async def reconcile(
+        self,
+        integration_id: UUID,
+        options: Options = ON_ITS_OWN,
+        *,
+        trigger: str = "demand",
+        show: Callable[[Progress], None] = nobody_looks,
+    ) -> Outcome:
+        """Reconcile one integration now, or go on with a run that a crash has left.
+
+        Raises: RunUnderWay, Misconfigured where it is none that can list; DatabaseAway, then the run can be resumed.
+        """
+        if await self._rows.one(integration_id) is None:
+            told = f"{', '.join(LISTING_TYPES)} can list their devices"
+            raise Misconfigured(f"the integration {integration_id} cannot be reconciled: {told}")
+
+        async def work(row: ProviderRow, runs: Runs) -> Outcome:
+            return await self._carry_out(row, runs, trigger, options, show)
+
+        return await self._under_lease(integration_id, work)
+
+    async def _under_lease(
+        self, integration_id: UUID, work: Callable[[ProviderRow, Runs], Awaitable[Result]]
+    ) -> Result:
+        """Each run has a holder of its own: two of one process exclude each other, too."""
+        holder = f"{self._holder}/{uuid4().hex[:8]}"
+        lease = Lease(self._sessions, f"reconcile/{integration_id}", holder, self._settings.lease_ttl_s)
+
+        async def reread() -> Result:
+            row = await self._rows.one(integration_id)
+            if row is None:
+                raise Misconfigured(f"the integration {integration_id} is gone")
+            return await work(row, Runs(self._pool, holder))
+
+        return await lease.held(reread)
+
+    async def _in_turn(self, integration_id: UUID) -> None:
+        try:
+            async with self._room:
+                await self._under_lease(integration_id, self._if_still_due)
+        except RunUnderWay:
+            pass  # another replica has it
+        except RollcallError as error:
+            log.warning("integration %s: reconciliation is interrupted: %s", integration_id, error)
+        finally:
+            self._running.discard(integration_id)
+
+    async def _if_still_due(self, row: ProviderRow, runs: Runs) -> None:
+        """Look again under the lease: another replica may just have done it."""
+        trigger = self._due(row)
+        if trigger is not None:
+            every_s = self._settings.reconcile_every_s
+            self._periods_s[row.id] = every_s * self._jitter.uniform(1 - SPREAD, 1 + SPREAD)
+            _log(row, (await self._carry_out(row, runs, trigger, ON_ITS_OWN, nobody_looks)).run)
+
+    def _due(self, row: ProviderRow) -> str | None:
+        """Return why an integration is to be reconciled now, or None."""
+        if row.age_s is None or row.unfinished or row.age_s > time.monotonic() - self._began:
+            return "start"
+        if row.session_lost:
+            return "session_lost"
+        period_s = self._periods_s.get(row.id, self._settings.reconcile_every_s)
+        return "period" if row.age_s >= period_s else None
+
+    async def _carry_out(
+        self,
+        row: ProviderRow,
+        runs: Runs,
+        trigger: str,
+        options: Options,
+        show: Callable[[Progress], None],
+    ) -> Outcome:
+        run = await runs.begin(row.id, trigger, dry_run=options.dry_run, anew=options.full)
+        try:
+            plan = plan_of(row, self._settings)
+            provider = provider_of(row, self._keyring, self._limits)
+        except Misconfigured as error:
+            await runs.finish(run, "failed", str(error))
+            return Outcome(run, error=error)
+        try:
+            if not options.dry_run:
+                await upgrade(row, self._rows, self._keyring)
+            phases = Phases(
+                self._pool, run, runs, plan, provider, self._clock, self._jitter, show=show,
+                presence_resolution=int(self._settings.presence_resolution_s * SECOND),
+            )  # fmt: skip
+            return await phases.carry_out(options)
+        except Refused as error:
+            await runs.finish(run, "failed", f"the database refused the listing: {error}")
+            return Outcome(run, error=error)
+        finally:
+            await provider.aclose()
+
+
+def _log(row: ProviderRow, run: Run) -> None:
+    told = ", ".join(f"{count} {name}" for name, count in run.counts.items() if count)
+    level = logging.INFO if run.status == "done" else logging.WARNING
+    detail = f": {run.detail}" if run.detail else ""
+    log.log(level, "integration %s: reconciliation %s: %s%s", row.name, run.status, told or "nothing", detail)

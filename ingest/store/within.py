@@ -1,0 +1,20 @@
+"""A pool of one connection: what takes its connections from here works inside that connection's transaction."""
+
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
+
+Connection = Any
+
+
+class Within:
+    """Stands in for a pool, so that several parts' work is one transaction: committed or rolled back as a whole."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def acquire(self, *, timeout: float | None = None) -> AbstractAsyncContextManager[Connection]:
+        """Return the one connection; it is not given back."""
+        return nullcontext(self._connection)
+
+    async def expire_connections(self) -> None:
+        """Do nothing: whoever opened the connection decides."""
