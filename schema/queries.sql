@@ -371,3 +371,11 @@ update public.device_integrations set webhook_secret = $3 where id = $1 and webh
 -- name: replace_setting
 update public.device_integrations set settings = jsonb_set(settings, $4::text[], to_jsonb($3::text))
 where id = $1 and settings #>> $4::text[] = $2;
+
+-- name: listing_heard
+insert into rollcall.mqtt_sessions as m (integration_id, client_id, heard_since, heard_until, fresh_for, state)
+values ($1, 'listing', $2, $2, $3, 'listed')
+on conflict (integration_id, client_id) do update set
+    heard_since = case when m.heard_until + m.fresh_for < excluded.heard_until then excluded.heard_until
+        else m.heard_since end,
+    heard_until = greatest(m.heard_until, excluded.heard_until), fresh_for = excluded.fresh_for;

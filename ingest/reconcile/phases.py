@@ -108,9 +108,16 @@ class Phases:
         await self._push(await self._apply())
         if not run.dry_run:
             await self._adopt()
+        await self._note_hearing()
         status: Status = "dry" if run.dry_run else "done" if run.complete else "incomplete"
         await self._runs.finish(run, status)
         return outcome
+
+    async def _note_hearing(self) -> None:
+        """Let the sweep know how far a provider that tells no connection state was heard: only it needs silences."""
+        run, plan = self._run, self._plan
+        if run.complete and not run.dry_run and not self._provider.capabilities.reports_connection_state:
+            await self._runs.heard(run, plan.dating.lag, plan.fresh_for)
 
     async def _list(self) -> None:
         resumed, listed = self._run.cursor is not None, self._run.listed

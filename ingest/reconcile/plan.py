@@ -47,6 +47,8 @@ class Plan:
     offline_after: Micros
     dating: Dating
     pushes_names: bool
+    fresh_for: Micros
+    """How long a complete listing counts as hearing of the devices: two periods and a half."""
 
 
 def plan_of(row: ProviderRow, settings: Settings) -> Plan:
@@ -62,6 +64,7 @@ def plan_of(row: ProviderRow, settings: Settings) -> Plan:
         (wanted.offline_after_s or settings.offline_after_s) * SECOND,
         Dating(int(settings.provider_lag_s * SECOND), int(settings.max_ahead_s * SECOND)),
         row.integration_type not in NAMED_BY_SERIAL,
+        int(2.5 * settings.reconcile_every_s * SECOND),
     )
 
 

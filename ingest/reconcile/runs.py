@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import orjson
 
+from handlers.events import SECOND, Micros
 from handlers.text import shown
 from ingest.errors import DatabaseAway
 from ingest.store.queries import queries
@@ -128,6 +129,12 @@ class Runs:
             raise RunLost("another process has taken this run over")
         for name in COUNTED:
             setattr(run, name, row[name])
+
+    async def heard(self, run: Run, lag: Micros, fresh_for: Micros) -> None:
+        """Note that the devices were heard of until `lag` before the run: from then on silence may count."""
+        until = int(run.started_at.timestamp() * SECOND) - lag
+        async with acquired(self._pool, self._timeout_s) as connection:
+            await connection.execute(queries()["listing_heard"], run.integration_id, until, fresh_for)
 
     async def finish(self, run: Run, status: Status, detail: str = "") -> None:
         """End the run, drop what it staged, and write the timeline of its integration. Raises: RunLost."""
