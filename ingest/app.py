@@ -82,7 +82,15 @@ async def serve(
         parts: list[Part] = [
             Sweep(Silences(pool), pipeline.sessions, pipeline.clock, settings, holder),
             Housekeeping(Retention(pool), pipeline.sessions, holder),
-            Reconciler(pool, settings, pipeline.keyring, pipeline.clock, holder, pipeline.jitter),
+            Reconciler(
+                pool,
+                settings,
+                pipeline.keyring,
+                pipeline.clock,
+                holder,
+                pipeline.jitter,
+                observe=pipeline.measured.run,
+            ),
         ]
         parts += [mqtt] if settings.mqtt == "on" else []
         parts += [hooks, http] if settings.http == "on" else []

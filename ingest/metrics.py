@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -65,11 +65,19 @@ class Measured:
         self.commit_seconds = Buckets(SECONDS)
         self.webhook_seconds = Buckets(SECONDS)
         self.webhook_requests: Counter[tuple[str, int]] = Counter()
+        self.runs: Counter[tuple[str, str]] = Counter()
+        self.reconciled: Counter[tuple[str, str]] = Counter()
 
     def commit(self, entries: int, seconds: float) -> None:
         """Count a commit."""
         self.batches.observe(entries)
         self.commit_seconds.observe(seconds)
+
+    def run(self, integration: str, status: str, counts: Mapping[str, int]) -> None:
+        """Count a reconciliation, and what it did to how many devices."""
+        self.runs[integration, status] += 1
+        for what, count in counts.items():
+            self.reconciled[integration, what] += count
 
     def webhook(self, route: str, status: int, seconds: float) -> None:
         """Count a webhook request."""
@@ -93,7 +101,7 @@ class Metrics:
         return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
     def _process(self) -> Iterator[Metric]:
-        """Yield what this process counts. Results of reconciliation belong here, too."""
+        """Yield what this process counts."""
         intake, measured = self._intake, self._measured
         for name, field, documentation in COUNTERS:
             yield CounterMetricFamily(name, documentation, getattr(intake.counts, field))
@@ -105,10 +113,21 @@ class Metrics:
         requests = CounterMetricFamily(
             "rollcall_webhook_requests", "Webhook requests.", labels=("route", "status")
         )
-        for (route, status), count in measured.webhook_requests.items():
-            requests.add_metric((route, str(status)), count)
+        for (route, code), count in measured.webhook_requests.items():
+            requests.add_metric((route, str(code)), count)
         yield requests
         yield measured.webhook_seconds.family("rollcall_webhook_seconds", "What a webhook request took.")
+        runs = CounterMetricFamily(
+            "rollcall_reconcile_runs", "Reconciliations that ended.", labels=("integration", "status")
+        )
+        for (integration, status), count in measured.runs.items():
+            runs.add_metric((integration, status), count)
+        devices = CounterMetricFamily(
+            "rollcall_reconciled_devices", "What they did to devices.", labels=("integration", "result")
+        )
+        for (integration, result), count in measured.reconciled.items():
+            devices.add_metric((integration, result), count)
+        yield from (runs, devices)
 
     def _sessions(self, snapshot: Snapshot) -> Iterator[Metric]:
         outage = "1 while the database cannot be written."

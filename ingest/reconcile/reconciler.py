@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 from uuid import UUID, uuid4
 
@@ -25,6 +25,8 @@ from ingest.settings import Settings
 from ingest.store.sessions import Sessions
 
 Result = TypeVar("Result")
+Observe = Callable[[str, str, Mapping[str, int]], None]
+"""Is told the integration's name, the status and the counts of each run that ended."""
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 5.0
@@ -49,8 +51,10 @@ class Reconciler:
         *,
         limits: Limits | None = None,
         look_every_s: float = LOOK_EVERY_S,
+        observe: Observe = lambda name, status, counts: None,
     ) -> None:
         self._pool = pool
+        self._observe = observe
         self._settings = settings
         self._keyring = keyring
         self._clock = clock
@@ -143,6 +147,18 @@ class Reconciler:
         return "period" if row.age_s >= period_s else None
 
     async def _carry_out(
+        self,
+        row: ProviderRow,
+        runs: Runs,
+        trigger: str,
+        options: Options,
+        show: Callable[[Progress], None],
+    ) -> Outcome:
+        outcome = await self._run(row, runs, trigger, options, show)
+        self._observe(row.name, outcome.run.status, outcome.run.counts)
+        return outcome
+
+    async def _run(
         self,
         row: ProviderRow,
         runs: Runs,
