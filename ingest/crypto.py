@@ -49,6 +49,10 @@ class Keyring:
         """Whether there is a key at all."""
         return self._current is not None
 
+    def is_current(self, stored: str) -> bool:
+        """Return whether `stored` is encrypted under the key that encrypts now."""
+        return self._current is not None and is_encrypted(stored) and stored.split(":")[1] == self._current
+
     def encrypt(self, clear: str, context: str) -> str:
         """Return `rc1:<kid>:<base64 of nonce and ciphertext>`.
 
@@ -98,4 +102,9 @@ def _parsed(part: str, place: int) -> tuple[str, bytes]:
 
 def password_context(integration_id: object) -> str:
     """Return the context under which an integration's broker password is encrypted."""
-    return f"device_integrations/{integration_id}/password"
+    return secret_context(integration_id, "password")
+
+
+def secret_context(integration_id: object, place: str) -> str:
+    """Return the context of another secret of an integration: the setting's path, or the column."""
+    return f"device_integrations/{integration_id}/{place}"
