@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from ingest.cli import dead_letters, devices, integration, migrate, run, simulate, unknown, up, version
+from ingest.cli import dead_letters, devices, integration, migrate, run, simulate, token, unknown, up, version
 from ingest.cli.output import fail
 from ingest.errors import Misconfigured, RollcallError
 
@@ -25,6 +25,7 @@ def application() -> typer.Typer:
     app.add_typer(devices.app, name="devices")
     app.add_typer(dead_letters.app, name="dead-letters")
     app.add_typer(unknown.app, name="unknown")
+    app.add_typer(token.app, name="token")
     app.command("migrate")(migrate.migrate)
     app.command("simulate")(simulate.simulate)
     app.command("up")(up.up)
