@@ -91,12 +91,12 @@ async def list_conflicts(
     return answered(request, Conflicts(conflicts=shown, total=total, next_cursor=following))
 
 
-@router.post("/{id}/resolve", response_model=Resolved, operation_id="resolveConflict")
+@router.post("/{conflict_id}/resolve", response_model=Resolved, operation_id="resolveConflict")
 async def resolve_conflict(
-    request: Request, api: The, caller: Operator, id: UUID, asked: Resolve, key: Key = None
+    request: Request, api: The, caller: Operator, conflict_id: UUID, asked: Resolve, key: Key = None
 ) -> Response:
     """Resolve a conflict; where the row or another value wins, the provider is told. A second time is 409."""
-    return await once(api, caller, request, key, lambda: _resolve(api, caller, request, id, asked))
+    return await once(api, caller, request, key, lambda: _resolve(api, caller, request, conflict_id, asked))
 
 
 async def _resolve(api: Api, caller: Caller, request: Request, conflict_id: UUID, asked: Resolve) -> Response:

@@ -14,7 +14,7 @@ from ingest.api.parts import The
 from ingest.api.problems import Problem, not_found
 from ingest.store import credentials, fleet
 
-router = APIRouter(prefix="/api/devices/{id}/credentials", tags=["credentials"], responses=ERRORS)
+router = APIRouter(prefix="/api/devices/{device_id}/credentials", tags=["credentials"], responses=ERRORS)
 Kind = Literal["PRE_SHARED_KEY", "CERTIFICATE", "TOKEN"]
 MAX_SECRET = 32 * 1024
 
@@ -77,31 +77,33 @@ class Created(Shape):
 
 
 @router.get("", response_model=Credentials, operation_id="listCredentials")
-async def list_credentials(request: Request, api: The, caller: Reader, id: UUID) -> Response:
+async def list_credentials(request: Request, api: The, caller: Reader, device_id: UUID) -> Response:
     """List a device's credentials. No secret is ever in a list."""
     async with api.parts.tenants.of(caller.organization_id) as connection:
-        if await fleet.device(connection, caller.organization_id, id) is None:
+        if await fleet.device(connection, caller.organization_id, device_id) is None:
             raise not_found("device")
-        found = await credentials.listed(connection, caller.organization_id, id)
+        found = await credentials.listed(connection, caller.organization_id, device_id)
     return answered(request, Credentials(credentials=[Credential(**row) for row in found]))
 
 
 @router.post("/decrypt", response_model=Decrypted, operation_id="decryptCredential")
-async def decrypt(request: Request, api: The, caller: SecretReader, id: UUID, asked: Decrypt) -> Response:
+async def decrypt(
+    request: Request, api: The, caller: SecretReader, device_id: UUID, asked: Decrypt
+) -> Response:
     """Return one secret. Who read it, when and from where is written down before."""
     api.secrets.take(caller.key)
     async with api.parts.tenants.of(caller.organization_id) as connection:
         row = await credentials.read(
-            connection, caller.organization_id, id, asked.credential_id, actor_of(request, caller)
+            connection, caller.organization_id, device_id, asked.credential_id, actor_of(request, caller)
         )
     if row is None:
         raise not_found("credential")
     if row["encrypted_secret"] is None:
         raise Problem(410, f"the credential is {row['state']}")
     keyring, stored, kind = api.parts.keyring, row["encrypted_secret"], row["credential_type"]
-    clear = credentials.opened(stored, id, kind, keyring)
+    clear = credentials.opened(stored, device_id, kind, keyring)
     if keyring.can_encrypt and not keyring.is_current(stored):
-        encrypted = keyring.encrypt(clear, credentials.context(id, kind))
+        encrypted = keyring.encrypt(clear, credentials.context(device_id, kind))
         async with api.parts.tenants.of(caller.organization_id) as connection:
             await credentials.upgrade(connection, row["id"], stored, encrypted)
     return secret(
@@ -111,14 +113,14 @@ async def decrypt(request: Request, api: The, caller: SecretReader, id: UUID, as
 
 @router.post("", response_model=Created, status_code=201, operation_id="createCredential")
 async def create_credential(
-    request: Request, api: The, caller: SecretReader, id: UUID, asked: NewCredential
+    request: Request, api: The, caller: SecretReader, device_id: UUID, asked: NewCredential
 ) -> Response:
     """Keep a secret for a device, encrypted."""
-    place = credentials.context(id, asked.credential_type)
+    place = credentials.context(device_id, asked.credential_type)
     encrypted = api.parts.keyring.encrypt(asked.secret.get_secret_value(), place)
-    new = credentials.New(id, asked.credential_type, asked.identity, encrypted, asked.expires_at)
+    new = credentials.New(device_id, asked.credential_type, asked.identity, encrypted, asked.expires_at)
     async with api.parts.tenants.of(caller.organization_id) as connection:
-        if await fleet.device(connection, caller.organization_id, id) is None:
+        if await fleet.device(connection, caller.organization_id, device_id) is None:
             raise not_found("device")
         made = await credentials.create(connection, caller.organization_id, new, actor_of(request, caller))
     if made is None:
@@ -128,12 +130,12 @@ async def create_credential(
 
 @router.delete("/{credential_id}", status_code=204, response_class=Response, operation_id="revokeCredential")
 async def revoke_credential(
-    request: Request, api: The, caller: SecretReader, id: UUID, credential_id: UUID
+    request: Request, api: The, caller: SecretReader, device_id: UUID, credential_id: UUID
 ) -> Response:
     """Delete a secret for good. The row stays, because the audit names it."""
     async with api.parts.tenants.of(caller.organization_id) as connection:
         done = await credentials.revoke(
-            connection, caller.organization_id, id, credential_id, actor_of(request, caller)
+            connection, caller.organization_id, device_id, credential_id, actor_of(request, caller)
         )
     if not done:
         raise not_found("credential")

@@ -122,37 +122,37 @@ async def list_devices(
     return answered(request, Devices(devices=[Device(**row) for row in page], next_cursor=following))
 
 
-@router.get("/{id}", response_model=Device, operation_id="getDevice")
-async def get_device(request: Request, api: The, caller: Reader, id: UUID) -> Response:
+@router.get("/{device_id}", response_model=Device, operation_id="getDevice")
+async def get_device(request: Request, api: The, caller: Reader, device_id: UUID) -> Response:
     """Return one device."""
     async with api.parts.tenants.of(caller.organization_id) as connection:
-        row = await fleet.device(connection, caller.organization_id, id)
+        row = await fleet.device(connection, caller.organization_id, device_id)
     if row is None:
         raise not_found("device")
     return answered(request, Device(**row))
 
 
-@router.get("/{id}/timeline", response_model=Timeline, operation_id="getTimeline")
+@router.get("/{device_id}/timeline", response_model=Timeline, operation_id="getTimeline")
 async def get_timeline(
-    request: Request, api: The, caller: Reader, id: UUID, cursor: Cursor = None, limit: Limit = 50
+    request: Request, api: The, caller: Reader, device_id: UUID, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """Return what happened to a device: online, offline, firmware, conflicts, deployments."""
     place = place_of(cursor, datetime, str)
     async with api.parts.tenants.of(caller.organization_id) as connection:
-        if await fleet.device(connection, caller.organization_id, id) is None:
+        if await fleet.device(connection, caller.organization_id, device_id) is None:
             raise not_found("device")
-        found = await fleet.timeline(connection, caller.organization_id, id, place, limit + 1)
+        found = await fleet.timeline(connection, caller.organization_id, device_id, place, limit + 1)
     page, last = page_of(found, limit)
     following = cursor_of(last["at"], last["key"]) if last else None
     return answered(request, Timeline(events=[Transition(**row) for row in page], next_cursor=following))
 
 
-@router.get("/{id}/firmware", response_model=FirmwareHistory, operation_id="getFirmwareHistory")
+@router.get("/{device_id}/firmware", response_model=FirmwareHistory, operation_id="getFirmwareHistory")
 async def get_firmware_history(
     request: Request,
     api: The,
     caller: Reader,
-    id: UUID,
+    device_id: UUID,
     component: Annotated[Text | None, Query(description="Only of this component.")] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
@@ -160,10 +160,10 @@ async def get_firmware_history(
     """Return which versions a device ran, per component."""
     place = place_of(cursor, datetime, UUID)
     async with api.parts.tenants.of(caller.organization_id) as connection:
-        if await fleet.device(connection, caller.organization_id, id) is None:
+        if await fleet.device(connection, caller.organization_id, device_id) is None:
             raise not_found("device")
         found = await fleet.firmware_history(
-            connection, caller.organization_id, id, component, place, limit + 1
+            connection, caller.organization_id, device_id, component, place, limit + 1
         )
     page, last = page_of(found, limit)
     following = cursor_of(last["installed_at"], last["id"]) if last else None

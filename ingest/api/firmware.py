@@ -103,26 +103,35 @@ async def list_artifacts(
     return answered(request, FirmwareArtifacts(artifacts=shown_ones, next_cursor=following))
 
 
-@router.get("/devices/{id}/deployments", response_model=DeploymentStates, operation_id="listDeployments")
+@router.get(
+    "/devices/{device_id}/deployments", response_model=DeploymentStates, operation_id="listDeployments"
+)
 async def list_deployments(
-    request: Request, api: The, caller: Reader, id: UUID, limit: Annotated[int, Query(ge=1, le=200)] = 20
+    request: Request,
+    api: The,
+    caller: Reader,
+    device_id: UUID,
+    limit: Annotated[int, Query(ge=1, le=200)] = 20,
 ) -> Response:
     """List a device's deployments, newest first."""
     async with api.parts.tenants.of(caller.organization_id) as connection:
-        if await fleet.device(connection, caller.organization_id, id) is None:
+        if await fleet.device(connection, caller.organization_id, device_id) is None:
             raise not_found("device")
-        found = await deployments.of_device(connection, caller.organization_id, id, limit)
+        found = await deployments.of_device(connection, caller.organization_id, device_id, limit)
     return answered(request, DeploymentStates(deployments=[DeploymentState(**row) for row in found]))
 
 
 @router.post(
-    "/devices/{id}/deploy-firmware", response_model=Deployed, status_code=202, operation_id="deployFirmware"
+    "/devices/{device_id}/deploy-firmware",
+    response_model=Deployed,
+    status_code=202,
+    operation_id="deployFirmware",
 )
 async def deploy_firmware(
-    request: Request, api: The, caller: Operator, id: UUID, asked: Deploy, key: Key = None
+    request: Request, api: The, caller: Operator, device_id: UUID, asked: Deploy, key: Key = None
 ) -> Response:
     """Ask the provider to update a device. One deployment at a time: 409 while another is under way."""
-    return await once(api, caller, request, key, lambda: _deploy(api, caller, request, id, asked))
+    return await once(api, caller, request, key, lambda: _deploy(api, caller, request, device_id, asked))
 
 
 async def _deploy(api: Api, caller: Caller, request: Request, device_id: UUID, asked: Deploy) -> Response:

@@ -78,7 +78,7 @@ class Sync(Asked):
 
 
 class Synced(Shape):
-    """What a reconciliation did; `duration` in seconds. Rows of `devicesDeleted` stay: their provider has them no more."""
+    """What a reconciliation did; `duration` in seconds. `devicesDeleted` are gone at the provider; their rows stay."""
 
     devices_processed: int
     devices_created: int
@@ -128,10 +128,10 @@ async def list_integrations(
     )
 
 
-@router.get("/{id}", response_model=Integration, operation_id="getIntegration")
-async def get_integration(request: Request, api: The, caller: Reader, id: UUID) -> Response:
+@router.get("/{integration_id}", response_model=Integration, operation_id="getIntegration")
+async def get_integration(request: Request, api: The, caller: Reader, integration_id: UUID) -> Response:
     """Return one integration."""
-    return answered(request, await _integration(api, caller, id))
+    return answered(request, await _integration(api, caller, integration_id))
 
 
 @router.post("", response_model=Integration, status_code=201, operation_id="createIntegration")
@@ -144,13 +144,13 @@ async def create_integration(request: Request, api: The, caller: Admin, asked: N
     return answered(request, await _integration(api, caller, identifier), status=201)
 
 
-@router.post("/{id}/test", response_model=Tested, operation_id="testIntegration")
-async def test_integration(request: Request, api: The, caller: Operator, id: UUID) -> Response:
+@router.post("/{integration_id}/test", response_model=Tested, operation_id="testIntegration")
+async def test_integration(request: Request, api: The, caller: Operator, integration_id: UUID) -> Response:
     """Ask the provider for the least that shows address, key and rights to be right."""
-    await _integration(api, caller, id)
+    await _integration(api, caller, integration_id)
     try:
         async with asyncio.timeout(TESTED_WITHIN_S):
-            reached = await (await api.parts.providers(id)).test_connection()
+            reached = await (await api.parts.providers(integration_id)).test_connection()
     except TimeoutError:
         return answered(request, Tested(ok=False, detail="no answer in time"))
     except DatabaseAway:
@@ -160,16 +160,21 @@ async def test_integration(request: Request, api: The, caller: Operator, id: UUI
     return answered(request, Tested(ok=True, detail=shown(reached.detail, 500)))
 
 
-@router.post("/{id}/sync", response_model=Synced, operation_id="syncIntegration")
+@router.post("/{integration_id}/sync", response_model=Synced, operation_id="syncIntegration")
 async def sync_integration(
-    request: Request, api: The, caller: Operator, id: UUID, asked: Sync | None = None, key: Key = None
+    request: Request,
+    api: The,
+    caller: Operator,
+    integration_id: UUID,
+    asked: Sync | None = None,
+    key: Key = None,
 ) -> Response:
     """Reconcile with the provider now, and answer when it is done."""
 
     async def work() -> Response:
-        await _integration(api, caller, id)
+        await _integration(api, caller, integration_id)
         wanted = asked or Sync()
-        done = await api.parts.sync(id, wanted.full_sync, wanted.dry_run)
+        done = await api.parts.sync(integration_id, wanted.full_sync, wanted.dry_run)
         return answered(
             request,
             Synced(
@@ -185,15 +190,15 @@ async def sync_integration(
     return await once(api, caller, request, key, work)
 
 
-@router.get("/{id}/runs", response_model=Runs, operation_id="listRuns")
+@router.get("/{integration_id}/runs", response_model=Runs, operation_id="listRuns")
 async def list_runs(
-    request: Request, api: The, caller: Reader, id: UUID, cursor: Cursor = None, limit: Limit = 50
+    request: Request, api: The, caller: Reader, integration_id: UUID, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List what reconciliations did."""
     place = place_of(cursor, datetime, UUID)
-    await _integration(api, caller, id)
+    await _integration(api, caller, integration_id)
     async with api.parts.tenants.of(caller.organization_id) as connection:
-        found = await sources.runs(connection, caller.organization_id, id, place, limit + 1)
+        found = await sources.runs(connection, caller.organization_id, integration_id, place, limit + 1)
     page, last = page_of(found, limit)
     following = cursor_of(last["started_at"], last["id"]) if last else None
     return answered(request, Runs(runs=[Run(**row) for row in page], next_cursor=following))

@@ -104,7 +104,7 @@ class Jwts:
             self._tried_at = now
             try:
                 self._keys = _parsed(await self._fetched())
-            except (httpx.HTTPError, httpx.InvalidURL, jwt.PyJWTError, ValueError) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, jwt.PyJWTError, ValueError, TimeoutError) as error:
                 if kid in self._keys:
                     return  # a key that was good a moment ago is still the best that we know
                 self._tried_at = now - JWKS_AT_MOST_EVERY_S + 1
@@ -113,17 +113,17 @@ class Jwts:
 
     async def _fetched(self) -> bytes:
         assert self._settings.jwt_jwks_url
-        async with httpx.AsyncClient(transport=self._transport, timeout=JWKS_TIMEOUT_S) as client:
-            async with (
-                asyncio.timeout(JWKS_TIMEOUT_S),
-                client.stream("GET", self._settings.jwt_jwks_url) as got,
-            ):
-                got.raise_for_status()
-                body = b""
-                async for part in got.aiter_bytes():
-                    body += part
-                    if len(body) > MAX_JWKS:
-                        raise ValueError("too long")
+        async with (
+            asyncio.timeout(JWKS_TIMEOUT_S),
+            httpx.AsyncClient(transport=self._transport, timeout=JWKS_TIMEOUT_S) as client,
+            client.stream("GET", self._settings.jwt_jwks_url) as got,
+        ):
+            got.raise_for_status()
+            body = b""
+            async for part in got.aiter_bytes():
+                body += part
+                if len(body) > MAX_JWKS:
+                    raise ValueError("too long")
         return body
 
 

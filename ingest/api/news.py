@@ -1,4 +1,4 @@
-"""What a live answer of a provider shows and the row does not know yet, as observations with the provider's own times."""
+"""What a live answer shows and the row does not know yet, as observations with the provider's own times."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

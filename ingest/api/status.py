@@ -1,4 +1,4 @@
-"""GET /api/devices/{id}/status: what the row says and what the provider says now, together."""
+"""GET /api/devices/{device_id}/status: what the row says and what the provider says now, together."""
 
 import asyncio
 from collections.abc import Mapping
@@ -110,12 +110,12 @@ class Kept(NamedTuple):
     update_available: bool
 
 
-@router.get("/{id}/status", response_model=DeviceStatus, operation_id="getDeviceStatus")
-async def get_status(request: Request, api: The, caller: Reader, id: UUID) -> Response:
+@router.get("/{device_id}/status", response_model=DeviceStatus, operation_id="getDeviceStatus")
+async def get_status(request: Request, api: The, caller: Reader, device_id: UUID) -> Response:
     """Return a device's row together with its provider's live answer, in two seconds at most."""
     async with api.parts.tenants.of(caller.organization_id) as connection:
-        row = await fleet.device(connection, caller.organization_id, id)
-        components = await fleet.components(connection, caller.organization_id, id) if row else []
+        row = await fleet.device(connection, caller.organization_id, device_id)
+        components = await fleet.components(connection, caller.organization_id, device_id) if row else []
     if row is None:
         raise not_found("device")
     kept, answer = await asyncio.gather(_kept(api, caller, row, components), _asked(api, row, components))
@@ -187,16 +187,15 @@ def _overlaid(row: Row, listed: ListedDevice | None) -> Row:
     if listed is None:
         return row
     changed: dict[str, Any] = {}
-    online_at, offline_at = moment(listed.online_at), moment(listed.offline_at)
-    for field, seen in (("last_seen_online", online_at), ("last_seen_offline", offline_at)):
-        if seen is not None and (row[field] is None or seen > row[field]):
-            changed[field] = seen
-    for field, value, at, known in (
+    for field, seen in (("last_seen_online", listed.online_at), ("last_seen_offline", listed.offline_at)):
+        at = moment(seen)
+        changed[field] = at if row[field] is None or (at and at > row[field]) else row[field]
+    for field, value, measured_at, known in (
         ("battery_level", listed.battery_level, listed.battery_at, row["battery_at"]),
         ("signal_strength", listed.signal_strength, listed.signal_at, row["signal_at"]),
     ):
-        if value is not None and (row[field] is None or (at is not None and at > (known or 0))):
-            changed[field] = value
+        later = value is not None and (row[field] is None or (measured_at or 0) > (known or 0))
+        changed[field] = value if later else row[field]
     return {**row, **changed}
 
 

@@ -40,8 +40,8 @@ async def sync_artifacts(pool: asyncpg.Pool, integration_id: UUID, provider: Pro
 
 
 _WRITE = """
-insert into public.firmware_artifacts as a (organization_id, integration_id, external_artifact_id, package_name, version,
-    component_type, size_bytes, checksum_sha256, release_date, metadata)
+insert into public.firmware_artifacts as a (organization_id, integration_id, external_artifact_id, package_name,
+    version, component_type, size_bytes, checksum_sha256, release_date, metadata)
 select i.organization_id, i.id, t.e, t.p, t.v, t.p, t.s, t.c, t.r, t.m
 from public.device_integrations i, unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[],
     $7::timestamptz[], $8::jsonb[]) as t (e, p, v, s, c, r, m)

@@ -19,8 +19,10 @@ _COLUMNS = """c.id, c.device_id, c.field_name, c.local_value::text as local_valu
 
 # rollcall.local_fact takes a whole row, of which the API's role may not see what the platform added
 _LOCAL = """case c.field_name
-    when 'name' then to_jsonb(case when d.name in (d.external_device_id, d.serial_number) then null else d.name end)
-    when 'serial_number' then to_jsonb(d.serial_number) when 'hardware_ids' then to_jsonb(nullif(d.hardware_ids, '{}'))
+    when 'name' then to_jsonb(case when d.name in (d.external_device_id, d.serial_number) then null
+        else d.name end)
+    when 'serial_number' then to_jsonb(d.serial_number)
+    when 'hardware_ids' then to_jsonb(nullif(d.hardware_ids, '{}'))
     when 'cohort_id' then to_jsonb(d.cohort_id) when 'golioth_status' then to_jsonb(d.golioth_status)
     else d.metadata -> substr(c.field_name, 10) end"""
 
@@ -28,8 +30,8 @@ _LOCAL = """case c.field_name
 class Resolution(NamedTuple):
     """How a conflict ends. `value` goes into the row unless it is already there; `agreed` is what both now have.
 
-    `remote` is what the provider has from now on: `value` where it was pushed, else what it had. `strategy` is a word of
-    the column resolution_strategy.
+    `remote` is what the provider has from now on: `value` where it was pushed, else what it had.
+    `strategy` is a word of the column resolution_strategy.
     """
 
     strategy: str
