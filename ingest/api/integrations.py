@@ -16,7 +16,7 @@ from ingest.api.once import Key, once
 from ingest.api.pages import ERRORS, Asked, Cursor, Limit, Shape, Text, answered, cursor_of, page_of, place_of
 from ingest.api.parts import Api, The
 from ingest.api.problems import Problem, not_found
-from ingest.crypto import password_context, secret_context
+from ingest.crypto import Keyring, secret_context
 from ingest.errors import DatabaseAway, Misconfigured, RollcallError
 from ingest.providers.factory import create_provider
 from ingest.providers.settings import ProviderSettings
@@ -228,9 +228,11 @@ def _encrypted(api: Api, identifier: UUID, asked: NewIntegration) -> sources.New
             )
     except Misconfigured as error:
         raise Problem(422, str(error)) from None
-    password = settings.get("password")
-    if isinstance(password, str):
-        settings["password"] = keyring.encrypt(password, password_context(identifier))
+    _seal(settings, "password", identifier, "password", keyring)
+    if isinstance(settings.get("webhook"), dict):
+        settings["webhook"] = webhook = dict(settings["webhook"])
+        for name in ("secret", "previous_secret"):
+            _seal(webhook, name, identifier, f"webhook.{name}", keyring)
     return sources.New(
         identifier,
         asked.integration_type,
@@ -241,3 +243,9 @@ def _encrypted(api: Api, identifier: UUID, asked: NewIntegration) -> sources.New
         keyring.encrypt(hook, secret_context(identifier, "webhook_secret")) if hook else None,
         orjson.dumps(settings).decode(),
     )
+
+
+def _seal(holder: dict[str, Any], name: str, identifier: UUID, place: str, keyring: Keyring) -> None:
+    """Encrypt a secret of the settings in its place."""
+    if isinstance(holder.get(name), str):
+        holder[name] = keyring.encrypt(holder[name], secret_context(identifier, place))
