@@ -142,17 +142,13 @@ async def resolve(
         return None
     await _write_row(connection, device_id, field, resolution.value)
     await _write_fact(connection, device_id, field, resolution)
-    await connection.execute(
-        """insert into rollcall.device_events (subject, kind, component, at, source, detail)
-        values ($1, 'conflict_resolved', left($2, 100), $3, 'api',
-            jsonb_build_object('strategy', $4::text, 'by', $5::text)) on conflict do nothing""",
-        device_id,
-        field,
-        resolved_at,
-        resolution.strategy,
-        name,
-    )
+    detail = orjson.dumps({"strategy": resolution.strategy, "by": name}).decode()
+    await connection.execute(_NOTE, device_id, field, resolved_at, detail)
     return resolved_at
+
+
+_NOTE = """insert into rollcall.device_events (subject, kind, component, at, source, detail)
+values ($1, 'conflict_resolved', left($2, 100), $3, 'api', $4) on conflict do nothing"""
 
 
 async def _write_row(connection: Connection, device_id: UUID, field: str, value: Any) -> None:

@@ -75,8 +75,9 @@ async def device(connection: Connection, organization_id: UUID, device_id: UUID)
     found = await rows(
         connection,
         f"""select {_DEVICE}, d.organization_id, i.integration_type, i.name as integration_name,
-            s.online_at, greatest(s.offline_at, s.silent_at) as offline_at, s.silent_at, s.battery_at, s.signal_at,
-            s.alive_from,
+            s.online_at,
+            greatest(s.offline_at, s.stream_offline_at, s.silent_at) as offline_at,
+            s.silent_at, s.battery_at, s.signal_at, s.alive_from,
             coalesce(d.external_device_id, (select k.external_device_id from rollcall.device_identity k
                 where k.device_id = d.id and k.integration_id = d.integration_id
                 order by k.created_at limit 1)) as provider_key

@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 
 class Tenants:
-    """Gives out transactions. `role` is None where the database has no usable one: the first wall stands alone then."""
+    """Gives out transactions of `pool`, which should be the API's own, so that no reader keeps the committer waiting.
+
+    `role` is None where the database has no usable one: the first wall stands alone then.
+    """
 
     def __init__(self, pool: asyncpg.Pool, role: str | None = ROLE) -> None:
         self.pool = pool

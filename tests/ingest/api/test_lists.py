@@ -13,8 +13,9 @@ async def fleet(world: World, acme: Organization) -> Organization:
     await world.pool.execute(
         """insert into devices (organization_id, name, device_type, serial_number, status, firmware_version, cohort_id,
             last_seen, hardware_ids)
-        select $1, 'dev ' || (n % 7), 'x', 'S' || n, (array['online', 'offline', 'warning']::device_status[])[n % 3 + 1],
-            '1.' || n % 2, 'c' || n % 4, case when n % 5 > 0 then timestamptz '2026-01-01Z' + make_interval(mins => n % 6) end,
+        select $1, 'dev ' || (n % 7), 'x', 'S' || n,
+            (array['online', 'offline', 'warning']::device_status[])[n % 3 + 1], '1.' || n % 2, 'c' || n % 4,
+            case when n % 5 > 0 then timestamptz '2026-01-01Z' + make_interval(mins => n % 6) end,
             array['hw_' || n]
         from generate_series(1, 60) n""",
         acme.id,

@@ -11,12 +11,16 @@ from tests.providers.worlds import HASTY
 from tests.servers.http import Fault
 from tests.waiting import until
 
-OLD = (
-    "id organization_id integration_id external_device_id name device_type model serial_number status last_seen"
-    " battery_level signal_strength firmware_version location_id department_id metadata created_at updated_at"
-).split()
+OLD = [
+    "id", "organization_id", "integration_id", "external_device_id", "name", "device_type", "model",
+    "serial_number", "status", "last_seen", "battery_level", "signal_strength", "firmware_version",
+    "location_id", "department_id", "metadata", "created_at", "updated_at",
+]  # fmt: skip
 OLD_READER = "select * from devices order by id"
-NEWER_READER = "select *, last_seen_online, hardware_ids, cohort_id from devices where last_seen_online is not null order by id"
+NEWER_READER = (
+    "select *, last_seen_online, hardware_ids, cohort_id from devices where last_seen_online is not null"
+    " order by id"
+)
 
 
 async def test_the_platforms_own_story(world: World, acme: Organization) -> None:

@@ -79,9 +79,11 @@ async def test_a_query_that_forgets_the_organization_sees_no_other(
 async def _something_everywhere(world: World) -> None:
     for statement in (
         "insert into rollcall.device_state (device_id) select id from devices",
-        "insert into rollcall.device_firmware (device_id, component, version, at) select id, 'main', '1', 1 from devices",
+        "insert into rollcall.device_firmware (device_id, component, version, at)"
+        " select id, 'main', '1', 1 from devices",
         "insert into rollcall.device_readings (device_id, name, value, unit, at) select id, 't', 1, '', 1 from devices",
-        "insert into rollcall.device_facts (device_id, field, remote, remote_at) select id, 'name', '1', 1 from devices",
+        "insert into rollcall.device_facts (device_id, field, remote, remote_at)"
+        " select id, 'name', '1', 1 from devices",
         "insert into rollcall.device_events (subject, kind, at, source) select id, 'online', now(), 'x' from devices",
         "insert into rollcall.device_events (subject, kind, at, source) select id, 'gap', now(), 'x' from"
         " device_integrations",
