@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
-import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
@@ -15,7 +14,19 @@ from handlers.facts import MAX_COHORT_ID, MAX_HARDWARE_ID, MAX_LISTED, MAX_METAD
 from handlers.text import text_error
 from ingest.api.auth import Caller, Operator, Reader
 from ingest.api.once import Key, once
-from ingest.api.pages import ERRORS, Asked, Cursor, Limit, Shape, Text, answered, cursor_of, page_of, place_of
+from ingest.api.pages import (
+    ERRORS,
+    Asked,
+    Cursor,
+    Limit,
+    Shape,
+    Text,
+    answered,
+    cursor_of,
+    json_error,
+    page_of,
+    place_of,
+)
 from ingest.api.parts import Api, The
 from ingest.api.problems import Problem, not_found
 from ingest.providers.port import DeviceChanges
@@ -195,10 +206,7 @@ def _texts(value: Any) -> str | None:
 
 
 def _json_error(value: Any) -> str | None:
-    form = orjson.dumps(value)
-    if len(form) > MAX_METADATA_VALUE_BYTES:
-        return f"has {len(form)} bytes as JSON, at most {MAX_METADATA_VALUE_BYTES} are kept"
-    return "contains a NUL character, which Postgres cannot store" if b"\\u0000" in form else None
+    return json_error(value, MAX_METADATA_VALUE_BYTES)
 
 
 def _status(value: Any) -> str | None:

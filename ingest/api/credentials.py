@@ -128,7 +128,9 @@ async def create_credential(
     return answered(request, Created(credential_id=made), status=201)
 
 
-@router.delete("/{credential_id}", status_code=204, response_class=Response, operation_id="revokeCredential")
+@router.delete(
+    "/{credential_id:uuid}", status_code=204, response_class=Response, operation_id="revokeCredential"
+)
 async def revoke_credential(
     request: Request, api: The, caller: SecretReader, device_id: UUID, credential_id: UUID
 ) -> Response:

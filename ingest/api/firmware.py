@@ -12,7 +12,19 @@ from handlers.events import MAIN, MAX_COMPONENT, MAX_VERSION
 from handlers.text import clipped, shown
 from ingest.api.auth import Caller, Operator, Reader
 from ingest.api.once import Key, once
-from ingest.api.pages import ERRORS, Asked, Cursor, Limit, Shape, Text, answered, cursor_of, page_of, place_of
+from ingest.api.pages import (
+    ERRORS,
+    Asked,
+    Cursor,
+    Flag,
+    Limit,
+    Shape,
+    Text,
+    answered,
+    cursor_of,
+    page_of,
+    place_of,
+)
 from ingest.api.parts import Api, The
 from ingest.api.problems import Problem, not_found
 from ingest.errors import Refused, RollcallError
@@ -50,7 +62,7 @@ class Deploy(Asked):
 
     artifact_id: UUID
     component_type: Annotated[Text | None, Field(max_length=MAX_COMPONENT)] = None
-    allow_cohort: bool = False
+    allow_cohort: Flag = False
 
 
 class Deployed(Shape):

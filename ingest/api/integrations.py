@@ -13,7 +13,20 @@ from handlers.facts import MAX_METADATA_BYTES
 from handlers.text import shown
 from ingest.api.auth import Admin, Caller, Operator, Reader
 from ingest.api.once import Key, once
-from ingest.api.pages import ERRORS, Asked, Cursor, Limit, Shape, Text, answered, cursor_of, page_of, place_of
+from ingest.api.pages import (
+    ERRORS,
+    Asked,
+    Cursor,
+    Flag,
+    Limit,
+    Shape,
+    Text,
+    answered,
+    cursor_of,
+    json_error,
+    page_of,
+    place_of,
+)
 from ingest.api.parts import Api, The
 from ingest.api.problems import Problem, not_found
 from ingest.crypto import Keyring, secret_context
@@ -73,8 +86,8 @@ class Tested(Shape):
 class Sync(Asked):
     """`fullSync` reads everything anew, `dryRun` changes nothing."""
 
-    full_sync: bool = False
-    dry_run: bool = False
+    full_sync: Flag = False
+    dry_run: Flag = False
 
 
 class Synced(Shape):
@@ -216,9 +229,8 @@ def _encrypted(api: Api, identifier: UUID, asked: NewIntegration) -> sources.New
     """Check what was asked for, and encrypt its secrets. Raises: Problem, Misconfigured without a key."""
     settings, keyring = dict(asked.settings), api.parts.keyring
     key, hook = (one.get_secret_value() if one else None for one in (asked.api_key, asked.webhook_secret))
-    form = orjson.dumps(settings)
-    if len(form) > MAX_METADATA_BYTES or b"\\u0000" in form:
-        raise Problem(422, f"settings: at most {MAX_METADATA_BYTES} bytes of JSON without NUL characters")
+    if error := json_error(settings, MAX_METADATA_BYTES):
+        raise Problem(422, f"settings {error}")
     try:
         if asked.integration_type == "mqtt":
             mqtt_settings(settings, asked.name)

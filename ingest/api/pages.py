@@ -10,7 +10,7 @@ from uuid import UUID
 
 import orjson
 from fastapi import Query, Request, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from ingest.api.limits import NO_STORE
@@ -34,6 +34,7 @@ def _storable(text: str) -> str:
 
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_storable)]
+Flag = Annotated[bool, Field(strict=True)]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Entries of a page at most.")]
 Cursor = Annotated[
     str | None,
@@ -102,3 +103,15 @@ def page_of(found: Sequence[Any], limit: int) -> tuple[Sequence[Any], Any | None
     """Split what was found with `limit + 1` into the page, and its last entry where more follow."""
     page = found[:limit]
     return page, page[-1] if len(found) > limit else None
+
+
+def json_error(value: Any, limit: int) -> str | None:
+    """Say why jsonb cannot keep a JSON value in `limit` bytes, or return None."""
+    try:
+        form = orjson.dumps(value)
+    except (orjson.JSONEncodeError, RecursionError):
+        return "holds what JSON cannot store: a lone surrogate, a number of more than 64 bits, or too many levels"
+    if len(form) > limit:
+        return f"has {len(form)} bytes as JSON, at most {limit} are kept"
+    has_nul = b"\\u0000" in form.replace(b"\\\\", b"")
+    return "contains a NUL character, which Postgres cannot store" if has_nul else None

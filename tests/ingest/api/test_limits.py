@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -153,3 +154,17 @@ async def test_an_unknown_device_is_adopted_with_what_it_said(world: World, acme
     assert (await world.get("/api/unknown-devices", acme.tokens["read"])).json()["unknownDevices"] == []
     again = await world.post("/api/unknown-devices/adopt", acme.tokens["operate"], asked)
     assert again.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "value", ['"\\ud800"', "1" * 30, '"a\\u0000"', "[" * 500 + "]" * 500, '{"\\udc00": 1}']
+)
+async def test_json_that_cannot_be_stored_is_refused(value: str, world: World, acme: Organization) -> None:
+    conflict = await world.conflict(acme, uuid4(), "metadata.x", 1, 2)
+    headers = {"content-type": "application/json"}
+    for path, body in (
+        ("/api/integrations", '{"integrationType": "mqtt", "name": "x", "settings": {"more": %s}}'),
+        (f"/api/sync/conflicts/{conflict}/resolve", '{"resolution": "custom", "customValue": %s}'),
+    ):
+        answer = await world.ask("POST", path, acme.tokens["all"], content=body % value, headers=headers)
+        assert answer.status_code == 422, answer.text
