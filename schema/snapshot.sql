@@ -260,6 +260,7 @@ table rollcall.deployments row level security
     constraint deployments_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE
     constraint deployments_pkey PRIMARY KEY (id)
     constraint deployments_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'in_progress'::text, 'succeeded'::text, 'failed'::text, 'cancelled'::text])))
+    CREATE INDEX deployments_cohort_id_idx ON rollcall.deployments USING btree (integration_id, cohort_id) WHERE (cohort_id IS NOT NULL)
     CREATE INDEX deployments_device_id_idx ON rollcall.deployments USING btree (device_id, queued_at DESC)
     CREATE UNIQUE INDEX deployments_cohort_active_key ON rollcall.deployments USING btree (integration_id, cohort_id) WHERE ((status = ANY (ARRAY['queued'::text, 'in_progress'::text])) AND (cohort_id IS NOT NULL))
     CREATE UNIQUE INDEX deployments_device_active_key ON rollcall.deployments USING btree (device_id) WHERE (status = ANY (ARRAY['queued'::text, 'in_progress'::text]))
@@ -974,9 +975,22 @@ CREATE OR REPLACE FUNCTION rollcall.installs(ids uuid[], components text[])
  LANGUAGE sql
  STABLE
 AS $function$
-    select r.device_id, r.component, r.version, r.at,
-        case when rollcall.was_deployed(r.device_id, r.component, r.version, r.at) then 'ota_update'
-            when r.before is null then 'factory_default' else 'unknown' end
+    select r.device_id, r.component, r.version, r.at, case
+        when exists (
+            select from (
+                select p.* from rollcall.deployments p where p.device_id = r.device_id
+                union all
+                select p.* from public.devices d
+                join rollcall.deployments p on p.integration_id = d.integration_id and p.cohort_id = d.cohort_id
+                where d.id = r.device_id
+            ) as p
+            where p.component = r.component and p.version = r.version
+                and p.status in ('queued', 'in_progress', 'succeeded')
+                and r.at <= rollcall.micros_of(p.deadline_at)
+                and r.at >= rollcall.micros_of(p.queued_at
+                    - case when p.from_version is distinct from p.version then interval '1 day' else interval '0' end))
+            then 'ota_update'
+        when r.before is null then 'factory_default' else 'unknown' end
     from (
         select p.*, lag(p.version) over (partition by p.device_id, p.component
             order by p.at, p.version collate "C") as before
@@ -1370,9 +1384,3 @@ exception when check_violation then
     raise warning '%', format('%1$s has rows that break %2$s, which is left out. Repair: correct those rows, then run: '
         'alter table %1$s add constraint %2$I %3$s', target, constraint_name, definition);
 end $function$
-
-CREATE OR REPLACE FUNCTION rollcall.was_deployed(device uuid, of_component text, of_version text, seen_at bigint)
- RETURNS boolean
- LANGUAGE sql
- STABLE
-RETURN (EXISTS (SELECT FROM rollcall.deployments p WHERE ((p.component = was_deployed.of_component) AND (p.version = was_deployed.of_version) AND (p.status = ANY (ARRAY['queued'::text, 'in_progress'::text, 'succeeded'::text])) AND ((p.device_id = was_deployed.device) OR ((p.cohort_id IS NOT NULL) AND (EXISTS (SELECT FROM public.devices d WHERE ((d.id = was_deployed.device) AND (d.cohort_id = p.cohort_id) AND (d.integration_id = p.integration_id)))))) AND (was_deployed.seen_at <= rollcall.micros_of(p.deadline_at)) AND (was_deployed.seen_at >= rollcall.micros_of((p.queued_at - CASE WHEN (p.from_version IS DISTINCT FROM p.version) THEN '1 day'::interval ELSE '00:00:00'::interval END))))))

@@ -85,7 +85,7 @@ class IntegrationOf(Shape):
     capabilities: CapabilitiesOf
 
 
-class DeviceStatus(Shape):
+class StatusReport(Shape):
     """A device now. `live` is false where only the row could be had, and `liveError` says why."""
 
     device: Device
@@ -110,7 +110,7 @@ class Kept(NamedTuple):
     update_available: bool
 
 
-@router.get("/{device_id}/status", response_model=DeviceStatus, operation_id="getDeviceStatus")
+@router.get("/{device_id}/status", response_model=StatusReport, operation_id="getDeviceStatus")
 async def get_status(request: Request, api: The, caller: Reader, device_id: UUID) -> Response:
     """Return a device's row together with its provider's live answer, in two seconds at most."""
     async with api.parts.tenants.of(caller.organization_id) as connection:
@@ -149,7 +149,7 @@ async def _asked(api: Api, row: Row, components: list[Row]) -> Answer:
     return await api.live.ask(Subject(row["integration_id"], row["provider_key"]), known)
 
 
-def _status(row: Row, kept: Kept, answer: Answer, now: Micros) -> DeviceStatus:
+def _status(row: Row, kept: Kept, answer: Answer, now: Micros) -> StatusReport:
     listed = answer.status.device if answer.status else None
     row = _overlaid(row, listed)
     connected = _connected(row, listed)
@@ -161,7 +161,7 @@ def _status(row: Row, kept: Kept, answer: Answer, now: Micros) -> DeviceStatus:
         row["online_at"] is not None or any(moments) or (listed is not None and listed.connected is not None)
     )
     state: ConnectionState = "connected" if connected else "disconnected" if known else "unknown"
-    return DeviceStatus(
+    return StatusReport(
         device=Device(**row),
         connection_state=state,
         last_activity=max((one for one in moments if one is not None), default=None),

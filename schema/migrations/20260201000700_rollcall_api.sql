@@ -49,30 +49,35 @@ create table if not exists rollcall.deployments (
     finished_at timestamptz
 );
 create index if not exists deployments_device_id_idx on rollcall.deployments (device_id, queued_at desc);
+create index if not exists deployments_cohort_id_idx on rollcall.deployments (integration_id, cohort_id)
+    where cohort_id is not null;
 -- one at a time on a device, and on a cohort
 create unique index if not exists deployments_device_active_key
     on rollcall.deployments (device_id) where status in ('queued', 'in_progress');
 create unique index if not exists deployments_cohort_active_key
     on rollcall.deployments (integration_id, cohort_id) where status in ('queued', 'in_progress') and cohort_id is not null;
 
--- Whether a version came by a deployment of ours: to this device or to its cohort. Providers without times of their own
--- and slow clocks date a version up to a day too early; that counts where the component ran another version before.
-create or replace function rollcall.was_deployed(device uuid, of_component text, of_version text, seen_at bigint)
-returns boolean language sql stable
-return exists (
-    select from rollcall.deployments p
-    where p.component = of_component and p.version = of_version and p.status in ('queued', 'in_progress', 'succeeded')
-        and (p.device_id = device or p.cohort_id is not null and exists (select from public.devices d
-            where d.id = device and d.cohort_id = p.cohort_id and d.integration_id = p.integration_id))
-        and seen_at <= rollcall.micros_of(p.deadline_at)
-        and seen_at >= rollcall.micros_of(p.queued_at
-            - case when p.from_version is distinct from p.version then interval '1 day' else interval '0' end));
-
+-- The runs over a component's points, as before, with a third source: a version that came by a deployment of ours, to the
+-- device or to its cohort, is an ota_update. Providers without times of their own and slow clocks date a version up to a
+-- day too early; that counts where the component ran another version before.
 create or replace function rollcall.installs(ids uuid[], components text[])
 returns table (device_id uuid, component text, version text, at bigint, source text) language sql stable as $$
-    select r.device_id, r.component, r.version, r.at,
-        case when rollcall.was_deployed(r.device_id, r.component, r.version, r.at) then 'ota_update'
-            when r.before is null then 'factory_default' else 'unknown' end
+    select r.device_id, r.component, r.version, r.at, case
+        when exists (
+            select from (
+                select p.* from rollcall.deployments p where p.device_id = r.device_id
+                union all
+                select p.* from public.devices d
+                join rollcall.deployments p on p.integration_id = d.integration_id and p.cohort_id = d.cohort_id
+                where d.id = r.device_id
+            ) as p
+            where p.component = r.component and p.version = r.version
+                and p.status in ('queued', 'in_progress', 'succeeded')
+                and r.at <= rollcall.micros_of(p.deadline_at)
+                and r.at >= rollcall.micros_of(p.queued_at
+                    - case when p.from_version is distinct from p.version then interval '1 day' else interval '0' end))
+            then 'ota_update'
+        when r.before is null then 'factory_default' else 'unknown' end
     from (
         select p.*, lag(p.version) over (partition by p.device_id, p.component
             order by p.at, p.version collate "C") as before

@@ -93,6 +93,25 @@ async def test_a_slow_clock_does_not_hide_that_it_was_an_update(world: World, ac
     assert newest_source == "ota_update"
 
 
+async def test_to_others_of_the_cohort_it_was_an_update_too(world: World, acme: Organization) -> None:
+    world.cloud.add("acme-2")
+    await world.pool.execute(
+        """insert into devices (organization_id, integration_id, external_device_id, name, device_type, cohort_id)
+        values ($1, $2, 'acme-2', 'two', 'x', 'cohort1'), ($1, $2, 'acme-3', 'three', 'x', 'cohort2')""",
+        acme.id,
+        acme.integration,
+    )
+    assert (await deploy(world, acme, allowCohort=True)).status_code == 202
+    at = world.clock()
+    for name in ("acme-2", "acme-3"):
+        said = Observation(acme.integration, DeviceKey(name), at, at, at, firmware=(("main", "1.3.0"),))
+        await world.apply([said], "mqtt")
+    sources = await world.pool.fetch(
+        "select d.name, h.source from device_firmware_history h join devices d on d.id = h.device_id order by d.name"
+    )
+    assert [tuple(row) for row in sources] == [("three", "factory_default"), ("two", "ota_update")]
+
+
 async def test_two_at_once_are_refused_and_the_provider_is_asked_once(
     world: World, acme: Organization
 ) -> None:

@@ -168,3 +168,23 @@ async def test_a_role_that_cannot_be_used_is_said_and_done_without(
     async with asyncpg.create_pool(database, min_size=1, max_size=2) as pool:
         assert (await Tenants.probed(pool)).role is None
     assert "open_to_api" in caplog.text
+
+
+async def test_a_service_that_is_no_superuser_needs_to_be_a_member_of_the_role(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    login = f"service_{os.getpid()}"
+    await run(database, f"create role {login} login")
+    try:
+        await run(database, f"grant usage on schema rollcall to {login}")
+        await run(database, f"grant select on devices to {login}")
+        async with asyncpg.create_pool(
+            database.replace("postgres@", f"{login}@"), min_size=1, max_size=2
+        ) as pool:
+            assert (await Tenants.probed(pool)).role is None
+            assert "set role" in caplog.text
+            await run(database, f"grant {ROLE} to {login}")
+            assert (await Tenants.probed(pool)).role == ROLE
+    finally:
+        await run(database, f"drop owned by {login}")
+        await run(database, f"drop role {login}")
