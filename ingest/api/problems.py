@@ -14,8 +14,6 @@ from starlette.exceptions import HTTPException
 from handlers.text import shown
 from ingest.errors import (
     DatabaseAway,
-    Declined,
-    Misconfigured,
     ProviderAway,
     ProviderRefused,
     Refused,
@@ -82,7 +80,7 @@ def answer(problem: Problem) -> Response:
 
 
 def meaning(error: RollcallError) -> Problem:
-    """Return what an error of Rollcall's means to the one who asked."""
+    """Return what an error of Rollcall's means to the one who asked: unless it is another, that it cannot be done now."""
     match error:
         case Refused(sqlstate="23505"):
             return Problem(409, "another row has this already")
@@ -98,10 +96,7 @@ def meaning(error: RollcallError) -> Problem:
             return Problem(503, str(error), headers={"retry-after": "5"})
         case ProviderRefused():
             return Problem(502, str(error))
-        case Declined() | Misconfigured():
-            return Problem(409, str(error))
-    log.error("an error without a meaning for the API: %r", error)
-    return Problem(500, "something went wrong here; the log says what")
+    return Problem(409, str(error))
 
 
 def handle(app: FastAPI) -> None:
