@@ -21,6 +21,10 @@ table public.device_credential_access_log row level security
     constraint device_credential_access_log_credential_id_fkey FOREIGN KEY (credential_id) REFERENCES public.device_credentials(id) ON DELETE CASCADE
     constraint device_credential_access_log_pkey PRIMARY KEY (id)
     CREATE INDEX device_credential_access_log_credential_id_idx ON public.device_credential_access_log USING btree (credential_id)
+    policy rollcall_api for * using ((EXISTS ( SELECT
+   FROM (public.device_credentials c
+     JOIN public.devices d ON ((d.id = c.device_id)))
+  WHERE ((c.id = device_credential_access_log.credential_id) AND (d.organization_id = rollcall.organization())))))
 
 table public.device_credentials row level security
     id uuid not null default gen_random_uuid()
@@ -36,6 +40,9 @@ table public.device_credentials row level security
     constraint device_credentials_device_id_credential_type_key UNIQUE (device_id, credential_type)
     constraint device_credentials_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
     constraint device_credentials_pkey PRIMARY KEY (id)
+    policy rollcall_api for * using ((EXISTS ( SELECT
+   FROM public.devices d
+  WHERE ((d.id = device_credentials.device_id) AND (d.organization_id = rollcall.organization())))))
 
 table public.device_firmware_history row level security
     id uuid not null default gen_random_uuid()
@@ -52,6 +59,9 @@ table public.device_firmware_history row level security
     CREATE INDEX device_firmware_history_device_id_installed_at_idx ON public.device_firmware_history USING btree (device_id, installed_at DESC)
     CREATE TRIGGER rollcall_note_sighting AFTER INSERT ON public.device_firmware_history FOR EACH ROW EXECUTE FUNCTION rollcall.note_sighting()
     CREATE TRIGGER trg_update_firmware_version AFTER INSERT ON public.device_firmware_history FOR EACH ROW EXECUTE FUNCTION rollcall.copy_firmware_version()
+    policy rollcall_api for * using ((EXISTS ( SELECT
+   FROM public.devices d
+  WHERE ((d.id = device_firmware_history.device_id) AND (d.organization_id = rollcall.organization())))))
 
 table public.device_integrations row level security
     id uuid not null default gen_random_uuid()
@@ -72,6 +82,7 @@ table public.device_integrations row level security
     constraint device_integrations_pkey PRIMARY KEY (id)
     CREATE TRIGGER rollcall_integration_added AFTER INSERT OR DELETE ON public.device_integrations FOR EACH ROW EXECUTE FUNCTION rollcall.notify_integration()
     CREATE TRIGGER rollcall_integration_changed AFTER UPDATE ON public.device_integrations FOR EACH ROW WHEN (((((((((((old.integration_type)::text IS DISTINCT FROM (new.integration_type)::text) OR ((old.name)::text IS DISTINCT FROM (new.name)::text)) OR ((old.project_id)::text IS DISTINCT FROM (new.project_id)::text)) OR ((old.base_url)::text IS DISTINCT FROM (new.base_url)::text)) OR (old.settings IS DISTINCT FROM new.settings)) OR ((old.status)::text IS DISTINCT FROM (new.status)::text)) OR (old.api_key_encrypted IS DISTINCT FROM new.api_key_encrypted)) OR (old.webhook_enabled IS DISTINCT FROM new.webhook_enabled)) OR (old.webhook_secret IS DISTINCT FROM new.webhook_secret))) EXECUTE FUNCTION rollcall.notify_integration()
+    policy rollcall_api for * using ((organization_id = rollcall.organization()))
 
 table public.devices with (fillfactor=70) row level security
     id uuid not null default gen_random_uuid()
@@ -110,6 +121,7 @@ table public.devices with (fillfactor=70) row level security
     CREATE INDEX devices_integration_id_external_device_id_idx ON public.devices USING btree (integration_id, external_device_id)
     CREATE INDEX devices_organization_id_idx ON public.devices USING btree (organization_id)
     CREATE UNIQUE INDEX devices_serial_number_key ON public.devices USING btree (serial_number) WHERE (serial_number IS NOT NULL)
+    policy rollcall_api for * using ((organization_id = rollcall.organization()))
 
 table public.firmware_artifacts row level security
     id uuid not null default gen_random_uuid()
@@ -130,6 +142,7 @@ table public.firmware_artifacts row level security
     constraint firmware_artifacts_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE
     constraint firmware_artifacts_pkey PRIMARY KEY (id)
     CREATE INDEX firmware_artifacts_organization_id_idx ON public.firmware_artifacts USING btree (organization_id)
+    policy rollcall_api for * using ((organization_id = rollcall.organization()))
 
 table public.locations row level security
     id uuid not null default gen_random_uuid()
@@ -152,6 +165,7 @@ table public.organizations row level security
     updated_at timestamp with time zone default now()
     constraint organizations_pkey PRIMARY KEY (id)
     constraint organizations_slug_key UNIQUE (slug)
+    policy rollcall_api for * using ((id = rollcall.organization()))
 
 table public.sync_conflicts row level security
     id uuid not null default gen_random_uuid()
@@ -168,8 +182,39 @@ table public.sync_conflicts row level security
     constraint sync_conflicts_pkey PRIMARY KEY (id)
     constraint sync_conflicts_resolution_strategy_check CHECK ((resolution_strategy = ANY (ARRAY['prefer_local'::text, 'prefer_remote'::text, 'manual'::text, 'merge'::text])))
     CREATE INDEX sync_conflicts_device_id_idx ON public.sync_conflicts USING btree (device_id)
+    policy rollcall_api for * using ((EXISTS ( SELECT
+   FROM public.devices d
+  WHERE ((d.id = sync_conflicts.device_id) AND (d.organization_id = rollcall.organization())))))
 
-table rollcall.dead_letters
+table rollcall.api_requests row level security
+    organization_id uuid not null
+    key text not null
+    digest bytea not null
+    status smallint
+    answer bytea
+    created_at timestamp with time zone not null default now()
+    constraint api_requests_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE
+    constraint api_requests_pkey PRIMARY KEY (organization_id, key)
+    CREATE INDEX api_requests_created_at_idx ON rollcall.api_requests USING btree (created_at)
+    policy rollcall_api for * using ((organization_id = rollcall.organization()))
+
+table rollcall.api_tokens
+    id uuid not null default gen_random_uuid()
+    organization_id uuid not null
+    name text not null
+    hash bytea not null
+    scopes text[] not null
+    created_at timestamp with time zone not null default now()
+    expires_at timestamp with time zone
+    last_used_at timestamp with time zone
+    revoked_at timestamp with time zone
+    constraint api_tokens_hash_key UNIQUE (hash)
+    constraint api_tokens_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE
+    constraint api_tokens_pkey PRIMARY KEY (id)
+    constraint api_tokens_scopes_check CHECK ((scopes <@ '{read,operate,secrets,admin}'::text[]))
+    CREATE INDEX api_tokens_organization_id_idx ON rollcall.api_tokens USING btree (organization_id)
+
+table rollcall.dead_letters row level security
     id uuid not null
     integration_id uuid not null
     session text not null
@@ -187,6 +232,39 @@ table rollcall.dead_letters
     constraint dead_letters_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
     constraint dead_letters_pkey PRIMARY KEY (id)
     CREATE INDEX dead_letters_kind_idx ON rollcall.dead_letters USING btree (integration_id, kind, recorded_at)
+    policy rollcall_api for * using ((EXISTS ( SELECT
+   FROM public.device_integrations i
+  WHERE ((i.id = dead_letters.integration_id) AND (i.organization_id = rollcall.organization())))))
+
+table rollcall.deployments row level security
+    id uuid not null
+    organization_id uuid not null
+    device_id uuid not null
+    integration_id uuid not null
+    artifact_id uuid not null
+    component text not null
+    version text not null
+    from_version text
+    status text not null default 'queued'::text
+    provider_id text
+    cohort_id text
+    cohort_size integer
+    requested_by text not null
+    detail text not null default ''::text
+    queued_at timestamp with time zone not null default clock_timestamp()
+    deadline_at timestamp with time zone not null
+    asked_at timestamp with time zone
+    finished_at timestamp with time zone
+    constraint deployments_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
+    constraint deployments_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
+    constraint deployments_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE
+    constraint deployments_pkey PRIMARY KEY (id)
+    constraint deployments_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'in_progress'::text, 'succeeded'::text, 'failed'::text, 'cancelled'::text])))
+    CREATE INDEX deployments_cohort_id_idx ON rollcall.deployments USING btree (integration_id, cohort_id) WHERE (cohort_id IS NOT NULL)
+    CREATE INDEX deployments_device_id_idx ON rollcall.deployments USING btree (device_id, queued_at DESC)
+    CREATE UNIQUE INDEX deployments_cohort_active_key ON rollcall.deployments USING btree (integration_id, cohort_id) WHERE ((status = ANY (ARRAY['queued'::text, 'in_progress'::text])) AND (cohort_id IS NOT NULL))
+    CREATE UNIQUE INDEX deployments_device_active_key ON rollcall.deployments USING btree (device_id) WHERE (status = ANY (ARRAY['queued'::text, 'in_progress'::text]))
+    policy rollcall_api for * using ((organization_id = rollcall.organization()))
 
 view rollcall.device_clocks
     device_id uuid
@@ -205,7 +283,7 @@ SELECT device_id,
     to_timestamp((((signal_at)::numeric / '1000000'::numeric))::double precision) AS signal_at
    FROM rollcall.device_state;
 
-table rollcall.device_events
+table rollcall.device_events row level security
     subject uuid not null
     kind text not null
     component text not null default ''::text
@@ -217,8 +295,13 @@ table rollcall.device_events
     constraint device_events_pkey PRIMARY KEY (subject, kind, component, at, source)
     CREATE INDEX device_events_recorded_at_idx ON rollcall.device_events USING btree (recorded_at)
     CREATE INDEX device_events_subject_at_idx ON rollcall.device_events USING btree (subject, at DESC)
+    policy rollcall_api for * using (((EXISTS ( SELECT
+   FROM public.devices d
+  WHERE ((d.id = device_events.subject) AND (d.organization_id = rollcall.organization())))) OR (EXISTS ( SELECT
+   FROM public.device_integrations i
+  WHERE ((i.id = device_events.subject) AND (i.organization_id = rollcall.organization()))))))
 
-table rollcall.device_facts with (fillfactor=80)
+table rollcall.device_facts with (fillfactor=80) row level security
     device_id uuid not null
     field text not null
     remote jsonb not null
@@ -226,8 +309,11 @@ table rollcall.device_facts with (fillfactor=80)
     agreed jsonb
     constraint device_facts_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
     constraint device_facts_pkey PRIMARY KEY (device_id, field)
+    policy rollcall_api for * using ((EXISTS ( SELECT
+   FROM public.devices d
+  WHERE ((d.id = device_facts.device_id) AND (d.organization_id = rollcall.organization())))))
 
-table rollcall.device_firmware with (fillfactor=70)
+table rollcall.device_firmware with (fillfactor=70) row level security
     device_id uuid not null
     component text not null
     version text not null
@@ -235,8 +321,11 @@ table rollcall.device_firmware with (fillfactor=70)
     floating boolean not null default false
     constraint device_firmware_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
     constraint device_firmware_pkey PRIMARY KEY (device_id, component)
+    policy rollcall_api for * using ((EXISTS ( SELECT
+   FROM public.devices d
+  WHERE ((d.id = device_firmware.device_id) AND (d.organization_id = rollcall.organization())))))
 
-table rollcall.device_identity
+table rollcall.device_identity row level security
     integration_id uuid not null
     external_device_id text not null
     device_id uuid not null
@@ -247,8 +336,11 @@ table rollcall.device_identity
     constraint device_identity_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
     constraint device_identity_pkey PRIMARY KEY (integration_id, external_device_id)
     CREATE INDEX device_identity_device_id_idx ON rollcall.device_identity USING btree (device_id)
+    policy rollcall_api for * using ((EXISTS ( SELECT
+   FROM public.device_integrations i
+  WHERE ((i.id = device_identity.integration_id) AND (i.organization_id = rollcall.organization())))))
 
-table rollcall.device_readings with (fillfactor=70)
+table rollcall.device_readings with (fillfactor=70) row level security
     device_id uuid not null
     name text not null
     value double precision not null
@@ -256,8 +348,11 @@ table rollcall.device_readings with (fillfactor=70)
     at bigint not null
     constraint device_readings_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
     constraint device_readings_pkey PRIMARY KEY (device_id, name)
+    policy rollcall_api for * using ((EXISTS ( SELECT
+   FROM public.devices d
+  WHERE ((d.id = device_readings.device_id) AND (d.organization_id = rollcall.organization())))))
 
-table rollcall.device_state with (fillfactor=70)
+table rollcall.device_state with (fillfactor=70) row level security
     device_id uuid not null
     online_at bigint
     offline_at bigint
@@ -271,6 +366,9 @@ table rollcall.device_state with (fillfactor=70)
     signal_at bigint
     constraint device_state_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
     constraint device_state_pkey PRIMARY KEY (device_id)
+    policy rollcall_api for * using ((EXISTS ( SELECT
+   FROM public.devices d
+  WHERE ((d.id = device_state.device_id) AND (d.organization_id = rollcall.organization())))))
 
 table rollcall.device_streams with (fillfactor=70)
     device_id uuid not null
@@ -292,7 +390,7 @@ table rollcall.firmware_points
     constraint firmware_points_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
     constraint firmware_points_pkey PRIMARY KEY (device_id, component, version, day)
 
-table rollcall.integration_counts
+table rollcall.integration_counts row level security
     integration_id uuid not null
     created_total bigint not null default 0
     created_in_minute integer not null default 0
@@ -301,6 +399,9 @@ table rollcall.integration_counts
     unknown_dropped bigint not null default 0
     constraint integration_counts_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
     constraint integration_counts_pkey PRIMARY KEY (integration_id)
+    policy rollcall_api for * using ((EXISTS ( SELECT
+   FROM public.device_integrations i
+  WHERE ((i.id = integration_counts.integration_id) AND (i.organization_id = rollcall.organization())))))
 
 table rollcall.leases
     name text not null
@@ -343,7 +444,7 @@ table rollcall.mqtt_sessions with (fillfactor=70)
     constraint mqtt_sessions_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
     constraint mqtt_sessions_pkey PRIMARY KEY (id)
 
-table rollcall.parked_devices
+table rollcall.parked_devices row level security
     integration_id uuid not null
     external_device_id text not null
     key jsonb not null default '{}'::jsonb
@@ -353,8 +454,11 @@ table rollcall.parked_devices
     last_at timestamp with time zone not null default now()
     constraint parked_devices_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
     constraint parked_devices_pkey PRIMARY KEY (integration_id, external_device_id)
+    policy rollcall_api for * using ((EXISTS ( SELECT
+   FROM public.device_integrations i
+  WHERE ((i.id = parked_devices.integration_id) AND (i.organization_id = rollcall.organization())))))
 
-table rollcall.reconcile_runs
+table rollcall.reconcile_runs row level security
     id uuid not null
     integration_id uuid not null
     trigger text not null
@@ -381,6 +485,9 @@ table rollcall.reconcile_runs
     constraint reconcile_runs_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
     constraint reconcile_runs_pkey PRIMARY KEY (id)
     CREATE INDEX reconcile_runs_started_at_idx ON rollcall.reconcile_runs USING btree (integration_id, started_at DESC)
+    policy rollcall_api for * using ((EXISTS ( SELECT
+   FROM public.device_integrations i
+  WHERE ((i.id = reconcile_runs.integration_id) AND (i.organization_id = rollcall.organization())))))
 
 table rollcall.reconcile_staging
     run_id uuid not null
@@ -398,6 +505,12 @@ table rollcall.webhook_events
     constraint webhook_events_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
     constraint webhook_events_pkey PRIMARY KEY (integration_id, event_id)
     CREATE INDEX webhook_events_committed_at_idx ON rollcall.webhook_events USING btree (committed_at)
+
+CREATE OR REPLACE FUNCTION rollcall.actor_of(target regclass, user_column text, user_id uuid, token_id uuid)
+ RETURNS uuid
+ LANGUAGE sql
+ STABLE
+RETURN CASE WHEN ((user_id IS NOT NULL) OR (NOT (EXISTS (SELECT FROM (pg_constraint c JOIN pg_attribute a ON (((a.attrelid = c.conrelid) AND (a.attnum = ANY (c.conkey))))) WHERE ((c.conrelid = (actor_of.target)::oid) AND (c.contype = 'f'::"char") AND (a.attname = actor_of.user_column)))))) THEN COALESCE(user_id, token_id) ELSE NULL::uuid END
 
 CREATE OR REPLACE FUNCTION rollcall.add_missing_constraint(target regclass, kind "char", columns text[], constraint_name text, definition text)
  RETURNS void
@@ -436,6 +549,51 @@ begin
             ours.prosrc);
     end if;
 end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.api_rights()
+ RETURNS TABLE(target text, rights text, columns text[], rows_of_it text)
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+    values
+    ('public.organizations', 'select', '{id,name,slug}'::text[], 'id = rollcall.organization()'),
+    ('public.device_integrations', 'select', '{id,organization_id,integration_type,name,project_id,base_url,status,
+        webhook_enabled,created_at,updated_at}', 'own'),
+    ('public.device_integrations', 'insert', '{id,organization_id,integration_type,name,project_id,base_url,status,
+        webhook_enabled,api_key_encrypted,webhook_secret,settings}', 'own'),
+    ('public.devices', 'select', '{id,organization_id,integration_id,external_device_id,name,device_type,model,
+        serial_number,status,last_seen,last_seen_online,last_seen_offline,battery_level,signal_strength,firmware_version,
+        location_id,department_id,hardware_ids,cohort_id,golioth_status,metadata,created_at,updated_at}', 'own'),
+    ('public.devices', 'insert', '{id,organization_id,integration_id,external_device_id,serial_number,hardware_ids,name,
+        device_type}', 'own'),
+    ('public.devices', 'update', '{name,serial_number,hardware_ids,cohort_id,golioth_status,metadata,updated_at}', 'own'),
+    ('public.device_firmware_history', 'select', '{}', 'device'),
+    ('public.firmware_artifacts', 'select', '{}', 'own'),
+    ('public.device_credentials', 'select', '{}', 'device'),
+    ('public.device_credentials', 'insert', '{}', 'device'),
+    ('public.device_credentials', 'update', '{identity,encrypted_secret,created_at,expires_at,last_accessed_at,
+        last_accessed_by}', 'device'),
+    ('public.device_credential_access_log', 'insert', '{}', 'exists (select from public.device_credentials c
+        join public.devices d on d.id = c.device_id
+        where c.id = credential_id and d.organization_id = rollcall.organization())'),
+    ('public.sync_conflicts', 'select', '{}', 'device'),
+    ('public.sync_conflicts', 'update', '{resolution_strategy,resolved_at,resolved_by,resolution_notes}', 'device'),
+    ('rollcall.device_state', 'select', '{}', 'device'),
+    ('rollcall.device_firmware', 'select', '{}', 'device'),
+    ('rollcall.device_readings', 'select', '{}', 'device'),
+    ('rollcall.device_facts', 'select, insert, update', '{}', 'device'),
+    ('rollcall.device_identity', 'select, insert', '{}', 'integration'),
+    ('rollcall.integration_counts', 'select, insert, update', '{}', 'integration'),
+    ('rollcall.dead_letters', 'select', '{}', 'integration'),
+    ('rollcall.parked_devices', 'select', '{}', 'integration'),
+    ('rollcall.reconcile_runs', 'select', '{}', 'integration'),
+    ('rollcall.deployments', 'select, insert, update', '{}', 'own'),
+    ('rollcall.api_requests', 'select, insert, update, delete', '{}', 'own'),
+    ('rollcall.device_events', 'select, insert', '{}', 'exists (select from public.devices d
+        where d.id = subject and d.organization_id = rollcall.organization())
+        or exists (select from public.device_integrations i
+            where i.id = subject and i.organization_id = rollcall.organization())')
+$function$
 
 CREATE OR REPLACE FUNCTION rollcall.apply(ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[], offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[], sources text[], stream_ids uuid[], windows bigint[], connected_ats bigint[], disconnected_ats bigint[], head_onlines boolean[], head_ats bigint[], head_orders text[], firmware_ids uuid[], components text[], versions text[], firmware_ats bigint[], reading_ids uuid[], names text[], readings double precision[], units text[], reading_ats bigint[], mark_ids uuid[], mark_ats bigint[], mark_onlines boolean[], mark_sources text[], marks_left_out integer[], session_ids bigint[], seqs bigint[], digests bytea[], heard_untils bigint[], digests_kept bigint, resolution bigint)
  RETURNS uuid[]
@@ -907,8 +1065,22 @@ CREATE OR REPLACE FUNCTION rollcall.installs(ids uuid[], components text[])
  LANGUAGE sql
  STABLE
 AS $function$
-    select r.device_id, r.component, r.version, r.at,
-        case when r.before is null then 'factory_default' else 'unknown' end
+    select r.device_id, r.component, r.version, r.at, case
+        when exists (
+            select from (
+                select p.* from rollcall.deployments p where p.device_id = r.device_id
+                union all
+                select p.* from public.devices d
+                join rollcall.deployments p on p.integration_id = d.integration_id and p.cohort_id = d.cohort_id
+                where d.id = r.device_id
+            ) as p
+            where p.component = r.component and p.version = r.version
+                and p.status in ('queued', 'in_progress', 'succeeded')
+                and r.at <= rollcall.micros_of(p.deadline_at)
+                and r.at >= rollcall.micros_of(p.queued_at
+                    - case when p.from_version is distinct from p.version then interval '1 day' else interval '0' end))
+            then 'ota_update'
+        when r.before is null then 'factory_default' else 'unknown' end
     from (
         select p.*, lag(p.version) over (partition by p.device_id, p.component
             order by p.at, p.version collate "C") as before
@@ -1012,6 +1184,61 @@ CREATE OR REPLACE FUNCTION rollcall.offline_after_of(metadata jsonb, setting big
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN (jsonb_typeof((metadata -> 'offline_after_s'::text)) = 'number'::text) THEN ((GREATEST((10)::numeric, LEAST((31536000)::numeric, ((metadata ->> 'offline_after_s'::text))::numeric)))::bigint * 1000000) ELSE setting END
+
+CREATE OR REPLACE FUNCTION rollcall.open_to_api()
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+declare
+    one record;
+    named text;
+begin
+    if to_regrole('rollcall_api') is null then
+        if not (select rolsuper or rolcreaterole from pg_roles where rolname = current_user) then
+            return;
+        end if;
+        begin
+            create role rollcall_api nologin noinherit;
+        exception when duplicate_object or unique_violation then
+            null;  -- another database of this cluster was migrated at the same time
+        end;
+    end if;
+    if not (select rolsuper from pg_roles where rolname = current_user) then
+        begin
+            execute format('grant rollcall_api to %I', current_user);
+        exception when insufficient_privilege then
+            null;
+        end;
+    end if;
+    grant usage on schema rollcall to rollcall_api;
+    for one in select r.*, to_regclass(r.target) as relation from rollcall.api_rights() r loop
+        continue when one.relation is null;
+        select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into named from pg_attribute a
+        where a.attrelid = one.relation and a.attnum > 0 and not a.attisdropped
+            and (one.columns = '{}' or a.attname = any (one.columns));
+        execute format('grant %s on table %s to rollcall_api',
+            (select string_agg(format('%s%s', kind, case when kind = 'delete' then '' else ' (' || named || ')' end), ', ')
+                from unnest(string_to_array(one.rights, ', ')) as kind), one.relation);
+        if one.target like 'rollcall.%' then
+            execute format('alter table %s enable row level security', one.relation);
+        end if;
+        execute format('drop policy if exists rollcall_api on %s', one.relation);
+        execute format('create policy rollcall_api on %s to rollcall_api using (%s)', one.relation,
+            case one.rows_of_it
+                when 'own' then 'organization_id = rollcall.organization()'
+                when 'device' then 'exists (select from public.devices d
+                    where d.id = device_id and d.organization_id = rollcall.organization())'
+                when 'integration' then 'exists (select from public.device_integrations i
+                    where i.id = integration_id and i.organization_id = rollcall.organization())'
+                else one.rows_of_it end);
+    end loop;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.organization()
+ RETURNS uuid
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+RETURN (NULLIF(current_setting('rollcall.organization'::text, true), ''::text))::uuid
 
 CREATE OR REPLACE FUNCTION rollcall.record_marks(ids uuid[], ats bigint[], onlines boolean[], sources text[], left_outs integer[])
  RETURNS void

@@ -17,6 +17,7 @@ from ingest.cli import (
     run,
     simulate,
     sync,
+    token,
     unknown,
     up,
     version,
@@ -39,6 +40,7 @@ def application() -> typer.Typer:
     app.add_typer(unknown.app, name="unknown")
     app.add_typer(keys.app, name="keys")
     app.command("sync")(sync.sync)
+    app.add_typer(token.app, name="token")
     app.command("migrate")(migrate.migrate)
     app.command("simulate")(simulate.simulate)
     app.command("up")(up.up)

@@ -247,3 +247,23 @@ def test_what_webhooks_cannot_use_is_refused_before_anything_is_written(rollcall
     assert code == 1
     assert told in err
     assert sql("select 1 from device_integrations") == []
+
+
+def test_a_token_is_shown_once_listed_without_itself_and_revoked(rollcall, plant):
+    code, out, _ = rollcall(
+        "token", "create", "ci", "--organization", "acme", "--scope", "read", "--scope", "operate"
+    )
+    token = out.strip()
+    assert (code, token[:3], len(token)) == (0, "rc_", 46)
+    (row,) = json.loads(rollcall("token", "list", "--json")[1])
+    assert (row["name"], row["scopes"], row["state"]) == ("ci", ["read", "operate"], "active")
+    assert token not in rollcall("token", "list", "--json")[1]
+    assert rollcall("token", "revoke", row["id"])[0] == 0
+    assert json.loads(rollcall("token", "list", "--json")[1])[0]["state"] == "revoked"
+    assert rollcall("token", "revoke", row["id"])[0] == 1
+
+
+def test_a_token_with_a_scope_that_is_none_or_of_nobody_is_refused(rollcall, plant):
+    assert "read, operate" in rollcall("token", "create", "x", "--organization", "acme", "--scope", "all")[2]
+    assert rollcall("token", "create", "x", "--organization", "nowhere")[0] == 1
+    assert json.loads(rollcall("token", "list", "--json")[1]) == []

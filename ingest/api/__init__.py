@@ -1,0 +1,1 @@
+"""The platform API: what web applications and scripts ask of Rollcall. Start reading in application.py."""

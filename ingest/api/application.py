@@ -1,0 +1,59 @@
+"""The application: every route of the API, its limits and its errors, out of the parts that it is given."""
+
+import httpx
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+import ingest
+from ingest.api import conflicts, credentials, devices, firmware, integrations, letters, status
+from ingest.api.auth import Authenticator
+from ingest.api.jwts import Jwts
+from ingest.api.limits import Buckets, Edge
+from ingest.api.live import Live
+from ingest.api.parts import Api, Parts
+from ingest.api.problems import handle
+
+ROUTERS = (
+    devices.router, status.router, credentials.router, firmware.router, integrations.router, conflicts.router,
+    letters.router,
+)  # fmt: skip
+DESCRIPTION = "Who is online, since when, on which firmware. Errors are problem details (RFC 9457)."
+
+
+def create_api(parts: Parts, *, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
+    """Return the application, to be mounted or served; end it with `close_api`. `transport` is the way to the JWKS."""
+    app = FastAPI(
+        title="Rollcall", version=ingest.__version__, description=DESCRIPTION, redoc_url=None, debug=False
+    )
+    settings = parts.settings
+    app.state.api = Api(
+        parts=parts,
+        authenticator=Authenticator(parts.tenants, Jwts(settings, transport)),
+        live=Live(
+            parts.providers,
+            parts.observe,
+            parts.clock,
+            budget_s=settings.api_status_budget_s,
+            cache_s=settings.api_status_cache_s,
+        ),
+        requests=Buckets(settings.api_rate_per_s, settings.api_burst),
+        secrets=Buckets(settings.api_secrets_per_min / 60, settings.api_secrets_per_min),
+    )
+    for router in ROUTERS:
+        app.include_router(router)
+    handle(app)
+    app.add_middleware(Edge, max_body=settings.api_max_body)
+    if settings.api_cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.api_cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["authorization", "content-type", "idempotency-key", "if-none-match"],
+            expose_headers=["etag", "retry-after"],
+        )
+    return app
+
+
+async def close_api(app: FastAPI) -> None:
+    """End what is under way towards providers."""
+    await app.state.api.live.aclose()

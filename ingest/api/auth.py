@@ -1,0 +1,112 @@
+"""Who asks, for which organization, and what they may: a token of Rollcall's, or one of the platform's."""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from ingest.api.jwts import Jwts
+from ingest.api.problems import Problem
+from ingest.errors import Unauthorized
+from ingest.store import tokens
+from ingest.store.tenants import POOL_TIMEOUT_S, Tenants
+
+Scope = Literal["read", "operate", "secrets", "admin"]
+BEARER = HTTPBearer(auto_error=False, description="A token `rc_...`, or a JWT of the platform.")
+MAX_AGENT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody who proved who they are. `name` is for the audit, `key` for the limits."""
+
+    organization_id: UUID
+    scopes: frozenset[str]
+    name: str
+    key: str
+    token_id: UUID | None = None
+    user_id: UUID | None = None
+
+
+class Authenticator:
+    """From the header Authorization to a caller."""
+
+    def __init__(self, tenants: Tenants, jwts: Jwts) -> None:
+        self._tenants = tenants
+        self._jwts = jwts
+
+    async def caller(self, token: str) -> Caller:
+        """Return who this is. Raises: Unauthorized, DatabaseAway; Unavailable when the platform's keys are away."""
+        if token.startswith(tokens.PREFIX):
+            return await self._holder(token)
+        if self._jwts.configured:
+            claims = await self._jwts.check(token)
+            return Caller(
+                claims.organization_id,
+                claims.scopes,
+                f"user {claims.subject}",
+                f"user {claims.subject}",
+                user_id=_uuid(claims.subject),
+            )
+        raise Unauthorized("the token is not valid here")
+
+    async def _holder(self, token: str) -> Caller:
+        wanted = tokens.digest(token)
+        found = await tokens.find(self._tenants.pool, wanted, POOL_TIMEOUT_S)
+        if found is None or not hmac.compare_digest(found.hash, wanted):
+            raise Unauthorized("the token is not known")
+        if found.revoked:
+            raise Unauthorized("the token is revoked")
+        if found.expires_at is not None and found.expires_at <= datetime.now(UTC):
+            raise Unauthorized("the token has expired")
+        return Caller(
+            found.organization_id, found.scopes, f"token {found.name} ({found.id})", str(found.id), found.id
+        )
+
+
+async def _authenticated(
+    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
+) -> Caller:
+    api = request.app.state.api
+    if given is None or not given.credentials.isascii():
+        raise _unauthorized("send a token as the header Authorization: Bearer <token>", None)
+    try:
+        caller: Caller = await api.authenticator.caller(given.credentials)
+    except Unauthorized as error:
+        raise _unauthorized(str(error), "invalid_token") from None
+    api.requests.take(caller.key)
+    return caller
+
+
+def _unauthorized(detail: str, error: str | None) -> Problem:
+    """Return a 401. Source: RFC 6750, 3."""
+    challenge = 'Bearer realm="rollcall"' + (f', error="{error}"' if error else "")
+    return Problem(401, detail, headers={"www-authenticate": challenge})
+
+
+def _needs(scope: Scope) -> Callable[..., Awaitable[Caller]]:
+    async def allowed(caller: Annotated[Caller, Depends(_authenticated)]) -> Caller:
+        if scope not in caller.scopes:
+            challenge = f'Bearer realm="rollcall", error="insufficient_scope", scope="{scope}"'
+            raise Problem(403, f"this needs the scope {scope}", headers={"www-authenticate": challenge})
+        return caller
+
+    return allowed
+
+
+Reader = Annotated[Caller, Depends(_needs("read"))]
+Operator = Annotated[Caller, Depends(_needs("operate"))]
+SecretReader = Annotated[Caller, Depends(_needs("secrets"))]
+Admin = Annotated[Caller, Depends(_needs("admin"))]
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

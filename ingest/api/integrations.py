@@ -1,0 +1,263 @@
+"""Integrations: listed, added, tested, reconciled on demand, and what reconciliations did."""
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID, uuid4
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from pydantic import Field, SecretStr
+
+from handlers.facts import MAX_METADATA_BYTES
+from handlers.text import shown
+from ingest.api.auth import Admin, Caller, Operator, Reader
+from ingest.api.once import Key, once
+from ingest.api.pages import (
+    ERRORS,
+    Asked,
+    Cursor,
+    Flag,
+    Limit,
+    Shape,
+    Text,
+    answered,
+    cursor_of,
+    json_error,
+    page_of,
+    place_of,
+)
+from ingest.api.parts import Api, The
+from ingest.api.problems import Problem, not_found
+from ingest.crypto import Keyring, secret_context
+from ingest.errors import DatabaseAway, Misconfigured, RollcallError
+from ingest.providers.factory import create_provider
+from ingest.providers.settings import ProviderSettings
+from ingest.settings import mqtt_settings
+from ingest.store import sources
+
+router = APIRouter(prefix="/api/integrations", tags=["integrations"], responses=ERRORS)
+TESTED_WITHIN_S = 20.0
+Kind = Literal["golioth", "aws_iot", "azure_iot", "mqtt"]
+Hidden = Annotated[SecretStr, Field(min_length=1, max_length=8192)]
+
+
+class Integration(Shape):
+    """One connection to a provider or broker. Its secrets and settings are not shown."""
+
+    id: UUID
+    name: str
+    integration_type: str
+    status: str
+    project_id: str | None
+    base_url: str | None
+    webhook_enabled: bool
+    devices: int
+    created_at: datetime | None
+    updated_at: datetime | None
+
+
+class Integrations(Shape):
+    """A page of integrations."""
+
+    integrations: list[Integration]
+    next_cursor: str | None
+
+
+class NewIntegration(Asked):
+    """An integration to add: what each type needs is in docs/providers.md."""
+
+    integration_type: Kind
+    name: Text
+    project_id: Text | None = None
+    base_url: Annotated[Text | None, Field(max_length=255)] = None
+    api_key: Hidden | None = None
+    webhook_secret: Hidden | None = None
+    settings: Annotated[dict[str, Any], Field(max_length=64)] = Field(default_factory=dict)
+
+
+class Tested(Shape):
+    """Whether the provider answers and takes our key."""
+
+    ok: bool
+    detail: str
+
+
+class Sync(Asked):
+    """`fullSync` reads everything anew, `dryRun` changes nothing."""
+
+    full_sync: Flag = False
+    dry_run: Flag = False
+
+
+class Synced(Shape):
+    """What a reconciliation did; `duration` in seconds. `devicesDeleted` are gone at the provider; their rows stay."""
+
+    devices_processed: int
+    devices_created: int
+    devices_updated: int
+    devices_deleted: int
+    errors: list[str]
+    duration: float
+
+
+class Run(Shape):
+    """One reconciliation."""
+
+    id: UUID
+    trigger: str
+    status: str
+    dry_run: bool
+    started_at: datetime
+    finished_at: datetime | None
+    listed: int
+    created: int
+    changed: int
+    missing: int
+    conflicts: int
+    detail: str
+    errors: list[str]
+
+
+class Runs(Shape):
+    """A page of reconciliations, newest first."""
+
+    runs: list[Run]
+    next_cursor: str | None
+
+
+@router.get("", response_model=Integrations, operation_id="listIntegrations")
+async def list_integrations(
+    request: Request, api: The, caller: Reader, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """List integrations."""
+    place = place_of(cursor, str, UUID)
+    async with api.parts.tenants.of(caller.organization_id) as connection:
+        found = await sources.integrations(connection, caller.organization_id, place, limit + 1)
+    page, last = page_of(found, limit)
+    following = cursor_of(last["name"], last["id"]) if last else None
+    return answered(
+        request, Integrations(integrations=[Integration(**row) for row in page], next_cursor=following)
+    )
+
+
+@router.get("/{integration_id}", response_model=Integration, operation_id="getIntegration")
+async def get_integration(request: Request, api: The, caller: Reader, integration_id: UUID) -> Response:
+    """Return one integration."""
+    return answered(request, await _integration(api, caller, integration_id))
+
+
+@router.post("", response_model=Integration, status_code=201, operation_id="createIntegration")
+async def create_integration(request: Request, api: The, caller: Admin, asked: NewIntegration) -> Response:
+    """Add an integration. A running Rollcall takes it up at once; secrets are kept encrypted."""
+    identifier = uuid4()
+    new = _encrypted(api, identifier, asked)
+    async with api.parts.tenants.of(caller.organization_id) as connection:
+        await sources.add(connection, caller.organization_id, new)
+    return answered(request, await _integration(api, caller, identifier), status=201)
+
+
+@router.post("/{integration_id}/test", response_model=Tested, operation_id="testIntegration")
+async def test_integration(request: Request, api: The, caller: Operator, integration_id: UUID) -> Response:
+    """Ask the provider for the least that shows address, key and rights to be right."""
+    await _integration(api, caller, integration_id)
+    try:
+        async with asyncio.timeout(TESTED_WITHIN_S):
+            reached = await (await api.parts.providers(integration_id)).test_connection()
+    except TimeoutError:
+        return answered(request, Tested(ok=False, detail="no answer in time"))
+    except DatabaseAway:
+        raise
+    except RollcallError as error:
+        return answered(request, Tested(ok=False, detail=shown(str(error), 500)))
+    return answered(request, Tested(ok=True, detail=shown(reached.detail, 500)))
+
+
+@router.post("/{integration_id}/sync", response_model=Synced, operation_id="syncIntegration")
+async def sync_integration(
+    request: Request,
+    api: The,
+    caller: Operator,
+    integration_id: UUID,
+    asked: Sync | None = None,
+    key: Key = None,
+) -> Response:
+    """Reconcile with the provider now, and answer when it is done."""
+
+    async def work() -> Response:
+        await _integration(api, caller, integration_id)
+        wanted = asked or Sync()
+        done = await api.parts.sync(integration_id, wanted.full_sync, wanted.dry_run)
+        return answered(
+            request,
+            Synced(
+                devices_processed=done.processed,
+                devices_created=done.created,
+                devices_updated=done.updated,
+                devices_deleted=done.deleted,
+                errors=list(done.errors),
+                duration=done.duration_s,
+            ),
+        )
+
+    return await once(api, caller, request, key, work)
+
+
+@router.get("/{integration_id}/runs", response_model=Runs, operation_id="listRuns")
+async def list_runs(
+    request: Request, api: The, caller: Reader, integration_id: UUID, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """List what reconciliations did."""
+    place = place_of(cursor, datetime, UUID)
+    await _integration(api, caller, integration_id)
+    async with api.parts.tenants.of(caller.organization_id) as connection:
+        found = await sources.runs(connection, caller.organization_id, integration_id, place, limit + 1)
+    page, last = page_of(found, limit)
+    following = cursor_of(last["started_at"], last["id"]) if last else None
+    return answered(request, Runs(runs=[Run(**row) for row in page], next_cursor=following))
+
+
+async def _integration(api: Api, caller: Caller, integration_id: UUID) -> Integration:
+    async with api.parts.tenants.of(caller.organization_id) as connection:
+        row = await sources.integration(connection, caller.organization_id, integration_id)
+    if row is None:
+        raise not_found("integration")
+    return Integration(**row)
+
+
+def _encrypted(api: Api, identifier: UUID, asked: NewIntegration) -> sources.New:
+    """Check what was asked for, and encrypt its secrets. Raises: Problem, Misconfigured without a key."""
+    settings, keyring = dict(asked.settings), api.parts.keyring
+    key, hook = (one.get_secret_value() if one else None for one in (asked.api_key, asked.webhook_secret))
+    if error := json_error(settings, MAX_METADATA_BYTES):
+        raise Problem(422, f"settings {error}")
+    try:
+        if asked.integration_type == "mqtt":
+            mqtt_settings(settings, asked.name)
+        else:
+            create_provider(
+                ProviderSettings(asked.integration_type, asked.project_id, asked.base_url, key, settings)
+            )
+    except Misconfigured as error:
+        raise Problem(422, str(error)) from None
+    _seal(settings, "password", identifier, "password", keyring)
+    if isinstance(settings.get("webhook"), dict):
+        settings["webhook"] = webhook = dict(settings["webhook"])
+        for name in ("secret", "previous_secret"):
+            _seal(webhook, name, identifier, f"webhook.{name}", keyring)
+    return sources.New(
+        identifier,
+        asked.integration_type,
+        asked.name,
+        asked.project_id,
+        asked.base_url,
+        keyring.encrypt(key, secret_context(identifier, "api_key_encrypted")) if key else None,
+        keyring.encrypt(hook, secret_context(identifier, "webhook_secret")) if hook else None,
+        orjson.dumps(settings).decode(),
+    )
+
+
+def _seal(holder: dict[str, Any], name: str, identifier: UUID, place: str, keyring: Keyring) -> None:
+    """Encrypt a secret of the settings in its place."""
+    if isinstance(holder.get(name), str):
+        holder[name] = keyring.encrypt(holder[name], secret_context(identifier, place))

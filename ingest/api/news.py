@@ -1,0 +1,48 @@
+"""What a live answer shows and the row does not know yet, as observations with the provider's own times."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from handlers.events import SECOND, DeviceKey, Micros, Observation, Presence
+from ingest.providers.port import ListedDevice
+
+MAX_AHEAD: Micros = 300 * SECOND
+"""A time further in the future is a clock that is wrong."""
+
+
+class Known(NamedTuple):
+    """How new what the row knows is; None where it knows nothing. `firmware` is component -> time."""
+
+    online_at: Micros | None = None
+    offline_at: Micros | None = None
+    battery_at: Micros | None = None
+    signal_at: Micros | None = None
+    firmware: Mapping[str, Micros] = {}
+
+
+def news(
+    integration_id: UUID, known: Known, listed: ListedDevice, received_at: Micros
+) -> tuple[Observation, ...]:
+    """Return what is newer than `known`. What has no time of the provider's own says nothing here."""
+    key = DeviceKey(listed.external_id)
+    limit = received_at + MAX_AHEAD
+    found: list[Observation] = []
+
+    def add(at: Micros | None, before: Micros | None, **said: Any) -> None:
+        if at is not None and at <= limit and (before is None or at > before):
+            found.append(Observation(integration_id, key, at, at, received_at, "api", **said))
+
+    add(listed.online_at, known.online_at, presence=Presence.ONLINE)
+    add(listed.offline_at, known.offline_at, presence=Presence.OFFLINE)
+    if listed.connected:
+        add(listed.connected_at, known.online_at, presence=Presence.ONLINE)
+    elif listed.connected is not None:
+        add(listed.connected_at, known.offline_at, presence=Presence.OFFLINE)
+    if listed.battery_level is not None:
+        add(listed.battery_at, known.battery_at, battery_level=listed.battery_level)
+    if listed.signal_strength is not None:
+        add(listed.signal_at, known.signal_at, signal_strength=listed.signal_strength)
+    for component, version, at in listed.firmware:
+        add(at, known.firmware.get(component), firmware=((component, version),))
+    return tuple(found)

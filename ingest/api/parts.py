@@ -1,0 +1,71 @@
+"""What the API is made of: what it is given, and what it makes of that for all of its routes."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, NamedTuple, cast
+from uuid import UUID
+
+from fastapi import Depends, Request
+
+from handlers.events import Observation
+from ingest.api.auth import Authenticator
+from ingest.api.limits import Buckets
+from ingest.api.live import Live
+from ingest.api.settings import ApiSettings
+from ingest.crypto import Keyring
+from ingest.mqtt.port import Clock
+from ingest.providers.port import Provider
+from ingest.replay import Replayed
+from ingest.store.sessions import Sessions
+from ingest.store.tenants import Tenants
+
+
+class Synced(NamedTuple):
+    """What a reconciliation did. `deleted` counts devices that the provider has no more; their rows stay."""
+
+    processed: int
+    created: int
+    updated: int
+    deleted: int
+    errors: tuple[str, ...]
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the rest of the process gives to the API.
+
+    `providers` returns the provider of an integration, which stays the giver's to close; raises Misconfigured.
+    `sync(integration_id, full, dry_run)` reconciles now; raises Declined where a run is under way already.
+    `observe` returns once the observations are committed. `replay` and `adopt` are those of ingest/replay.py and of
+    ingest/store/parking.py, the latter with the integration's own offline_after.
+    """
+
+    tenants: Tenants
+    sessions: Sessions
+    keyring: Keyring
+    clock: Clock
+    providers: Callable[[UUID], Awaitable[Provider]]
+    sync: Callable[[UUID, bool, bool], Awaitable[Synced]]
+    observe: Callable[[Sequence[Observation]], Awaitable[None]]
+    replay: Callable[[list[UUID]], Awaitable[Sequence[Replayed]]]
+    adopt: Callable[[UUID], Awaitable[int]]
+    settings: ApiSettings = field(default_factory=ApiSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """One API: its parts, and what its routes share."""
+
+    parts: Parts
+    authenticator: Authenticator
+    live: Live
+    requests: Buckets
+    secrets: Buckets
+
+
+def _api_of(request: Request) -> Api:
+    return cast(Api, request.app.state.api)
+
+
+The = Annotated[Api, Depends(_api_of)]

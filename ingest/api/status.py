@@ -1,0 +1,267 @@
+"""GET /api/devices/{device_id}/status: what the row says and what the provider says now, together."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from handlers.events import MAIN, SECOND, Micros
+from ingest.api.auth import Caller, Reader
+from ingest.api.devices import Device, Status
+from ingest.api.live import Answer, Subject
+from ingest.api.news import Known
+from ingest.api.pages import ERRORS, Shape, answered
+from ingest.api.parts import Api, The
+from ingest.api.problems import not_found
+from ingest.providers.port import Capabilities, ListedDevice
+from ingest.store import artifacts, deployments, fleet
+from ingest.store.session import Row
+
+router = APIRouter(prefix="/api/devices", tags=["devices"], responses=ERRORS)
+ConnectionState = Literal["connected", "disconnected", "unknown"]
+QUALITIES = ((-65, "excellent"), (-75, "good"), (-85, "fair"))
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Connection(Shape):
+    """Whether the device is connected. `uptime` in seconds, `signalStrength` in dBm."""
+
+    is_connected: bool
+    last_seen_online: datetime | None
+    last_seen_offline: datetime | None
+    uptime: int | None
+    signal_strength: int | None
+
+
+class ComponentVersion(Shape):
+    """A version that a component runs."""
+
+    component: str
+    version: str
+    seen_at: datetime | None
+
+
+class Firmware(Shape):
+    """What runs on the device. `version` is that of `component`."""
+
+    version: str | None
+    component: str
+    component_versions: list[ComponentVersion]
+    update_available: bool
+    update_in_progress: bool
+
+
+class Telemetry(Shape):
+    """The newest values. `battery` and `batteryLevel` in percent, `temperature` as the device sends it."""
+
+    battery: int | None
+    battery_level: int | None
+    temperature: float | None
+    signal_quality: Literal["excellent", "good", "fair", "poor"] | None
+    last_data_received: datetime | None
+
+
+class CapabilitiesOf(Shape):
+    """What the device's provider can do."""
+
+    supports_real_time_status: bool = False
+    reports_connection_state: bool = False
+    supports_update: bool = False
+    supports_firmware_deployment: bool = False
+    deploys_to_cohort: bool = False
+    supports_deployment_progress: bool = False
+    supports_artifacts: bool = False
+    supports_credentials: bool = False
+
+
+class IntegrationOf(Shape):
+    """By which integration the device is known."""
+
+    type: str
+    name: str
+    capabilities: CapabilitiesOf
+
+
+class StatusReport(Shape):
+    """A device now. `live` is false where only the row could be had, and `liveError` says why."""
+
+    device: Device
+    connection_state: ConnectionState
+    last_activity: datetime | None
+    status: Status
+    status_reason: str | None
+    connection: Connection
+    firmware: Firmware
+    telemetry: Telemetry
+    integration: IntegrationOf | None
+    live: bool
+    live_error: str | None
+
+
+class Kept(NamedTuple):
+    """What the database knows of a device besides its row."""
+
+    components: list[Row]
+    readings: list[Row]
+    updating: bool
+    update_available: bool
+
+
+@router.get("/{device_id}/status", response_model=StatusReport, operation_id="getDeviceStatus")
+async def get_status(request: Request, api: The, caller: Reader, device_id: UUID) -> Response:
+    """Return a device's row together with its provider's live answer, in two seconds at most."""
+    async with api.parts.tenants.of(caller.organization_id) as connection:
+        row = await fleet.device(connection, caller.organization_id, device_id)
+        components = await fleet.components(connection, caller.organization_id, device_id) if row else []
+    if row is None:
+        raise not_found("device")
+    kept, answer = await asyncio.gather(_kept(api, caller, row, components), _asked(api, row, components))
+    return answered(request, _status(row, kept, answer, api.parts.clock()))
+
+
+async def _kept(api: Api, caller: Caller, row: Row, components: list[Row]) -> Kept:
+    organization_id, device_id = caller.organization_id, row["id"]
+    installed = {one["component"]: one["version"] for one in components}
+    if row["firmware_version"]:
+        installed.setdefault(MAIN, row["firmware_version"])
+    async with api.parts.tenants.of(organization_id) as connection:
+        readings = await fleet.readings(connection, organization_id, device_id)
+        updating = await deployments.in_progress(connection, organization_id, device_id)
+        available = row["integration_id"] is not None and await artifacts.update_available(
+            connection, organization_id, row["integration_id"], installed
+        )
+    return Kept(components, readings, updating, available)
+
+
+async def _asked(api: Api, row: Row, components: list[Row]) -> Answer:
+    if row["integration_type"] is None or row["provider_key"] is None:
+        return Answer(error="the device belongs to no provider that could be asked")
+    known = Known(
+        row["online_at"],
+        row["offline_at"],
+        row["battery_at"],
+        row["signal_at"],
+        {one["component"]: one["at"] for one in components},
+    )
+    return await api.live.ask(Subject(row["integration_id"], row["provider_key"]), known)
+
+
+def _status(row: Row, kept: Kept, answer: Answer, now: Micros) -> StatusReport:
+    listed = answer.status.device if answer.status else None
+    row = _overlaid(row, listed)
+    connected = _connected(row, listed)
+    status = row["status"]
+    if listed is not None and listed.connected is not None and status in ("online", "offline"):
+        status = "online" if listed.connected else "offline"
+    moments = [row["last_seen"], row["last_seen_online"], row["last_seen_offline"]]
+    known = (
+        row["online_at"] is not None or any(moments) or (listed is not None and listed.connected is not None)
+    )
+    state: ConnectionState = "connected" if connected else "disconnected" if known else "unknown"
+    return StatusReport(
+        device=Device(**row),
+        connection_state=state,
+        last_activity=max((one for one in moments if one is not None), default=None),
+        status=status,
+        status_reason=(answer.status.reason if answer.status else None) or _reason(row, connected),
+        connection=Connection(
+            is_connected=connected,
+            last_seen_online=row["last_seen_online"],
+            last_seen_offline=row["last_seen_offline"],
+            uptime=_uptime(row, connected, now),
+            signal_strength=row["signal_strength"],
+        ),
+        firmware=_firmware(row, kept, answer),
+        telemetry=_telemetry(row, kept),
+        integration=_integration(row, answer.capabilities),
+        live=answer.status is not None,
+        live_error=answer.error,
+    )
+
+
+def _overlaid(row: Row, listed: ListedDevice | None) -> Row:
+    """Return the row with what the provider knows later, or at all where the row knows nothing."""
+    if listed is None:
+        return row
+    changed: dict[str, Any] = {}
+    for field, seen in (("last_seen_online", listed.online_at), ("last_seen_offline", listed.offline_at)):
+        at = moment(seen)
+        changed[field] = at if row[field] is None or (at and at > row[field]) else row[field]
+    for field, value, measured_at, known in (
+        ("battery_level", listed.battery_level, listed.battery_at, row["battery_at"]),
+        ("signal_strength", listed.signal_strength, listed.signal_at, row["signal_at"]),
+    ):
+        later = value is not None and (row[field] is None or (measured_at or 0) > (known or 0))
+        changed[field] = value if later else row[field]
+    return {**row, **changed}
+
+
+def _connected(row: Row, listed: ListedDevice | None) -> bool:
+    if listed is not None and listed.connected is not None:
+        return listed.connected
+    return bool(row["status"] != "offline")
+
+
+def _reason(row: Row, connected: bool) -> str | None:
+    if connected or row["last_seen"] is None:
+        return None
+    return "nothing was heard for too long" if row["silent_at"] is not None else "the device went offline"
+
+
+def _uptime(row: Row, connected: bool, now: Micros) -> int | None:
+    since = row["alive_from"] if connected else None
+    return None if since is None else max(0, (now - since) // SECOND)
+
+
+def _firmware(row: Row, kept: Kept, answer: Answer) -> Firmware:
+    versions = {one["component"]: (one["version"], one["seen_at"], one["at"]) for one in kept.components}
+    if row["firmware_version"]:
+        versions.setdefault(MAIN, (row["firmware_version"], None, 0))
+    for component, version, at in answer.status.device.firmware if answer.status else ():
+        if component not in versions or (at is not None and at > versions[component][2]):
+            versions[component] = (version, moment(at), at or 0)
+    component = MAIN if MAIN in versions else next(iter(sorted(versions)), MAIN)
+    live = answer.status
+    return Firmware(
+        version=versions[component][0] if component in versions else None,
+        component=component,
+        component_versions=[
+            ComponentVersion(component=name, version=version, seen_at=seen)
+            for name, (version, seen, _) in sorted(versions.items())
+        ],
+        update_available=kept.update_available or bool(live and live.update_available),
+        update_in_progress=kept.updating or bool(live and live.update_in_progress),
+    )
+
+
+def _telemetry(row: Row, kept: Kept) -> Telemetry:
+    values: Mapping[str, float] = {one["name"].lower(): one["value"] for one in kept.readings}
+    times = [one["at"] for one in kept.readings]
+    times += [at for at in (moment(row["battery_at"]), moment(row["signal_at"])) if at is not None]
+    signal = row["signal_strength"]
+    quality: Any = None
+    if signal is not None:
+        quality = next((word for least, word in QUALITIES if signal >= least), "poor")
+    return Telemetry(
+        battery=row["battery_level"],
+        battery_level=row["battery_level"],
+        temperature=values.get("temperature", values.get("temp")),
+        signal_quality=quality,
+        last_data_received=max(times, default=row["last_seen"]),
+    )
+
+
+def _integration(row: Row, found: Capabilities | None) -> IntegrationOf | None:
+    if row["integration_type"] is None:
+        return None
+    names = CapabilitiesOf.model_fields
+    able = CapabilitiesOf(**{name: getattr(found, name) for name in names}) if found else CapabilitiesOf()
+    return IntegrationOf(type=row["integration_type"], name=row["integration_name"], capabilities=able)
+
+
+def moment(at: Micros | None) -> datetime | None:
+    """Return microseconds since 1970 as a time."""
+    return None if at is None else EPOCH + timedelta(microseconds=at)
