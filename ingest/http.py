@@ -5,12 +5,12 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ingest.errors import Misconfigured
@@ -30,8 +30,11 @@ LOOK_EVERY_S = 0.5
 log = logging.getLogger(__name__)
 
 
-def application(webhooks: Webhooks, status: Status, metrics: Metrics) -> FastAPI:
-    """Return the app. The webhook route is a plain one of Starlette's: it is twice as fast as FastAPI's."""
+def application(webhooks: Webhooks, status: Status, metrics: Metrics, platform: ASGIApp) -> Starlette:
+    """Return the app. The webhook route is a plain one of Starlette's: it is twice as fast as FastAPI's.
+
+    What no route here takes goes to `platform`, the API with its pages and its own errors.
+    """
     methods = ["POST", "OPTIONS"]
     routes: Sequence[BaseRoute] = [
         Route("/webhooks/{integration_id}", webhooks.receive, methods=methods),
@@ -39,9 +42,9 @@ def application(webhooks: Webhooks, status: Status, metrics: Metrics) -> FastAPI
         Route("/healthz", status.healthz),
         Route("/readyz", status.readyz),
         Route("/metrics", metrics.expose),
+        Mount("/", platform),
     ]
-    handlers: dict[Any, Any] = {HTTPException: answered, Exception: answered}
-    return FastAPI(title="Rollcall", routes=list(routes), exception_handlers=handlers)
+    return Starlette(routes=list(routes), exception_handlers={HTTPException: answered, Exception: answered})
 
 
 class Connection(HttpToolsProtocol):
@@ -98,7 +101,7 @@ class _Server(uvicorn.Server):
 class Http:
     """Serves an app on one address; `bound` is told the port."""
 
-    def __init__(self, app: FastAPI, host: str, port: int, bound: Callable[[int], None]) -> None:
+    def __init__(self, app: ASGIApp, host: str, port: int, bound: Callable[[int], None]) -> None:
         config = uvicorn.Config(
             app,
             http=Connection,

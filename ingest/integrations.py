@@ -5,13 +5,14 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 from uuid import UUID
 
 from handlers.dialects.plain import Context
 from handlers.events import SECOND, Liveness
 from handlers.topics import Topics
 from ingest.crypto import Keyring, is_encrypted, password_context
-from ingest.errors import Misconfigured, RollcallError
+from ingest.errors import BrokerAway, Misconfigured, ProviderAway, RollcallError
 from ingest.mqtt.port import Broker, Clock, Tls
 from ingest.pipeline.intake import Intake
 from ingest.retirement import Retirement
@@ -91,6 +92,14 @@ def client_id(wanted: MqttSettings, integration_id: UUID) -> str:
     return f"{wanted.client_id}-{integration_id}-0"
 
 
+class Running(NamedTuple):
+    """A session that runs."""
+
+    plan: SessionPlan
+    session: Session
+    task: asyncio.Task[None]
+
+
 class Integrations:
     """Keeps one Session running for each active row."""
 
@@ -113,7 +122,7 @@ class Integrations:
         self._clock = clock
         self._holder = holder
         self._jitter = jitter
-        self._running: dict[UUID, tuple[SessionPlan, asyncio.Task[None]]] = {}
+        self._running: dict[UUID, Running] = {}
 
     async def run(self) -> None:
         """Follow the rows for ever."""
@@ -130,14 +139,14 @@ class Integrations:
             await self._encrypt(row)
             with contextlib.suppress(_Broken):
                 plans[row.id] = self._planned(row)
-        for integration_id, (plan, _) in list(self._running.items()):
-            if plans.get(integration_id) != plan:
+        for integration_id, running in list(self._running.items()):
+            if plans.get(integration_id) != running.plan:
                 await self._end(integration_id)
         for integration_id, plan in plans.items():
             if integration_id not in self._running:
                 session = Session(plan, self._sessions, self._intake, self._clock, self._holder, self._jitter)
                 task = asyncio.create_task(self._serve(session, plan), name=f"session {plan.name}")
-                self._running[integration_id] = plan, task
+                self._running[integration_id] = Running(plan, session, task)
 
     async def _serve(self, session: Session, plan: SessionPlan) -> None:
         """Run the session, and beside it the retirement of those that it has replaced."""
@@ -163,21 +172,36 @@ class Integrations:
         """Give parked evidence to devices that have appeared."""
         while True:
             await asyncio.sleep(ADOPT_EVERY_S)
-            for plan, _ in list(self._running.values()):
+            for plan in [running.plan for running in self._running.values()]:
                 try:
                     await self._parking.adopt(plan.integration_id, plan.offline_after)
                 except RollcallError as error:
                     log.warning("integration %s: parked devices wait: %s", plan.name, error)
 
     async def _end(self, integration_id: UUID) -> None:
-        _, task = self._running.pop(integration_id)
+        task = self._running.pop(integration_id).task
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     @property
     def sessions(self) -> list[tuple[UUID, str]]:
         """The sessions that should run: (integration id, client id)."""
-        return [(plan.integration_id, plan.broker.client_id) for plan, _ in self._running.values()]
+        return [(plan.integration_id, plan.broker.client_id) for plan, _, _ in self._running.values()]
+
+    def state(self, integration_id: UUID) -> str:
+        """Say whether an integration is connected here."""
+        running = self._running.get(integration_id)
+        return "connected" if running and running.session.connection else "not connected by this process"
+
+    async def publish(self, integration_id: UUID, topic: str, payload: bytes, *, retain: bool) -> None:
+        """Publish at QoS 1 on the session of an integration. Raises: ProviderAway where it is not connected here."""
+        running = self._running.get(integration_id)
+        if running is None or running.session.connection is None:
+            raise ProviderAway("this process is not connected to the broker: another may be, or nobody is")
+        try:
+            await running.session.connection.publish(topic, payload, retain=retain)
+        except BrokerAway as away:
+            raise ProviderAway(str(away)) from away
 
     async def stop(self) -> None:
         """End all sessions: each commits and acknowledges what is in hand first."""

@@ -70,6 +70,8 @@ class Session:
         self._backoff = Backoff(jitter)
         self._stumbles = Stumbles()
         self._session_id: int | None = None
+        self.connection: Connection | None = None
+        """The connection while there is one."""
 
     async def run(self) -> None:
         """Serve for ever."""
@@ -147,9 +149,11 @@ class Session:
         try:
             await self._subscribe(connection, connected, stored)
             self._backoff.reset()
+            self.connection = connection
             async with together(self._mark(connection, origin)):
                 await self._read(connection, origin)
         finally:
+            self.connection = None
             await self._let_go(connection, origin)
 
     async def _subscribe(self, connection: Connection, connected: Connected, stored: StoredSession) -> None:

@@ -108,7 +108,7 @@ class Connection(Protocol):
     def complete(self, released: Sequence[Released]) -> None:
         """PUBCOMP these packet ids."""
 
-    async def publish(self, topic: str, payload: bytes) -> None:
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish at QoS 1 and wait for the PUBACK.
 
         Raises: BrokerRefused when the broker answers with a reason >= 0x80, BrokerAway.

@@ -141,13 +141,13 @@ class Mqtt311Connection:
     def complete(self, released: Sequence[Released]) -> None:
         """Nothing: QoS 2 is not subscribed, so nothing is ever released here."""
 
-    async def publish(self, topic: str, payload: bytes) -> None:
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish at QoS 1 and wait for the PUBACK. MQTT 3.1.1 has no way to say that it was not allowed.
 
         Raises: BrokerAway.
         """
         self._refuse_when_ended()
-        info = self._paho.publish(topic, payload, qos=1)
+        info = self._paho.publish(topic, payload, qos=1, retain=retain)
         await self._answers.wait(info.mid, "PUBACK")
 
     def pause(self) -> None:

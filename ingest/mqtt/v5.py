@@ -77,14 +77,16 @@ class Mqtt5Connection:
         """PUBCOMP, in one write."""
         self._wire.write(completions(released))
 
-    async def publish(self, topic: str, payload: bytes) -> None:
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish at QoS 1 and wait for the PUBACK, within the broker's receive maximum.
 
         Raises: BrokerRefused when the answer is a reason >= 0x80; BrokerAway.
         """
         async with self._window:
             packet_id = self._free_packet_id()
-            packet = mqtt5.PublishPacket(topic, payload, qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=packet_id)
+            packet = mqtt5.PublishPacket(
+                topic, payload, qos=mqtt5.QoS.AT_LEAST_ONCE, retain=retain, packet_id=packet_id
+            )
             answer = await self._ask(packet_id, packet.write(), "PUBACK")
         code = answer.codes[0]
         if code >= FAILURE:

@@ -36,6 +36,7 @@ from ingest.store.identity import Identities
 from ingest.store.parking import Parking
 from ingest.store.sessions import Sessions
 from ingest.store.tenants import Tenants
+from ingest.webhooks.hooks import understood
 from tests.providers.worlds import HASTY
 from tests.servers.golioth import Golioth
 
@@ -224,7 +225,8 @@ async def running(database: str, *, role: bool = True, **settings: Any) -> Async
         asyncpg.create_pool(database, min_size=1, max_size=8, statement_cache_size=0) as pool,
     ):
         world = World(pool, cloud, keyring)
-        planner = Planner(load_settings(database_url=database), keyring)
+        planning = load_settings(database_url=database)
+        planner = Planner(planning, keyring)
         parts = Parts(
             tenants=await Tenants.probed(pool) if role else Tenants(pool, None),
             sessions=Sessions(pool),
@@ -233,7 +235,13 @@ async def running(database: str, *, role: bool = True, **settings: Any) -> Async
             providers=world.providers,
             sync=world.sync,
             observe=world.observe,
-            replay=Replay(pool, planner, world.applier, world.identities).replay,
+            replay=Replay(
+                pool,
+                planner,
+                lambda row: understood(planning, row.id, row.name, row.settings),
+                world.applier,
+                world.identities,
+            ).replay,
             adopt=world.adopt,
             settings=ApiSettings(**{"api_rate_per_s": 10_000, "api_burst": 10_000, **settings}),
         )

@@ -1,0 +1,112 @@
+"""The composition root: start reading here. Every part gets what it needs from `serve`, and nothing is global."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+from uuid import uuid4
+
+import asyncpg
+import httpx
+
+from ingest.app.pipeline import Pipeline, open_pool
+from ingest.app.platform import platform_side
+from ingest.app.sides import http_side, mqtt_side
+from ingest.errors import Misconfigured, RollcallError
+from ingest.housekeeping import Housekeeping
+from ingest.http import Http
+from ingest.integrations import Integrations
+from ingest.reconcile.reconciler import Reconciler
+from ingest.settings import Settings
+from ingest.store.retention import Retention
+from ingest.store.silences import Silences
+from ingest.sweep import Sweep
+
+__all__ = ["open_pool", "serve"]
+
+log = logging.getLogger(__name__)
+
+STOP_WITHIN_S = 4.0
+
+
+class Part(Protocol):
+    """What runs beside the committer, for ever."""
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+
+
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    bound: Callable[[int], None] = lambda port: None,
+    amazon: httpx.AsyncBaseTransport | None = None,
+) -> None:
+    """Run until `stop` is set; then stop reading, commit and acknowledge what is in hand, disconnect.
+
+    `bound` is told the HTTP port; `amazon` is another way to Amazon's hosts.
+    Raises: DatabaseAway when the database cannot be reached at the start; Misconfigured.
+    """
+    if "on" not in (settings.mqtt, settings.http):
+        raise Misconfigured("ROLLCALL_MQTT and ROLLCALL_HTTP are both off: set one of them to on")
+    async with contextlib.AsyncExitStack() as closing:
+        pool = await open_pool(settings)
+        closing.push_async_callback(_close, pool)
+        client = await closing.enter_async_context(httpx.AsyncClient(transport=amazon))
+        pipeline = Pipeline.of(settings, pool)
+        holder = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
+        mqtt = mqtt_side(pipeline, holder)
+        reconciler = Reconciler(
+            pool, settings, pipeline.keyring, pipeline.clock, holder, pipeline.jitter,
+            observe=pipeline.measured.run,
+        )  # fmt: skip
+        platform = await closing.enter_async_context(platform_side(pipeline, mqtt, reconciler, holder))
+        hooks, http = http_side(pipeline, mqtt, client, platform.app, bound)
+        parts: list[Part] = [
+            Sweep(Silences(pool), pipeline.sessions, pipeline.clock, settings, holder),
+            Housekeeping(Retention(pool), pipeline.sessions, holder),
+            reconciler,
+            platform.deployments,
+        ]
+        parts += [mqtt] if settings.mqtt == "on" else []
+        parts += [hooks, http] if settings.http == "on" else []
+        committing = asyncio.create_task(pipeline.committer.run(), name="committer")
+        watching = [asyncio.create_task(part.run(), name=type(part).__name__) for part in parts]
+        try:
+            await _until_stopped(stop, [committing, *watching])
+        finally:
+            await _bounded(_stopped(mqtt, http if http in parts else None), STOP_WITHIN_S)
+            for task in [*watching, committing]:
+                task.cancel()
+            await asyncio.gather(committing, *watching, return_exceptions=True)
+        pipeline.say_goodbye()
+
+
+async def _until_stopped(stop: asyncio.Event, parts: list[asyncio.Task[None]]) -> None:
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    done, _ = await asyncio.wait({stopping, *parts}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    for task in done - {stopping}:
+        task.result()
+        raise RollcallError(f"the {task.get_name()} ended by itself")
+
+
+async def _stopped(mqtt: Integrations, http: Http | None) -> None:
+    """Stop reading on both sides, and wait until what is in hand is answered."""
+    await asyncio.gather(mqtt.stop(), *([http.stop()] if http else []))
+
+
+async def _close(pool: asyncpg.Pool) -> None:
+    await _bounded(pool.close(), 1.0)
+    pool.terminate()
+
+
+async def _bounded(work: Coroutine[Any, Any, None], seconds: float) -> None:
+    try:
+        await asyncio.wait_for(work, seconds)
+    except TimeoutError:
+        log.warning("stopping took longer than %s s: what was not acknowledged will come again", seconds)

@@ -1,0 +1,92 @@
+"""From what came in to what is committed, wired: what every side of the service shares."""
+
+import logging
+import random
+from dataclasses import dataclass
+
+import asyncpg
+
+from handlers.events import SECOND
+from ingest.crypto import Keyring
+from ingest.errors import DatabaseAway
+from ingest.metrics import Measured
+from ingest.mqtt.clock import StrictClock
+from ingest.pipeline.committer import Committer
+from ingest.pipeline.intake import Intake
+from ingest.pipeline.pile import Counts
+from ingest.settings import Settings
+from ingest.store.apply import Applier
+from ingest.store.identity import Identities
+from ingest.store.integrations import IntegrationRows
+from ingest.store.parking import Parking
+from ingest.store.refusals import DATABASE_ERRORS, translated
+from ingest.store.sessions import Sessions
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """What both sides share: from what came in to what is committed."""
+
+    settings: Settings
+    pool: asyncpg.Pool
+    keyring: Keyring
+    jitter: random.Random
+    clock: StrictClock
+    measured: Measured
+    intake: Intake
+    parking: Parking
+    committer: Committer
+    sessions: Sessions
+    rows: IntegrationRows
+
+    @classmethod
+    def of(cls, settings: Settings, pool: asyncpg.Pool) -> "Pipeline":
+        """Wire it."""
+        jitter, measured, counts = random.Random(), Measured(), Counts()
+        intake = Intake(counts, max_batch=settings.max_batch)
+        applier = Applier(pool, presence_resolution=int(settings.presence_resolution_s * SECOND))
+        identities = Identities(pool)
+        parking = Parking(pool, identities, applier)
+        committer = Committer(
+            intake, applier, identities, parking, counts, jitter=jitter, observe=measured.commit
+        )
+        keyring = Keyring.from_setting(settings.keys)
+        rows = IntegrationRows(pool, settings.direct_url)
+        return cls(
+            settings, pool, keyring, jitter, StrictClock(), measured, intake, parking, committer,
+            Sessions(pool), rows,
+        )  # fmt: skip
+
+    def outage(self) -> str | None:
+        """Return why the database cannot be written now, if so."""
+        return self.committer.outage
+
+    def say_goodbye(self) -> None:
+        """Log what was done."""
+        counts = self.intake.counts
+        told = "stopped: %d received, %d committed in %d commits"
+        log.info(told, counts.received, counts.committed, counts.commits)
+
+
+async def open_pool(settings: Settings, *, least: int = 1, most: int = 6) -> asyncpg.Pool:
+    """Connect to Postgres with `least` to `most` connections.
+
+    Behind a transaction pooler (a direct URL is set) no statement is prepared by name.
+
+    Raises: DatabaseAway.
+    """
+    cache = 0 if settings.database_direct_url else 100
+    try:
+        return await asyncpg.create_pool(
+            settings.database_url,
+            min_size=least,
+            max_size=most,
+            timeout=10,
+            command_timeout=30,
+            statement_cache_size=cache,
+            server_settings={"application_name": "rollcall", "synchronous_commit": "on"},
+        )
+    except DATABASE_ERRORS as error:
+        raise DatabaseAway(str(translated(error))) from error

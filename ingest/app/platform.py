@@ -1,0 +1,158 @@
+"""The platform's API, wired: what it asks of the rest of the service."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from fastapi import FastAPI
+
+from handlers.events import SECOND, Decoded, Observation
+from handlers.webhooks.delivery import Event
+from ingest.api.application import close_api, create_api
+from ingest.api.parts import Parts, Synced
+from ingest.api.settings import load_api_settings
+from ingest.app.pipeline import Pipeline, open_pool
+from ingest.deployments import Deployments
+from ingest.errors import Declined, Misconfigured, RunUnderWay
+from ingest.integrations import Integrations, Planner
+from ingest.pipeline.deliveries import Arrival, Delivery
+from ingest.pipeline.pile import Feed
+from ingest.providers.factory import create_provider
+from ingest.providers.kept import KeptProviders
+from ingest.providers.mqtt import MqttSide
+from ingest.providers.port import Provider
+from ingest.providers.settings import ProviderSettings
+from ingest.reconcile.keys import opened
+from ingest.reconcile.phases import Options
+from ingest.reconcile.reconciler import Reconciler
+from ingest.replay import Replay
+from ingest.store.apply import Applier
+from ingest.store.creation import UnknownPolicy
+from ingest.store.deployments import Progress
+from ingest.store.identity import Identities
+from ingest.store.own_devices import OwnDevices
+from ingest.store.provider_rows import ProviderRow, ProviderRows
+from ingest.store.tenants import Tenants
+from ingest.webhooks.hooks import understood
+
+COMMITTED_WITHIN_S = 10.0
+_ONLY_KNOWN = UnknownPolicy("ignore")
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """The application, and what goes on beside it."""
+
+    app: FastAPI
+    deployments: Deployments
+
+
+@contextlib.asynccontextmanager
+async def platform_side(
+    pipeline: Pipeline, mqtt: Integrations, reconciler: Reconciler, holder: str
+) -> AsyncIterator[Platform]:
+    """Wire it; at the end what is under way towards providers is ended."""
+    settings = pipeline.settings
+    # a pool of its own: no reader keeps the committer waiting
+    pool = await open_pool(settings, least=0, most=4)
+    rest = _Rest(pipeline, mqtt, reconciler)
+    providers: KeptProviders[ProviderRow] = KeptProviders(rest.row, rest.provider)
+    planner = Planner(settings, pipeline.keyring)
+    replay = Replay(
+        pool, planner, lambda row: understood(settings, row.id, row.name, row.settings),
+        Applier(pool), Identities(pool),
+    )  # fmt: skip
+    parts = Parts(
+        tenants=await Tenants.probed(pool),
+        sessions=pipeline.sessions,
+        keyring=pipeline.keyring,
+        clock=pipeline.clock,
+        providers=providers,
+        sync=rest.sync,
+        observe=rest.observe,
+        replay=replay.replay,
+        adopt=rest.adopt,
+        settings=load_api_settings(),
+    )
+    app = create_api(parts)
+    deployments = Deployments(Progress(pool), pipeline.sessions, providers, holder, pipeline.jitter)
+    try:
+        yield Platform(app, deployments)
+    finally:
+        await close_api(app)
+        await providers.aclose()
+        pool.terminate()
+
+
+class _Rest:
+    """The rest of the service, as the API asks for it."""
+
+    def __init__(self, pipeline: Pipeline, mqtt: Integrations, reconciler: Reconciler) -> None:
+        self._pipeline = pipeline
+        self._mqtt = mqtt
+        self._reconciler = reconciler
+        self._rows = ProviderRows(pipeline.pool)
+        self._devices = OwnDevices(pipeline.pool)
+
+    async def row(self, integration_id: UUID) -> ProviderRow:
+        """Return what a provider is made of. Raises: Misconfigured, DatabaseAway."""
+        row = await self._rows.one(integration_id)
+        if row is None:
+            raise Misconfigured(f"the integration {integration_id} is gone, or not active")
+        return row
+
+    def provider(self, row: ProviderRow) -> Provider:
+        """Return a row's provider, its key decrypted in memory only. Raises: Misconfigured."""
+        key = None if row.api_key is None else opened(row.api_key, row.id, self._pipeline.keyring)
+        wanted = ProviderSettings(row.integration_type, row.project_id, row.base_url, key, row.settings)
+        return create_provider(wanted, mqtt=self._broker(row.id) if row.integration_type == "mqtt" else None)
+
+    def _broker(self, integration_id: UUID) -> MqttSide:
+        async def publish(topic: str, payload: bytes, retain: bool) -> None:
+            await self._mqtt.publish(integration_id, topic, payload, retain=retain)
+
+        async def health() -> Mapping[str, str]:
+            return {"session": self._mqtt.state(integration_id)}
+
+        return MqttSide(
+            lambda after, limit: self._devices.page(integration_id, after, limit),
+            lambda external_id: self._devices.one(integration_id, external_id),
+            publish,
+            health,
+        )
+
+    async def sync(self, integration_id: UUID, full: bool, dry_run: bool) -> Synced:
+        """Reconcile now. Raises: Declined where a run is under way; Misconfigured, DatabaseAway."""
+        try:
+            outcome = await self._reconciler.reconcile(integration_id, Options(dry_run=dry_run, full=full))
+        except RunUnderWay as busy:
+            raise Declined(str(busy)) from busy
+        run = outcome.run
+        errors = (*run.errors, *([str(outcome.error)] if outcome.error else []))
+        return Synced(run.listed, run.created, run.changed, run.missing, errors, run.duration_s or 0.0)
+
+    async def observe(self, observations: Sequence[Observation]) -> None:
+        """Put these into the pile, and return once they are committed. Raises: TimeoutError."""
+        pipeline, loop = self._pipeline, asyncio.get_running_loop()
+        if not observations:
+            return
+        integration_id = observations[0].integration_id
+        feed = Feed(integration_id, _ONLY_KNOWN, await self._offline_after(integration_id), "api")
+        done: asyncio.Future[None] = loop.create_future()
+        arrival = Arrival(feed, "/api", {}, frozenset(), pipeline.clock(), done)
+        event = Event(None, Decoded(tuple(observations)), "api", b"")
+        pipeline.intake.add(Delivery(arrival, [event]), 0)
+        async with asyncio.timeout(COMMITTED_WITHIN_S):
+            await done
+
+    async def adopt(self, integration_id: UUID) -> int:
+        """Apply what is parked for devices that have a row by now."""
+        return await self._pipeline.parking.adopt(integration_id, await self._offline_after(integration_id))
+
+    async def _offline_after(self, integration_id: UUID) -> int:
+        row = await self.row(integration_id)
+        wanted = row.settings.get("offline_after_s")
+        seconds = wanted if isinstance(wanted, int) else self._pipeline.settings.offline_after_s
+        return seconds * SECOND

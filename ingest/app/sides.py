@@ -1,0 +1,49 @@
+"""The ways in, wired: the sessions with the brokers, and HTTP."""
+
+from collections.abc import Callable
+
+import httpx
+from fastapi import FastAPI
+
+from ingest.app.pipeline import Pipeline
+from ingest.http import Http, application
+from ingest.integrations import Integrations, Planner
+from ingest.metrics import Metrics
+from ingest.status import Status
+from ingest.store.health import HealthRows
+from ingest.store.webhook_events import WebhookEvents
+from ingest.store.webhook_rows import WebhookRows
+from ingest.webhooks.claims import Claims
+from ingest.webhooks.hooks import HookReader, Hooks
+from ingest.webhooks.route import Webhooks
+from ingest.webhooks.sns import Signatures
+
+
+def mqtt_side(pipeline: Pipeline, holder: str) -> Integrations:
+    """Wire the sessions with the brokers."""
+    planner = Planner(pipeline.settings, pipeline.keyring)
+    return Integrations(
+        pipeline.rows, pipeline.sessions, pipeline.parking, planner, pipeline.intake, pipeline.clock,
+        holder, pipeline.jitter,
+    )  # fmt: skip
+
+
+def http_side(
+    pipeline: Pipeline,
+    mqtt: Integrations,
+    client: httpx.AsyncClient,
+    platform: FastAPI,
+    bound: Callable[[int], None],
+) -> tuple[Hooks, Http]:
+    """Wire the webhooks and the pages about the process's health before the platform's API."""
+    settings, pool, intake, jitter = pipeline.settings, pipeline.pool, pipeline.intake, pipeline.jitter
+    signatures = Signatures(client)
+    reader = HookReader(settings, pipeline.keyring, signatures)
+    hooks = Hooks(pipeline.rows, WebhookRows(pool), reader, pipeline.parking, jitter)
+    webhooks = Webhooks(
+        hooks, intake, Claims(WebhookEvents(pool)), signatures, pipeline.clock, pipeline.outage,
+        pipeline.measured.webhook, jitter,
+    )  # fmt: skip
+    status = Status(HealthRows(pool), pipeline.outage, lambda: mqtt.sessions, pipeline.clock)
+    app = application(webhooks, status, Metrics(intake, pipeline.measured, status), platform)
+    return hooks, Http(app, settings.http_host, settings.http_port, bound)

@@ -1,0 +1,47 @@
+"""The rows of device_integrations as the API's providers are made of them, of any type."""
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from ingest.store.refusals import acquired
+
+_ONE = """
+select id, name, integration_type, project_id, base_url, api_key_encrypted, settings
+from public.device_integrations where id = $1 and status = 'active'"""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRow:
+    """An active integration as it is stored; neither key nor settings are in the repr."""
+
+    id: UUID
+    name: str
+    integration_type: str
+    project_id: str | None
+    base_url: str | None
+    api_key: str | None = field(repr=False)
+    settings: dict[str, Any] = field(repr=False)
+
+
+class ProviderRows:
+    """Reads the rows. Raises DatabaseAway."""
+
+    def __init__(self, pool: asyncpg.Pool, *, timeout_s: float = 5.0) -> None:
+        self._pool = pool
+        self._timeout_s = timeout_s
+
+    async def one(self, integration_id: UUID) -> ProviderRow | None:
+        """Return one, or None where there is no active one."""
+        async with acquired(self._pool, self._timeout_s) as connection:
+            row = await connection.fetchrow(_ONE, integration_id, timeout=self._timeout_s)
+        if row is None:
+            return None
+        settings = orjson.loads(row["settings"] or "{}")
+        return ProviderRow(
+            row["id"], row["name"], row["integration_type"], row["project_id"], row["base_url"],
+            row["api_key_encrypted"] or None, settings if isinstance(settings, dict) else {},
+        )  # fmt: skip
