@@ -68,4 +68,4 @@ def _api_of(request: Request) -> Api:
     return cast(Api, request.app.state.api)
 
 
-The = Annotated[Api, Depends(_api_of)]
+CurrentApi = Annotated[Api, Depends(_api_of)]
