@@ -27,7 +27,7 @@ from ingest.api.pages import (
     page_of,
     place_of,
 )
-from ingest.api.parts import Api, The
+from ingest.api.parts import Api, CurrentApi
 from ingest.api.problems import Problem, not_found
 from ingest.providers.port import DeviceChanges
 from ingest.store import conflicts
@@ -80,7 +80,7 @@ class Resolved(Shape):
 @router.get("", response_model=Conflicts, operation_id="listConflicts")
 async def list_conflicts(
     request: Request,
-    api: The,
+    api: CurrentApi,
     caller: Reader,
     device_id: Annotated[UUID | None, Query(alias="deviceId")] = None,
     state: Literal["open", "resolved", "all"] = "open",
@@ -104,7 +104,7 @@ async def list_conflicts(
 
 @router.post("/{conflict_id}/resolve", response_model=Resolved, operation_id="resolveConflict")
 async def resolve_conflict(
-    request: Request, api: The, caller: Operator, conflict_id: UUID, asked: Resolve, key: Key = None
+    request: Request, api: CurrentApi, caller: Operator, conflict_id: UUID, asked: Resolve, key: Key = None
 ) -> Response:
     """Resolve a conflict; where the row or another value wins, the provider is told. A second time is 409."""
     return await once(api, caller, request, key, lambda: _resolve(api, caller, request, conflict_id, asked))

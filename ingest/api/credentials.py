@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field, SecretStr, field_validator
 from handlers.text import shown
 from ingest.api.auth import MAX_AGENT, Caller, Reader, SecretReader
 from ingest.api.pages import ERRORS, Asked, Shape, Text, answered, secret
-from ingest.api.parts import The
+from ingest.api.parts import CurrentApi
 from ingest.api.problems import Problem, not_found
 from ingest.store import credentials, fleet
 
@@ -77,7 +77,7 @@ class Created(Shape):
 
 
 @router.get("", response_model=Credentials, operation_id="listCredentials")
-async def list_credentials(request: Request, api: The, caller: Reader, device_id: UUID) -> Response:
+async def list_credentials(request: Request, api: CurrentApi, caller: Reader, device_id: UUID) -> Response:
     """List a device's credentials. No secret is ever in a list."""
     async with api.parts.tenants.of(caller.organization_id) as connection:
         if await fleet.device(connection, caller.organization_id, device_id) is None:
@@ -88,7 +88,7 @@ async def list_credentials(request: Request, api: The, caller: Reader, device_id
 
 @router.post("/decrypt", response_model=Decrypted, operation_id="decryptCredential")
 async def decrypt(
-    request: Request, api: The, caller: SecretReader, device_id: UUID, asked: Decrypt
+    request: Request, api: CurrentApi, caller: SecretReader, device_id: UUID, asked: Decrypt
 ) -> Response:
     """Return one secret. Who read it, when and from where is written down before."""
     api.secrets.take(caller.key)
@@ -113,7 +113,7 @@ async def decrypt(
 
 @router.post("", response_model=Created, status_code=201, operation_id="createCredential")
 async def create_credential(
-    request: Request, api: The, caller: SecretReader, device_id: UUID, asked: NewCredential
+    request: Request, api: CurrentApi, caller: SecretReader, device_id: UUID, asked: NewCredential
 ) -> Response:
     """Keep a secret for a device, encrypted."""
     place = credentials.context(device_id, asked.credential_type)
@@ -132,7 +132,7 @@ async def create_credential(
     "/{credential_id:uuid}", status_code=204, response_class=Response, operation_id="revokeCredential"
 )
 async def revoke_credential(
-    request: Request, api: The, caller: SecretReader, device_id: UUID, credential_id: UUID
+    request: Request, api: CurrentApi, caller: SecretReader, device_id: UUID, credential_id: UUID
 ) -> Response:
     """Delete a secret for good. The row stays, because the audit names it."""
     async with api.parts.tenants.of(caller.organization_id) as connection:

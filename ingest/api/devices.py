@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from ingest.api.auth import Reader
 from ingest.api.pages import ERRORS, Cursor, Limit, Shape, Text, answered, cursor_of, page_of, place_of
-from ingest.api.parts import The
+from ingest.api.parts import CurrentApi
 from ingest.api.problems import Problem, not_found
 from ingest.store import fleet
 
@@ -90,7 +90,7 @@ class FirmwareHistory(Shape):
 @router.get("", response_model=Devices, operation_id="listDevices")
 async def list_devices(
     request: Request,
-    api: The,
+    api: CurrentApi,
     caller: Reader,
     status: Status | None = None,
     firmware: Text | None = None,
@@ -123,7 +123,7 @@ async def list_devices(
 
 
 @router.get("/{device_id}", response_model=Device, operation_id="getDevice")
-async def get_device(request: Request, api: The, caller: Reader, device_id: UUID) -> Response:
+async def get_device(request: Request, api: CurrentApi, caller: Reader, device_id: UUID) -> Response:
     """Return one device."""
     async with api.parts.tenants.of(caller.organization_id) as connection:
         row = await fleet.device(connection, caller.organization_id, device_id)
@@ -134,7 +134,12 @@ async def get_device(request: Request, api: The, caller: Reader, device_id: UUID
 
 @router.get("/{device_id}/timeline", response_model=Timeline, operation_id="getTimeline")
 async def get_timeline(
-    request: Request, api: The, caller: Reader, device_id: UUID, cursor: Cursor = None, limit: Limit = 50
+    request: Request,
+    api: CurrentApi,
+    caller: Reader,
+    device_id: UUID,
+    cursor: Cursor = None,
+    limit: Limit = 50,
 ) -> Response:
     """Return what happened to a device: online, offline, firmware, conflicts, deployments."""
     place = place_of(cursor, datetime, str)
@@ -150,7 +155,7 @@ async def get_timeline(
 @router.get("/{device_id}/firmware", response_model=FirmwareHistory, operation_id="getFirmwareHistory")
 async def get_firmware_history(
     request: Request,
-    api: The,
+    api: CurrentApi,
     caller: Reader,
     device_id: UUID,
     component: Annotated[Text | None, Query(description="Only of this component.")] = None,

@@ -25,7 +25,7 @@ from ingest.api.pages import (
     page_of,
     place_of,
 )
-from ingest.api.parts import Api, The
+from ingest.api.parts import Api, CurrentApi
 from ingest.api.problems import Problem, not_found
 from ingest.errors import Refused, RollcallError
 from ingest.providers.port import Artifact, Deployment, Provider
@@ -96,7 +96,7 @@ class DeploymentStates(Shape):
 @router.get("/firmware/artifacts", response_model=FirmwareArtifacts, operation_id="listArtifacts")
 async def list_artifacts(
     request: Request,
-    api: The,
+    api: CurrentApi,
     caller: Reader,
     integration: UUID | None = None,
     component: Text | None = None,
@@ -120,7 +120,7 @@ async def list_artifacts(
 )
 async def list_deployments(
     request: Request,
-    api: The,
+    api: CurrentApi,
     caller: Reader,
     device_id: UUID,
     limit: Annotated[int, Query(ge=1, le=200)] = 20,
@@ -140,7 +140,7 @@ async def list_deployments(
     operation_id="deployFirmware",
 )
 async def deploy_firmware(
-    request: Request, api: The, caller: Operator, device_id: UUID, asked: Deploy, key: Key = None
+    request: Request, api: CurrentApi, caller: Operator, device_id: UUID, asked: Deploy, key: Key = None
 ) -> Response:
     """Ask the provider to update a device. One deployment at a time: 409 while another is under way."""
     return await once(api, caller, request, key, lambda: _deploy(api, caller, request, device_id, asked))

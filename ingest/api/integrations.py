@@ -27,7 +27,7 @@ from ingest.api.pages import (
     page_of,
     place_of,
 )
-from ingest.api.parts import Api, The
+from ingest.api.parts import Api, CurrentApi
 from ingest.api.problems import Problem, not_found
 from ingest.crypto import Keyring, secret_context
 from ingest.errors import DatabaseAway, Misconfigured, RollcallError
@@ -128,7 +128,7 @@ class Runs(Shape):
 
 @router.get("", response_model=Integrations, operation_id="listIntegrations")
 async def list_integrations(
-    request: Request, api: The, caller: Reader, cursor: Cursor = None, limit: Limit = 50
+    request: Request, api: CurrentApi, caller: Reader, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List integrations."""
     place = place_of(cursor, str, UUID)
@@ -142,13 +142,17 @@ async def list_integrations(
 
 
 @router.get("/{integration_id}", response_model=Integration, operation_id="getIntegration")
-async def get_integration(request: Request, api: The, caller: Reader, integration_id: UUID) -> Response:
+async def get_integration(
+    request: Request, api: CurrentApi, caller: Reader, integration_id: UUID
+) -> Response:
     """Return one integration."""
     return answered(request, await _integration(api, caller, integration_id))
 
 
 @router.post("", response_model=Integration, status_code=201, operation_id="createIntegration")
-async def create_integration(request: Request, api: The, caller: Admin, asked: NewIntegration) -> Response:
+async def create_integration(
+    request: Request, api: CurrentApi, caller: Admin, asked: NewIntegration
+) -> Response:
     """Add an integration. A running Rollcall takes it up at once; secrets are kept encrypted."""
     identifier = uuid4()
     new = _encrypted(api, identifier, asked)
@@ -158,7 +162,9 @@ async def create_integration(request: Request, api: The, caller: Admin, asked: N
 
 
 @router.post("/{integration_id}/test", response_model=Tested, operation_id="testIntegration")
-async def test_integration(request: Request, api: The, caller: Operator, integration_id: UUID) -> Response:
+async def test_integration(
+    request: Request, api: CurrentApi, caller: Operator, integration_id: UUID
+) -> Response:
     """Ask the provider for the least that shows address, key and rights to be right."""
     await _integration(api, caller, integration_id)
     try:
@@ -176,7 +182,7 @@ async def test_integration(request: Request, api: The, caller: Operator, integra
 @router.post("/{integration_id}/sync", response_model=Synced, operation_id="syncIntegration")
 async def sync_integration(
     request: Request,
-    api: The,
+    api: CurrentApi,
     caller: Operator,
     integration_id: UUID,
     asked: Sync | None = None,
@@ -205,7 +211,12 @@ async def sync_integration(
 
 @router.get("/{integration_id}/runs", response_model=Runs, operation_id="listRuns")
 async def list_runs(
-    request: Request, api: The, caller: Reader, integration_id: UUID, cursor: Cursor = None, limit: Limit = 50
+    request: Request,
+    api: CurrentApi,
+    caller: Reader,
+    integration_id: UUID,
+    cursor: Cursor = None,
+    limit: Limit = 50,
 ) -> Response:
     """List what reconciliations did."""
     place = place_of(cursor, datetime, UUID)

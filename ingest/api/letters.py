@@ -10,7 +10,7 @@ from pydantic import Field
 from ingest.api.auth import Caller, Operator, Reader
 from ingest.api.once import Key, once
 from ingest.api.pages import ERRORS, Asked, Cursor, Limit, Shape, Text, answered, cursor_of, page_of, place_of
-from ingest.api.parts import Api, The
+from ingest.api.parts import Api, CurrentApi
 from ingest.api.problems import not_found
 from ingest.store import sources
 
@@ -91,7 +91,7 @@ class Adopted(Shape):
 @router.get("/dead-letters", response_model=DeadLetters, operation_id="listDeadLetters")
 async def list_dead_letters(
     request: Request,
-    api: The,
+    api: CurrentApi,
     caller: Reader,
     integration: UUID | None = None,
     kind: Text | None = None,
@@ -118,7 +118,7 @@ async def list_dead_letters(
 
 @router.post("/dead-letters/replay", response_model=ReplayResults, operation_id="replayDeadLetters")
 async def replay_dead_letters(
-    request: Request, api: The, caller: Operator, asked: Replay, key: Key = None
+    request: Request, api: CurrentApi, caller: Operator, asked: Replay, key: Key = None
 ) -> Response:
     """Decode dead letters again, as of when they were received. What is applied is a dead letter no more."""
 
@@ -136,7 +136,7 @@ async def replay_dead_letters(
 @router.get("/unknown-devices", response_model=UnknownDevices, operation_id="listUnknownDevices")
 async def list_unknown_devices(
     request: Request,
-    api: The,
+    api: CurrentApi,
     caller: Reader,
     integration: UUID | None = None,
     cursor: Cursor = None,
@@ -158,7 +158,7 @@ async def list_unknown_devices(
     "/unknown-devices/adopt", response_model=Adopted, status_code=201, operation_id="adoptUnknownDevice"
 )
 async def adopt_unknown_device(
-    request: Request, api: The, caller: Operator, asked: Adopt, key: Key = None
+    request: Request, api: CurrentApi, caller: Operator, asked: Adopt, key: Key = None
 ) -> Response:
     """Make an unknown id a device, which gets what it has said so far."""
     return await once(api, caller, request, key, lambda: _adopt(api, caller, request, asked))

@@ -36,7 +36,7 @@ class Parts:
     """What the rest of the process gives to the API.
 
     `providers` returns the provider of an integration, which stays the giver's to close; raises Misconfigured.
-    `sync(integration_id, full, dry_run)` reconciles now; raises Declined where a run is under way already.
+    `sync(integration_id, full, dry_run)` reconciles now; raises Unavailable where a run is under way already.
     `observe` returns once the observations are committed. `replay` and `adopt` are those of ingest/replay.py and of
     ingest/store/parking.py, the latter with the integration's own offline_after.
     """
@@ -68,4 +68,4 @@ def _api_of(request: Request) -> Api:
     return cast(Api, request.app.state.api)
 
 
-The = Annotated[Api, Depends(_api_of)]
+CurrentApi = Annotated[Api, Depends(_api_of)]

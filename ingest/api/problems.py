@@ -80,7 +80,7 @@ def answer(problem: Problem) -> Response:
 
 
 def meaning(error: RollcallError) -> Problem:
-    """Return what an error means to the one who asked: unless it is another, that it cannot be done now."""
+    """Return what an error of Rollcall's means to the one who asked: if nothing else, that it cannot be done now."""
     match error:
         case Refused(sqlstate="23505"):
             return Problem(409, "another row has this already")

@@ -14,7 +14,7 @@ from ingest.api.devices import Device, Status
 from ingest.api.live import Answer, Subject
 from ingest.api.news import Known
 from ingest.api.pages import ERRORS, Shape, answered
-from ingest.api.parts import Api, The
+from ingest.api.parts import Api, CurrentApi
 from ingest.api.problems import not_found
 from ingest.providers.port import Capabilities, ListedDevice
 from ingest.store import artifacts, deployments, fleet
@@ -111,7 +111,7 @@ class Kept(NamedTuple):
 
 
 @router.get("/{device_id}/status", response_model=StatusReport, operation_id="getDeviceStatus")
-async def get_status(request: Request, api: The, caller: Reader, device_id: UUID) -> Response:
+async def get_status(request: Request, api: CurrentApi, caller: Reader, device_id: UUID) -> Response:
     """Return a device's row together with its provider's live answer, in two seconds at most."""
     async with api.parts.tenants.of(caller.organization_id) as connection:
         row = await fleet.device(connection, caller.organization_id, device_id)

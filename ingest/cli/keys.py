@@ -5,12 +5,14 @@ from collections import Counter
 
 import typer
 
+from ingest.app import open_pool
 from ingest.cli.options import AsJson, DatabaseUrl
 from ingest.cli.output import fail, print_row
 from ingest.crypto import Keyring, is_encrypted, secret_context
 from ingest.errors import Misconfigured, SecretUnreadable
 from ingest.reconcile.keys import API_KEY, opened
 from ingest.settings import Settings, load_settings
+from ingest.store.credentials import rotate_credentials
 from ingest.store.secrets import StoredSecret, replace, stored_secrets
 from ingest.store.session import session
 
@@ -21,7 +23,8 @@ app = typer.Typer(no_args_is_help=True, help="The keys under which secrets are s
 def rotate(as_json: AsJson = False, database_url: DatabaseUrl = None) -> None:
     """Encrypt all stored secrets anew under the first key of ROLLCALL_KEYS; then the other keys can go.
 
-    API keys, broker passwords and webhook secrets; what was never encrypted is encrypted. Each is changed by itself.
+    API keys, broker passwords, webhook secrets and device credentials; what was never encrypted is encrypted. Each is
+    changed by itself.
     """
     settings = load_settings(database_url=database_url)
     counts, problems = asyncio.run(_rotate(settings))
@@ -52,6 +55,10 @@ async def _rotate(settings: Settings) -> tuple[Counter[str], list[str]]:
                 continue
             done = await replace(connection, secret, encrypted)
             counts[secret.place if done else "changed meanwhile"] += 1
+    async with await open_pool(settings, most=1) as pool:
+        counts["device credentials"], unreadable = await rotate_credentials(pool, keyring)
+    if unreadable:
+        problems.append(f"{unreadable} device credentials cannot be read with the keys at hand")
     return counts, problems
 
 

@@ -23,6 +23,7 @@ from ingest.reconcile.pushes import MAX_PUSHES, Pushes
 from ingest.reconcile.runs import Run, Runs, Status
 from ingest.reconcile.staging import Staged, Staging
 from ingest.store.apply import Applier
+from ingest.store.artifacts import sync_artifacts
 from ingest.store.identity import Identities
 from ingest.store.parking import Parking
 
@@ -108,6 +109,7 @@ class Phases:
         await self._push(await self._apply())
         if not run.dry_run:
             await self._adopt()
+            await self._sync_artifacts()
         await self._note_hearing()
         status: Status = "dry" if run.dry_run else "done" if run.complete else "incomplete"
         await self._runs.finish(run, status)
@@ -183,6 +185,13 @@ class Phases:
             return
         run.phase = "pushing"
         await self._pushes.send(run, applied.pushes)
+
+    async def _sync_artifacts(self) -> None:
+        """Take over the firmware images that the provider holds; without them the run is none the worse."""
+        try:
+            await sync_artifacts(self._pool, self._plan.integration_id, self._provider)
+        except (*PROVIDER_ERRORS, Refused) as error:
+            self._run.note(f"its firmware images: {error}")
 
     async def _adopt(self) -> None:
         """Give what is parked to devices that have a row by now."""

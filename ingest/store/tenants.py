@@ -62,9 +62,7 @@ async def _problem(pool: asyncpg.Pool) -> str | None:
         if not await connection.fetchval("select to_regrole($1) is not null", ROLE):
             advice = f"`create role {ROLE} nologin noinherit; grant {ROLE} to <the service's role>`"
             return f"it is missing; run {advice} and `select rollcall.open_to_api()`"
-        device = await connection.fetchrow(
-            "select id, organization_id from public.devices order by created_at desc limit 1"
-        )
+        device = await connection.fetchrow("select id, organization_id from public.devices limit 1")
     organization_id = device["organization_id"] if device else UUID(int=0)
     try:
         async with pool.acquire(timeout=POOL_TIMEOUT_S) as connection, connection.transaction():
