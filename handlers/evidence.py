@@ -67,11 +67,6 @@ class Evidence:
     """What was told besides: field -> time and JSON text."""
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing was said at all."""
-        return not self.__dict__
-
-    @property
     def last_offline(self) -> Micros | None:
         """The newest offline evidence of all."""
         found = self.offline_at

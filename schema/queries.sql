@@ -329,6 +329,9 @@ update rollcall.device_identity i set listed_digest = rollcall.listed_digest(d, 
 from unnest($2::uuid[], $3::text[], $4::bigint[]) as t (id, e, digest) join public.devices d on d.id = t.id
 where i.integration_id = $1 and i.external_device_id = t.e;
 
+-- name: confirm
+select rollcall.confirm($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+
 -- name: written_now
 -- the rows of these devices that this transaction has made, and that it has changed
 select count(*) filter (where created_at = now()) as created,

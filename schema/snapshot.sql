@@ -1007,6 +1007,44 @@ begin
     end loop;
 end $function$
 
+CREATE OR REPLACE FUNCTION rollcall.confirm(locked uuid[], ids uuid[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[], firmware_ids uuid[], components text[], versions text[], firmware_ats bigint[])
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+AS $function$
+declare
+    confirmed uuid[];
+begin
+    if cardinality(rollcall.lock_devices(locked)) > 0 then
+        return null;
+    end if;
+    with heads as materialized (
+        select t.*, f.ctid as tid, coalesce(f.version = t.version and not f.floating and exists (
+            select 1 from rollcall.firmware_points p where p.device_id = t.id and p.component = t.component
+                and p.version = t.version and p.day = t.at / 86400000000 and p.at <= t.at), false) as is_known
+        from unnest(firmware_ids, components, versions, firmware_ats) as t (id, component, version, at)
+        left join rollcall.device_firmware f on f.device_id = t.id and f.component = t.component
+    ),
+    same as materialized (
+        select t.*, s.ctid as tid
+        from unnest(ids, batteries, battery_ats, signals, signal_ats) as t (id, battery, battery_at, signal, signal_at)
+        join public.devices d on d.id = t.id join rollcall.device_state s on s.device_id = t.id
+        where (t.battery_at is null or (s.battery_at is not null and d.battery_level = t.battery))
+            and (t.signal_at is null or (s.signal_at is not null and d.signal_strength = t.signal))
+            and t.id not in (select h.id from heads h where not h.is_known)
+    ),
+    states as (
+        update rollcall.device_state s set
+            battery_at = greatest(s.battery_at, n.battery_at), signal_at = greatest(s.signal_at, n.signal_at)
+        from same n where s.ctid = n.tid and (n.battery_at > s.battery_at or n.signal_at > s.signal_at)
+    ),
+    firmware as (
+        update rollcall.device_firmware f set at = h.at
+        from heads h join same n on n.id = h.id where f.ctid = h.tid and h.at > f.at
+    )
+    select coalesce(array_agg(id), '{}') into confirmed from same;
+    return confirmed;
+end $function$
+
 CREATE OR REPLACE FUNCTION rollcall.copy_firmware_version()
  RETURNS trigger
  LANGUAGE plpgsql

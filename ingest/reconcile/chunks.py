@@ -26,6 +26,7 @@ from ingest.reconcile.runs import Run, RunLost, Runs
 from ingest.reconcile.staging import Staged
 from ingest.store.apply import Applier
 from ingest.store.batch import Batch, Target
+from ingest.store.confirm import confirm
 from ingest.store.creation import UnknownPolicy
 from ingest.store.identity import Identities, Reported
 from ingest.store.parking import Parking
@@ -156,20 +157,30 @@ class Chunks:
         identities = Identities(within, reported=self._reported, timeout_s=self._timeout_s)
         applier = Applier(within, presence_resolution=self._resolution, timeout_s=self._timeout_s)
         found = await identities.resolve(self._plan.integration_id, list(said), policy)
-        batch = Batch()
-        for key, device_id in found.items():
-            if not said[key].is_empty:
-                batch.add(device_id, Target(self._plan.offline_after, "reconcile"), said[key])
+        names = {device_id: label(key) for key, device_id in found.items()}
+        before = await differences.rows_of(connection, list(names)) if run.dry_run else {}
+        batch = await self._batch(connection, said, found)
         strangers = {key: evidence for key, evidence in said.items() if key not in found}
         if strangers:
             parking = Parking(within, identities, applier)
             await parking.add(self._plan.integration_id, policy, strangers, batch)
-        names = {device_id: label(key) for key, device_id in found.items()}
-        before = await differences.rows_of(connection, list(names)) if run.dry_run else {}
         if await applier.commit(batch):
             raise Contended("devices vanish while they are being written")
         await self._settle(connection, chunk, batch, found)
         return await self._outcome(connection, run, batch, names, before, len(strangers))
+
+    async def _batch(
+        self, connection: Connection, said: dict[DeviceKey, Evidence], found: dict[DeviceKey, UUID]
+    ) -> Batch:
+        """Put in what is to be applied; where values are only said again, their clocks are moved here."""
+        ids = list(set(found.values()))
+        alone = {found[key]: said[key] for key in found} if len(ids) == len(found) else {}
+        confirmed = await confirm(connection, ids, alone, timeout_s=self._timeout_s)
+        batch, target = Batch(), Target(self._plan.offline_after, "reconcile")
+        for key, device_id in found.items():
+            if device_id not in confirmed:
+                batch.add(device_id, target, said[key])
+        return batch
 
     async def _settle(
         self, connection: Connection, chunk: Chunk, batch: Batch, found: dict[DeviceKey, UUID]

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from handlers import facts
 from handlers.events import SECOND, Observation
+from handlers.evidence import Evidence
 from ingest.providers.port import Installed, ListedDevice
 from ingest.reconcile.listing import Dating, digest_of, evidence_of, from_json, observations, to_json
-from tests.ingest.store.world import World, model
+from ingest.store.confirm import confirm
+from tests.ingest.store.world import DEVICE, World, model
 from tests.strategies import INTEGRATION, START, arrivals, times
 
 DATING = Dating(300 * SECOND, 300 * SECOND)
@@ -127,6 +129,44 @@ def test_listings_and_events_in_any_order_give_the_same_rows(database: str) -> N
                 runner.run(check(arrival))
 
             holds()
+        finally:
+            runner.run(world.pool.close())
+
+
+def test_clocks_that_are_moved_without_an_apply_give_the_same_rows(database: str) -> None:
+    """What has values only goes through `confirm` first, as an entry of a listing that was applied before does."""
+    with asyncio.Runner() as runner:
+
+        async def opened() -> World:
+            return World(await asyncpg.create_pool(database, min_size=1, max_size=2))
+
+        world, confirmed = runner.run(opened()), 0
+
+        async def check(arrival: tuple[list[Observation], list[list[Observation]]]) -> None:
+            nonlocal confirmed
+            seen, batches = arrival
+            await world.reset()
+            again = [one._replace(presence=None, snapshot=False, readings=()) for one in seen]
+            later = [one._replace(at=one.at + 70 * SECOND) for one in again]
+            for batch in [*([one] for one in again[::2]), *batches, *([one] for one in later + again)]:
+                evidence = Evidence()
+                for observation in batch:
+                    evidence.add(observation)
+                async with world.pool.acquire() as connection:
+                    done = await confirm(connection, [DEVICE], {DEVICE: evidence}, timeout_s=10)
+                confirmed += len(done)
+                if not done:
+                    await world.apply(batch)
+            assert await world.rows() == model(seen + later)
+
+        try:
+
+            @given(arrivals())
+            def holds(arrival: Any) -> None:
+                runner.run(check(arrival))
+
+            holds()
+            assert confirmed > 50
         finally:
             runner.run(world.pool.close())
 
