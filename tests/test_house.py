@@ -88,7 +88,18 @@ def test_every_script_that_the_readme_names_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/architecture.md", "docs/operations.md", "mosquitto/README.md"]
+    "page",
+    [
+        "README.md",
+        "docs/api.md",
+        "docs/architecture.md",
+        "docs/operations.md",
+        "docs/providers.md",
+        "docs/reconciliation.md",
+        "docs/webhooks.md",
+        "mosquitto/README.md",
+        "schema/README.md",
+    ],
 )
 def test_every_file_that_a_page_names_exists(page: str) -> None:
     text = (ROOT / page).read_text()
