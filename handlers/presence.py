@@ -22,7 +22,7 @@ def presence(evidence: Evidence, offline_after: Micros, heard_until: Micros | No
     if online_at is None and offline_at is None:
         return _from_snapshots(evidence, offline_after, heard_until)
     silent_at = None
-    if online_at is not None and (offline_at is None or offline_at < online_at):
+    if online_at is not None and not _is_known_offline(evidence, online_at):
         silent_at = _silence(online_at, offline_after, heard_until)
     return PresenceRow(
         _status(evidence, online_at, silent_at),
@@ -31,14 +31,16 @@ def presence(evidence: Evidence, offline_after: Micros, heard_until: Micros | No
     )
 
 
+def _is_known_offline(evidence: Evidence, online_at: Micros) -> bool:
+    """Tell whether something said offline after the newest evidence: then the quiet that follows is no silence."""
+    said = evidence.last_offline, evidence.snapshot_offline_at
+    return (said[0] is not None and said[0] >= online_at) or (said[1] is not None and said[1] > online_at)
+
+
 def _status(evidence: Evidence, online_at: Micros | None, silent_at: Micros | None) -> Presence:
     if online_at is None or silent_at is not None:
         return Presence.OFFLINE
-    if evidence.last_offline is not None and evidence.last_offline >= online_at:
-        return Presence.OFFLINE
-    if evidence.snapshot_offline_at is not None and evidence.snapshot_offline_at > online_at:
-        return Presence.OFFLINE
-    return Presence.ONLINE
+    return Presence.OFFLINE if _is_known_offline(evidence, online_at) else Presence.ONLINE
 
 
 def _from_snapshots(evidence: Evidence, offline_after: Micros, heard_until: Micros | None) -> PresenceRow:

@@ -15,7 +15,7 @@ from ingest.api.parts import Parts, Synced
 from ingest.api.settings import load_api_settings
 from ingest.app.pipeline import Pipeline, open_pool
 from ingest.deployments import Deployments
-from ingest.errors import Declined, Misconfigured, RunUnderWay
+from ingest.errors import Misconfigured
 from ingest.integrations import Integrations, Planner
 from ingest.pipeline.deliveries import Arrival, Delivery
 from ingest.pipeline.pile import Feed
@@ -124,11 +124,8 @@ class _Rest:
         )
 
     async def sync(self, integration_id: UUID, full: bool, dry_run: bool) -> Synced:
-        """Reconcile now. Raises: Declined where a run is under way; Misconfigured, DatabaseAway."""
-        try:
-            outcome = await self._reconciler.reconcile(integration_id, Options(dry_run=dry_run, full=full))
-        except RunUnderWay as busy:
-            raise Declined(str(busy)) from busy
+        """Reconcile now. Raises: RunUnderWay, Misconfigured, DatabaseAway."""
+        outcome = await self._reconciler.reconcile(integration_id, Options(dry_run=dry_run, full=full))
         run = outcome.run
         errors = (*run.errors, *([str(outcome.error)] if outcome.error else []))
         return Synced(run.listed, run.created, run.changed, run.missing, errors, run.duration_s or 0.0)

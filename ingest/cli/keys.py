@@ -56,9 +56,9 @@ async def _rotate(settings: Settings) -> tuple[Counter[str], list[str]]:
             done = await replace(connection, secret, encrypted)
             counts[secret.place if done else "changed meanwhile"] += 1
     async with await open_pool(settings, most=1) as pool:
-        done, unreadable = await rotate_credentials(pool, keyring)
-    if done:
-        counts["device credentials"] = done
+        rotated, unreadable = await rotate_credentials(pool, keyring)
+    if rotated:
+        counts["device credentials"] = rotated
     if unreadable:
         problems.append(f"{unreadable} device credentials cannot be read with the keys at hand")
     return counts, problems

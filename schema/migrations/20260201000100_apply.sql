@@ -255,7 +255,8 @@ begin
                 else rollcall.trimmed_runs(united - int8multirange(rollcall.newest_run(united)), 16)
                 end as new_alive_before,
             case when silent_at is null or greatest(online_at, l) is distinct from online_at
-                or greatest(new_plain_offline_at, new_stream_offline_at) >= coalesce(online_at, 0) then null else silent_at end as new_silent_at,
+                or greatest(new_plain_offline_at, new_stream_offline_at) >= coalesce(online_at, 0)
+                or greatest(snapshot_offline_at, soff) > online_at then null else silent_at end as new_silent_at,
             least(snapshot_online_at, son) as new_son, greatest(snapshot_offline_at, soff) as new_soff,
             (battery_at, battery) > (old_battery_at, battery_level)
                 or (battery_at is not null and old_battery_at is null) as battery_newer,
@@ -656,6 +657,6 @@ returns table (id uuid, basis bigint, silent_at bigint) language sql stable as $
         join lateral (select max(m.heard_since) as since, min(m.heard_until) as until,
             min(m.heard_until + m.fresh_for) as stale_at
             from rollcall.mqtt_sessions m where m.integration_id = n.id) as hearing on hearing.stale_at >= now_at
-        where d.status = 'online'
+        where d.status = 'online' and not coalesce(s.snapshot_offline_at > s.online_at, false)
     ) as q where q.silent_at < q.until
 $$;
