@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 from uuid import UUID, uuid4
@@ -126,6 +127,13 @@ class Reconciler:
             pass  # another replica has it
         except RollcallError as error:
             log.warning("integration %s: reconciliation is interrupted: %s", integration_id, error)
+        except Exception as error:  # of one integration: the others, and the events, must not suffer
+            where = "".join(
+                traceback.format_tb(error.__traceback__)
+            )  # without its text, which may hold anything
+            log.error(
+                "integration %s: an error in Rollcall: %s\n%s", integration_id, type(error).__name__, where
+            )
         finally:
             self._running.discard(integration_id)
 
@@ -168,11 +176,21 @@ class Reconciler:
     ) -> Outcome:
         run = await runs.begin(row.id, trigger, dry_run=options.dry_run, anew=options.full)
         try:
-            plan = plan_of(row, self._settings)
-            provider = provider_of(row, self._keyring, self._limits)
-        except Misconfigured as error:
+            return await self._phases(row, run, runs, options, show)
+        except (Misconfigured, Refused) as error:
             await runs.finish(run, "failed", str(error))
             return Outcome(run, error=error)
+        except RollcallError:
+            raise  # the database is away, or the run is another's: it can be resumed
+        except Exception as error:
+            await runs.finish(run, "failed", f"{type(error).__name__}: an error in Rollcall, see its log")
+            raise
+
+    async def _phases(
+        self, row: ProviderRow, run: Run, runs: Runs, options: Options, show: Callable[[Progress], None]
+    ) -> Outcome:
+        plan = plan_of(row, self._settings)
+        provider = provider_of(row, self._keyring, self._limits)
         try:
             if not options.dry_run:
                 await upgrade(row, self._rows, self._keyring)
@@ -181,9 +199,6 @@ class Reconciler:
                 presence_resolution=int(self._settings.presence_resolution_s * SECOND),
             )  # fmt: skip
             return await phases.carry_out(options)
-        except Refused as error:
-            await runs.finish(run, "failed", f"the database refused the listing: {error}")
-            return Outcome(run, error=error)
         finally:
             await provider.aclose()
 

@@ -5,7 +5,9 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from tests.ingest.reconcile.fleet import Fleet
+import pytest
+
+from tests.ingest.reconcile.fleet import API_KEY, Fleet
 from tests.servers.http import Fault
 from tests.waiting import until
 
@@ -60,6 +62,24 @@ async def test_a_provider_that_is_away_is_asked_again_at_the_next_turn_and_distu
         await ran(fleet, "start", "failed")
         fleet.cloud.http.always = None
         await ran(fleet, "period")
+
+
+async def test_an_error_of_ours_fails_one_run_and_not_the_service(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise KeyError(API_KEY)
+
+    monkeypatch.setattr("ingest.reconcile.reconciler.provider_of", broken)
+    async with reconciling(fleet):
+        await ran(fleet, "start", "failed")
+
+        async def is_logged() -> bool:
+            return "an error in Rollcall: KeyError" in caplog.text
+
+        await until(is_logged, 5, "the log says so")
+    assert "KeyError" in (await fleet.last_run())["detail"]
+    assert API_KEY not in caplog.text
 
 
 async def test_an_inactive_integration_is_left_alone(fleet: Fleet) -> None:
