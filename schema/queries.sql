@@ -178,6 +178,10 @@ returning (select count(*) from gone);
 with old as (select ctid from rollcall.parked_devices where last_at < now() - make_interval(days => $1) limit $2)
 delete from rollcall.parked_devices p using old where p.ctid = old.ctid;
 
+-- name: expire_api_requests
+with old as (select ctid from rollcall.api_requests where created_at < now() - make_interval(days => $1) limit $2)
+delete from rollcall.api_requests r using old where r.ctid = old.ctid;
+
 -- name: delete_dead_letters
 delete from rollcall.dead_letters where id = any ($1::uuid[]);
 

@@ -43,3 +43,19 @@ async def test_the_timeline_is_kept_for_its_days_and_no_longer(database: str) ->
             EVENTS_KEPT_DAYS - 1,
             EVENTS_KEPT_DAYS,
         )
+
+
+async def test_event_ids_and_answers_to_repeated_requests_are_kept_for_a_day(database: str) -> None:
+    async with asyncpg.create_pool(database, min_size=1, max_size=1) as pool:
+        await pool.execute(
+            "with o as (insert into organizations (name, slug) values ('o', 'o') returning id),"
+            " i as (insert into device_integrations (organization_id, integration_type, name)"
+            " select id, 'golioth', 'g' from o returning id),"
+            " e as (insert into rollcall.webhook_events (integration_id, event_id, committed_at)"
+            " select i.id, n::text, now() - make_interval(hours => n) from i, generate_series(1, 47) n)"
+            " insert into rollcall.api_requests (organization_id, key, digest, created_at)"
+            " select o.id, n::text, '', now() - make_interval(hours => n) from o, generate_series(1, 47) n"
+        )
+        await Retention(pool).expire(chunk=7)
+        for table in ("webhook_events", "api_requests"):
+            assert await pool.fetchval(f"select count(*) from rollcall.{table}") in (23, 24), table
