@@ -13,9 +13,8 @@ from ingest.errors import BrokerRefused, RollcallError
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.port import Clock, Connection
 from ingest.pipeline.intake import Intake
-from ingest.pipeline.pile import Feed
 from ingest.pipeline.publishes import Origin
-from ingest.session import QUIET_S, SessionPlan, together
+from ingest.session import QUIET_S, SessionPlan, origin_of, together
 from ingest.store.sessions import Sessions
 
 log = logging.getLogger(__name__)
@@ -70,16 +69,7 @@ class Retirement:
     async def _drain(self, plan: SessionPlan) -> None:
         stored = await self._sessions.open(plan.integration_id, plan.broker.client_id)
         connection, connected = await open_connection(plan.protocol, plan.broker, self._clock)
-        origin = Origin(
-            Feed(plan.integration_id, plan.policy, plan.offline_after),
-            stored.id,
-            plan.broker.client_id,
-            plan.context,
-            plan.marker_topic,
-            stored.digests,
-            connection,
-            draining_since=stored.heard_until,
-        )
+        origin = origin_of(plan, stored, connection, stored.heard_until)
         try:
             if connected.session_present:
                 async with together(self._read(connection, origin)):

@@ -136,16 +136,8 @@ class Session:
         connection, connected = await open_connection(plan.protocol, plan.broker, self._clock)
         if not connected.session_present:
             stored.digests.clear()
-        origin = Origin(
-            Feed(plan.integration_id, plan.policy, plan.offline_after),
-            stored.id,
-            plan.broker.client_id,
-            plan.context,
-            plan.marker_topic,
-            stored.digests,
-            connection,
-            draining_since=stored.heard_until if connected.session_present else None,
-        )
+        draining_since = stored.heard_until if connected.session_present else None
+        origin = origin_of(plan, stored, connection, draining_since)
         try:
             await self._subscribe(connection, connected, stored)
             self._backoff.reset()
@@ -202,6 +194,22 @@ class Session:
             await origin.idle.wait()
         finally:
             await connection.close()
+
+
+def origin_of(
+    plan: SessionPlan, stored: StoredSession, connection: Connection, draining_since: Micros | None
+) -> Origin:
+    """Return a connection of a plan's session as the pipeline sees it."""
+    return Origin(
+        Feed(plan.integration_id, plan.policy, plan.offline_after),
+        stored.id,
+        plan.broker.client_id,
+        plan.context,
+        plan.marker_topic,
+        stored.digests,
+        connection,
+        draining_since=draining_since,
+    )
 
 
 @contextlib.asynccontextmanager
