@@ -383,19 +383,16 @@ begin
         select distinct on (id, component) id, component, version, at from i
         order by id, component, at desc, version collate "C" desc
     ),
-    seeded as (
-        select distinct on (p.device_id, p.component) p.device_id, p.component, p.version, p.at
-        from unnest(fresh_ids, fresh_components) as n (id, component)
-        cross join lateral (select * from rollcall.firmware_points k
-            where k.device_id = n.id and k.component = n.component) as p
-        order by p.device_id, p.component, p.at desc, p.version collate "C" desc
-    ),
     heads as (
         insert into rollcall.device_firmware as f (device_id, component, version, at)
         select n.id, n.component,
             case when (s.at, s.version collate "C") > (n.at, n.version) then s.version else n.version end,
             greatest(n.at, s.at)
-        from newest n left join seeded s on s.device_id = n.id and s.component = n.component
+        from newest n left join lateral (select p.version, p.at from rollcall.firmware_points p
+            where p.device_id = n.id and p.component = n.component
+                and (select f.at from rollcall.device_firmware f where f.device_id = n.id and f.component = n.component)
+                    is null
+            order by p.at desc, p.version collate "C" desc limit 1) as s on true
         order by n.id, n.component
         on conflict (device_id, component) do update set version = excluded.version, at = excluded.at
             where (excluded.at, excluded.version collate "C") > (f.at, f.version collate "C")
@@ -405,8 +402,8 @@ begin
         select device_id, component from upserted
         union
         select h.device_id, h.component from heads h
-        left join rollcall.device_firmware f using (device_id, component)
-        where h.floating or f.version is distinct from h.version
+        where h.floating or h.version is distinct from (select f.version from rollcall.device_firmware f
+            where f.device_id = h.device_id and f.component = h.component)
     )
     select array_agg(device_id), array_agg(component) into touched_ids, touched_components from touched;
 
@@ -419,63 +416,83 @@ create or replace function rollcall.install_id(device uuid, component text, vers
 language sql immutable parallel safe
 return md5(device::text || '/' || component || '/' || version || '/' || at::text)::uuid;
 
--- The runs over a component's points (see handlers/firmware.py), one row an install.
+-- The runs over a component's points (see handlers/firmware.py), one row an install. `floating`: it is only the newest
+-- observation, and no point.
 create or replace function rollcall.installs(ids uuid[], components text[])
-returns table (device_id uuid, component text, version text, at bigint, source text) language sql stable as $$
-    select r.device_id, r.component, r.version, r.at,
-        case when r.before is null then 'factory_default' else 'unknown' end
-    from (
-        select p.*, lag(p.version) over (partition by p.device_id, p.component
-            order by p.at, p.version collate "C") as before
+returns table (device_id uuid, component text, version text, at bigint, source text, floating boolean)
+language sql stable as $$
+    select t.device_id, t.component, r.version, r.at,
+        case when r.before is null then 'factory_default' else 'unknown' end, not r.is_point
+    from unnest(ids, components) as t (device_id, component) cross join lateral (
+        select p.version, p.at, bool_or(p.is_point) as is_point,
+            lag(p.version) over (order by p.at, p.version collate "C") as before
         from (
-            select q.device_id, q.component, q.version, q.at from unnest(ids, components) as t (device_id, component)
-            join rollcall.firmware_points q using (device_id, component)
-            union
-            select f.device_id, f.component, f.version, f.at from unnest(ids, components) as t (device_id, component)
-            join rollcall.device_firmware f using (device_id, component)
-        ) as p
+            select q.version, q.at, true from rollcall.firmware_points q
+            where q.device_id = t.device_id and q.component = t.component
+            union all
+            select f.version, f.at, false from rollcall.device_firmware f
+            where f.device_id = t.device_id and f.component = t.component
+        ) as p (version, at, is_point)
+        group by p.version, p.at
     ) as r where r.before is distinct from r.version
 $$;
 
 -- Make the history of these components equal the runs over their points. Rows of others are never changed: ours are
--- known by their id, which is a hash of what they say.
+-- known by their id, which is a hash of what they say. The runs are computed once; each step looks rows up from there.
 create or replace function rollcall.rewrite_history(ids uuid[], components text[]) returns void language plpgsql as $$
+declare
+    i_ids uuid[];
+    i_components text[];
+    i_versions text[];
+    i_ats bigint[];
+    i_sources text[];
+    i_floating boolean[];
 begin
-    update rollcall.device_firmware f set floating = n.floating from (
-        select t.device_id, t.component,
-            exists (select 1 from rollcall.installs(ids, components) i where i.device_id = t.device_id
-                and i.component = t.component and i.version = g.version and i.at = g.at)
-            and not exists (select 1 from rollcall.firmware_points p where p.device_id = t.device_id
-                and p.component = t.component and p.version = g.version and p.at = g.at) as floating
-        from unnest(ids, components) as t (device_id, component)
-        join rollcall.device_firmware g using (device_id, component)
-    ) as n
-    where f.device_id = n.device_id and f.component = n.component and f.floating is distinct from n.floating;
+    select array_agg(i.device_id), array_agg(i.component), array_agg(i.version), array_agg(i.at), array_agg(i.source),
+        array_agg(i.floating)
+    into i_ids, i_components, i_versions, i_ats, i_sources, i_floating from rollcall.installs(ids, components) i;
 
-    with wanted as materialized (select * from rollcall.installs(ids, components)),
-    gone as (
-        delete from public.device_firmware_history h using unnest(ids, components) as t (device_id, component)
-        where h.device_id = t.device_id and coalesce(h.component_type, 'main') = t.component
-            and h.id = rollcall.install_id(h.device_id, t.component, h.firmware_version,
-                rollcall.micros_of(h.installed_at))
-            and not exists (select 1 from wanted i where i.device_id = h.device_id and i.component = t.component
-                and i.version = h.firmware_version and i.at = rollcall.micros_of(h.installed_at))
-        returning h.device_id, t.component, h.installed_at
+    update rollcall.device_firmware f set floating = n.is_floating from (
+        select g.tid, true as is_floating
+        from unnest(i_ids, i_components, i_floating) as i (device_id, component, floating)
+        cross join lateral (select x.ctid as tid, x.floating from rollcall.device_firmware x
+            where x.device_id = i.device_id and x.component = i.component offset 0) as g
+        where i.floating and not g.floating
+        union all
+        select g.tid, false from unnest(ids, components) as t (device_id, component)
+        cross join lateral (select x.ctid as tid, x.floating from rollcall.device_firmware x
+            where x.device_id = t.device_id and x.component = t.component offset 0) as g
+        where g.floating and not exists (
+            select 1 from rollcall.installs(array[t.device_id], array[t.component]) i where i.floating)
+    ) as n
+    where f.ctid = n.tid;
+
+    with gone as (
+        delete from public.device_firmware_history h using (
+            select x.tid, t.component from unnest(ids, components) as t (device_id, component)
+            cross join lateral (select y.*, y.ctid as tid from public.device_firmware_history y
+                where y.device_id = t.device_id and coalesce(y.component_type, 'main') = t.component offset 0) as x
+            where x.id = rollcall.install_id(x.device_id, t.component, x.firmware_version,
+                    rollcall.micros_of(x.installed_at))
+                and not exists (select 1 from rollcall.installs(array[t.device_id], array[t.component]) i
+                    where i.version = x.firmware_version and i.at = rollcall.micros_of(x.installed_at))
+        ) as n
+        where h.ctid = n.tid
+        returning h.device_id, n.component, h.installed_at
     )
     update rollcall.device_events e set retracted_at = clock_timestamp() from gone
     where e.subject = gone.device_id and e.kind = 'firmware' and e.component = gone.component
         and e.at = gone.installed_at and e.retracted_at is null;
 
-    with wanted as materialized (select * from rollcall.installs(ids, components)),
-    added as (
+    with added as (
         insert into public.device_firmware_history
             (id, device_id, firmware_version, component_type, installed_at, source)
         select rollcall.install_id(i.device_id, i.component, i.version, i.at), i.device_id, i.version, i.component,
             rollcall.timestamp_of(i.at), i.source
-        from wanted i
-        where not exists (select 1 from public.device_firmware_history h where h.device_id = i.device_id
+        from unnest(i_ids, i_components, i_versions, i_ats, i_sources) as i (device_id, component, version, at, source)
+        where (select h.id from public.device_firmware_history h where h.device_id = i.device_id
             and coalesce(h.component_type, 'main') = i.component and h.firmware_version = i.version
-            and h.installed_at = rollcall.timestamp_of(i.at))
+            and h.installed_at = rollcall.timestamp_of(i.at) limit 1) is null
         order by i.device_id, i.component, i.at
         on conflict (id) do nothing
         returning device_id, component_type, installed_at, firmware_version
@@ -486,15 +503,24 @@ begin
     from added order by device_id, component_type, installed_at, firmware_version collate "C" desc
     on conflict (subject, kind, component, at, source) do update set retracted_at = null, detail = excluded.detail;
 
-    update public.device_firmware_history h set source = i.source
-    from rollcall.installs(ids, components) i
-    where h.id = rollcall.install_id(i.device_id, i.component, i.version, i.at)
-        and h.source in ('factory_default', 'unknown') and h.source <> i.source;
+    update public.device_firmware_history h set source = n.source from (
+        select x.tid, i.source
+        from unnest(i_ids, i_components, i_versions, i_ats, i_sources) as i (device_id, component, version, at, source)
+        cross join lateral (select y.ctid as tid, y.source from public.device_firmware_history y
+            where y.id = rollcall.install_id(i.device_id, i.component, i.version, i.at) offset 0) as x
+        where x.source in ('factory_default', 'unknown') and x.source <> i.source
+    ) as n
+    where h.ctid = n.tid;
 
-    update public.devices d set firmware_version = f.version, updated_at = now()
-    from unnest(ids, components) as t (device_id, component)
-    join rollcall.device_firmware f using (device_id, component)
-    where t.component = 'main' and d.id = t.device_id and d.firmware_version is distinct from f.version;
+    update public.devices d set firmware_version = n.version, updated_at = now() from (
+        select x.tid, f.version from unnest(ids, components) as t (device_id, component)
+        cross join lateral (select y.ctid as tid, y.firmware_version from public.devices y
+            where y.id = t.device_id offset 0) as x
+        cross join lateral (select y.version from rollcall.device_firmware y
+            where y.device_id = t.device_id and y.component = t.component offset 0) as f
+        where t.component = 'main' and x.firmware_version is distinct from f.version
+    ) as n
+    where d.ctid = n.tid;
 end $$;
 
 create or replace function rollcall.apply_readings(

@@ -61,33 +61,35 @@ create unique index if not exists deployments_cohort_active_key
 -- device or to its cohort, is an ota_update. Providers without times of their own and slow clocks date a version up to a
 -- day too early; that counts where the component ran another version before.
 create or replace function rollcall.installs(ids uuid[], components text[])
-returns table (device_id uuid, component text, version text, at bigint, source text) language sql stable as $$
-    select r.device_id, r.component, r.version, r.at, case
+returns table (device_id uuid, component text, version text, at bigint, source text, floating boolean)
+language sql stable as $$
+    select t.device_id, t.component, r.version, r.at, case
         when exists (
             select from (
-                select p.* from rollcall.deployments p where p.device_id = r.device_id
+                select p.* from rollcall.deployments p where p.device_id = t.device_id
                 union all
                 select p.* from public.devices d
                 join rollcall.deployments p on p.integration_id = d.integration_id and p.cohort_id = d.cohort_id
-                where d.id = r.device_id
+                where d.id = t.device_id
             ) as p
-            where p.component = r.component and p.version = r.version
+            where p.component = t.component and p.version = r.version
                 and p.status in ('queued', 'in_progress', 'succeeded')
                 and r.at <= rollcall.micros_of(p.deadline_at)
                 and r.at >= rollcall.micros_of(p.queued_at
                     - case when p.from_version is distinct from p.version then interval '1 day' else interval '0' end))
             then 'ota_update'
-        when r.before is null then 'factory_default' else 'unknown' end
-    from (
-        select p.*, lag(p.version) over (partition by p.device_id, p.component
-            order by p.at, p.version collate "C") as before
+        when r.before is null then 'factory_default' else 'unknown' end, not r.is_point
+    from unnest(ids, components) as t (device_id, component) cross join lateral (
+        select p.version, p.at, bool_or(p.is_point) as is_point,
+            lag(p.version) over (order by p.at, p.version collate "C") as before
         from (
-            select q.device_id, q.component, q.version, q.at from unnest(ids, components) as t (device_id, component)
-            join rollcall.firmware_points q using (device_id, component)
-            union
-            select f.device_id, f.component, f.version, f.at from unnest(ids, components) as t (device_id, component)
-            join rollcall.device_firmware f using (device_id, component)
-        ) as p
+            select q.version, q.at, true from rollcall.firmware_points q
+            where q.device_id = t.device_id and q.component = t.component
+            union all
+            select f.version, f.at, false from rollcall.device_firmware f
+            where f.device_id = t.device_id and f.component = t.component
+        ) as p (version, at, is_point)
+        group by p.version, p.at
     ) as r where r.before is distinct from r.version
 $$;
 
