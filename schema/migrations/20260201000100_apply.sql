@@ -321,11 +321,14 @@ begin
         where n.alive_before is distinct from n.new_alive_before or n.silent_at is distinct from n.new_silent_at
     ),
     retracted as (
-        update rollcall.device_events e set retracted_at = clock_timestamp()
-        from silences, unnest(silences.before) as lost
-        where not lost = any (silences.after) and e.subject = silences.id and e.kind = 'offline'
-            and e.component = '' and e.source = 'sweep' and e.at = rollcall.timestamp_of(lost)
-            and e.retracted_at is null
+        update rollcall.device_events e set retracted_at = clock_timestamp() from (
+            select x.tid from silences, unnest(silences.before) as lost
+            cross join lateral (select y.ctid as tid from rollcall.device_events y
+                where y.subject = silences.id and y.kind = 'offline' and y.component = '' and y.source = 'sweep'
+                    and y.at = rollcall.timestamp_of(lost) and y.retracted_at is null offset 0) as x
+            where not lost = any (silences.after)
+        ) as n
+        where e.ctid = n.tid
     )
     insert into rollcall.device_events (subject, kind, at, source, detail)
     select n.id, n.new_status::text, rollcall.timestamp_of(t.at), n.source, '{}'::jsonb
@@ -480,9 +483,12 @@ begin
         where h.ctid = n.tid
         returning h.device_id, n.component, h.installed_at
     )
-    update rollcall.device_events e set retracted_at = clock_timestamp() from gone
-    where e.subject = gone.device_id and e.kind = 'firmware' and e.component = gone.component
-        and e.at = gone.installed_at and e.retracted_at is null;
+    update rollcall.device_events e set retracted_at = clock_timestamp() from (
+        select x.tid from gone cross join lateral (select y.ctid as tid from rollcall.device_events y
+            where y.subject = gone.device_id and y.kind = 'firmware' and y.component = gone.component
+                and y.at = gone.installed_at and y.retracted_at is null offset 0) as x
+    ) as n
+    where e.ctid = n.tid;
 
     with added as (
         insert into public.device_firmware_history

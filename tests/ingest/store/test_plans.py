@@ -71,6 +71,19 @@ def _reads_all(node: dict[str, Any]) -> bool:
 
 @pytest.fixture
 async def explained(database: str) -> AsyncIterator[Explained]:
+    connection = await fleet_in(database)
+    await connection.execute(
+        "insert into rollcall.device_identity select integration_id, external_device_id, id from devices"
+    )
+    await connection.execute("select rollcall.seed_states(array(select id from devices))")
+    await connection.execute("analyze")
+    await connection.execute("set client_min_messages = log")
+    yield Explained(connection)
+    await connection.close()
+
+
+async def fleet_in(database: str) -> asyncpg.Connection:
+    """Open a connection that explains, to a database with many devices that were never heard; it is silent yet."""
     connection = await asyncpg.connect(database, server_settings=SETTINGS)
     await connection.execute("set client_min_messages = error")
     await connection.execute(
@@ -84,14 +97,7 @@ async def explained(database: str) -> AsyncIterator[Explained]:
         " select organization_id, id, 'd' || n, 'd' || n, 'x' from device_integrations, generate_series(1, $1) as n",
         DEVICES,
     )
-    await connection.execute(
-        "insert into rollcall.device_identity select integration_id, external_device_id, id from devices"
-    )
-    await connection.execute("select rollcall.seed_states(array(select id from devices))")
-    await connection.execute("analyze")
-    await connection.execute("set client_min_messages = log")
-    yield Explained(connection)
-    await connection.close()
+    return connection
 
 
 def batch(ids: list[UUID], second: int, **said: Any) -> Batch:
@@ -129,3 +135,31 @@ async def test_identities_are_found_by_index(explained: Explained):
         await explained.connection.fetch(queries()["candidates"], INTEGRATION, names, names, nothing)
     assert len(explained.plans) >= 16
     explained.assert_sound()
+
+
+async def test_the_first_contact_of_the_last_devices_reads_no_more_than_that_of_the_first(database: str):
+    connection = await fleet_in(database)
+    await connection.execute("vacuum analyze")  # so that it is known how empty the other tables are
+    await connection.execute("set client_min_messages = log")
+    explained = Explained(connection)
+    ids = [row["id"] for row in await connection.fetch("select id from devices limit 3000")]
+    for first in range(0, len(ids), 300):
+        explained.plans.clear()
+        said = batch(ids[first : first + 300], 0, presence=Presence.ONLINE, firmware=(("main", "1.0"),))
+        await connection.fetchval(queries()["apply"], *apply_arguments(said, 0))
+    visited = {
+        plan["Query Text"]: max(map(_visited, nodes(plan)))
+        for plan in explained.plans
+        if "for key share" not in plan["Query Text"].lower()
+    }
+    most = max(visited, key=lambda text: visited[text])
+    assert visited[most] <= 3 * 300, most
+    await connection.close()
+
+
+def _visited(node: dict[str, Any]) -> float:
+    """Rows that a scan looked at: kept and not."""
+    if "Relation Name" not in node:
+        return 0
+    looked_at = node.get("Actual Rows", 0) + node.get("Rows Removed by Filter", 0)
+    return float((looked_at + node.get("Rows Removed by Index Recheck", 0)) * node.get("Actual Loops", 1))
