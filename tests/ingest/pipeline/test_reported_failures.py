@@ -15,7 +15,9 @@ OFFLINE_EVENTS = "select count(*) from rollcall.device_events where kind = 'offl
 
 
 @pytest.mark.parametrize(
-    "clock", [lambda: time.time() - 3600, lambda: time.time() + 240, lambda: 0, lambda: 4e9], ids=str
+    "clock",
+    [lambda: time.time() - 3600, lambda: time.time() + 240, lambda: 0, lambda: 4e9],
+    ids=["an hour slow", "four minutes fast", "1970", "2096"],
 )
 async def test_a_will_that_arrives_after_the_reconnect_does_not_leave_a_talking_device_offline(
     clock, database: str, mosquitto: MosquittoServer
