@@ -5,7 +5,7 @@ import base64
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -40,6 +40,8 @@ from ingest.webhooks.hooks import understood
 from tests.providers.worlds import HASTY
 from tests.servers.golioth import Golioth
 
+PATIENT = replace(HASTY, read_s=3.0, request_s=6.0)
+"""So that no request is made twice because the machine is busy."""
 API_KEY = "golioth-s3cr3t-key-0123456789"
 KEYS = "k1:" + base64.b64encode(b"1" * 32).decode()
 OFFLINE_AFTER = 900 * SECOND
@@ -74,7 +76,7 @@ class World:
         self.observed: list[Observation] = []
         self.syncs: list[tuple[UUID, bool, bool]] = []
         self.provider: Provider = create_provider(
-            ProviderSettings("golioth", "fleet", cloud.http.url, API_KEY), limits=HASTY
+            ProviderSettings("golioth", "fleet", cloud.http.url, API_KEY), limits=PATIENT
         )
 
     async def providers(self, integration_id: UUID) -> Provider:
