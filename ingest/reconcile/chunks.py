@@ -154,7 +154,7 @@ class Chunks:
 
     async def _apply(self, connection: Connection, run: Run, chunk: Chunk) -> Applied:
         within, policy, said = Within(connection), self._policy(run), chunk.said
-        identities = Identities(within, reported=self._reported, timeout_s=self._timeout_s)
+        identities = Identities(within, reported=self._reported, preloads=False, timeout_s=self._timeout_s)
         applier = Applier(within, presence_resolution=self._resolution, timeout_s=self._timeout_s)
         found = await identities.resolve(self._plan.integration_id, list(said), policy)
         names = {device_id: label(key) for key, device_id in found.items()}

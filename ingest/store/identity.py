@@ -35,10 +35,16 @@ class Identities:
     """Device key -> device id, cached. A cached id whose row is gone is noticed by the apply, which says so."""
 
     def __init__(
-        self, pool: asyncpg.Pool | Within, *, timeout_s: float = 30.0, reported: set[Reported] | None = None
+        self,
+        pool: asyncpg.Pool | Within,
+        *,
+        timeout_s: float = 30.0,
+        reported: set[Reported] | None = None,
+        preloads: bool = True,
     ) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
+        self._preloads = preloads
         self._known: dict[UUID, dict[DeviceKey, UUID]] = {}
         self._reported = set() if reported is None else reported
 
@@ -59,7 +65,7 @@ class Identities:
 
         Raises: Refused, DatabaseAway (Contended where another replica made the same device just now).
         """
-        if len(keys) >= PRELOAD_FROM and not self.of(integration_id):
+        if self._preloads and len(keys) >= PRELOAD_FROM and not self.of(integration_id):
             await self._preload(integration_id)
             known = self.of(integration_id)
             if all(key in known for key in keys):
