@@ -38,16 +38,24 @@ class Intake:
         self._room.set()
 
     async def put(self, origin: Origin, inbounds: Sequence[Inbound]) -> None:
-        """Decode and queue; while there is no room the connection is not read and this waits."""
+        """Decode and queue; while there is no room the connection is not read and this waits.
+
+        Cancelled, it gives back what it has not queued: that is not acknowledged and will come again.
+        """
         origin.entered(len(inbounds))
-        for start in range(0, len(inbounds), PORTION):
-            portion = inbounds[start : start + PORTION]
-            if self.full:
-                portion = await self._wait_for_room(origin, portion)
-            if portion:
-                size = sum([len(one.payload) for one in portion if isinstance(one, Publish)])
-                self.add(Publishes(origin, portion), size)
-            await asyncio.sleep(0)
+        waiting = len(inbounds)
+        try:
+            for start in range(0, len(inbounds), PORTION):
+                portion = inbounds[start : start + PORTION]
+                kept = await self._wait_for_room(origin, portion) if self.full else portion
+                waiting -= len(portion)
+                origin.left(len(portion) - len(kept))
+                if kept:
+                    size = sum([len(one.payload) for one in kept if isinstance(one, Publish)])
+                    self.add(Publishes(origin, kept), size)
+                await asyncio.sleep(0)
+        finally:
+            origin.left(waiting)
 
     def add(self, part: Part, payload_bytes: int) -> None:
         """Put a part into the open pile; asks for no room."""
@@ -102,9 +110,7 @@ class Intake:
                 await self.until_room()
         except TimeoutError:
             kept = [one for one in portion if not isinstance(one, Publish) or one.qos]
-            dropped = len(portion) - len(kept)
-            self.counts.dropped_qos0 += dropped
-            origin.left(dropped)
+            self.counts.dropped_qos0 += len(portion) - len(kept)
             portion = kept
             await self.until_room()
         finally:

@@ -244,6 +244,24 @@ async def test_a_client_id_that_is_changed_leaves_no_session_behind_and_what_wai
         await service.sees(STATUS, "offline", "d1", within_s=25)
 
 
+async def test_an_integration_that_is_disabled_while_the_database_is_away_holds_up_no_other(
+    database: str, mosquitto: MosquittoServer
+) -> None:
+    async with running(database, mosquitto, max_batch=500) as service:
+        await service.connected(await service.add_integration())
+        await _set_read_only(service, True)
+        async with aiomqtt.Client("127.0.0.1", mosquitto.port, max_concurrent_outgoing_calls=500) as client:
+            await asyncio.gather(
+                *(client.publish(f"devices/d{n}/telemetry", b"{}", qos=1) for n in range(3_000))
+            )
+        person = await asyncpg.connect(database, server_settings={"default_transaction_read_only": "off"})
+        await person.execute("update device_integrations set status = 'inactive'")
+        await asyncio.sleep(1)
+        await person.close()
+        await _set_read_only(service, False)
+        await service.connected(await service.add_integration("other"), within_s=15)
+
+
 async def _set_read_only(service: Service, read_only: bool) -> None:
     """As a failover does: new transactions are read-only, and the old connections are cut."""
     connection = await service.pool.acquire()
