@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+import asyncpg
 from fastapi import FastAPI
 
-from handlers.events import SECOND, Decoded, Observation
+from handlers.events import Decoded, Micros, Observation
 from handlers.webhooks.delivery import Event
 from ingest.api.application import close_api, create_api
 from ingest.api.parts import Parts, Synced
@@ -19,13 +20,11 @@ from ingest.errors import Misconfigured
 from ingest.integrations import Integrations, Planner
 from ingest.pipeline.deliveries import Arrival, Delivery
 from ingest.pipeline.pile import Feed
-from ingest.providers.factory import create_provider
 from ingest.providers.kept import KeptProviders
 from ingest.providers.mqtt import MqttSide
 from ingest.providers.port import Provider
-from ingest.providers.settings import ProviderSettings
-from ingest.reconcile.keys import opened
 from ingest.reconcile.phases import Options
+from ingest.reconcile.plan import provider_of
 from ingest.reconcile.reconciler import Reconciler
 from ingest.replay import Replay
 from ingest.store.apply import Applier
@@ -33,7 +32,7 @@ from ingest.store.creation import UnknownPolicy
 from ingest.store.deployments import Progress
 from ingest.store.identity import Identities
 from ingest.store.own_devices import OwnDevices
-from ingest.store.provider_rows import ProviderRow, ProviderRows
+from ingest.store.provider_rows import StoredProvider, StoredProviders
 from ingest.store.tenants import Tenants
 from ingest.webhooks.hooks import understood
 
@@ -55,59 +54,58 @@ async def platform_side(
 ) -> AsyncIterator[Platform]:
     """Wire it; at the end what is under way towards providers is ended."""
     settings = pipeline.settings
-    # a pool of its own: no reader keeps the committer waiting
-    pool = await open_pool(settings, least=0, most=4)
-    rest = _Rest(pipeline, mqtt, reconciler)
-    providers: KeptProviders[ProviderRow] = KeptProviders(rest.row, rest.provider)
-    planner = Planner(settings, pipeline.keyring)
-    replay = Replay(
-        pool, planner, lambda row: understood(settings, row.id, row.name, row.settings),
-        Applier(pool), Identities(pool),
-    )  # fmt: skip
-    parts = Parts(
-        tenants=await Tenants.probed(pool),
-        sessions=pipeline.sessions,
-        keyring=pipeline.keyring,
-        clock=pipeline.clock,
-        providers=providers,
-        sync=rest.sync,
-        observe=rest.observe,
-        replay=replay.replay,
-        adopt=rest.adopt,
-        settings=load_api_settings(),
-    )
-    app = create_api(parts)
-    deployments = Deployments(Progress(pool), pipeline.sessions, providers, holder, pipeline.jitter)
-    try:
-        yield Platform(app, deployments)
-    finally:
-        await close_api(app)
-        await providers.aclose()
-        pool.terminate()
+    async with contextlib.AsyncExitStack() as closing:
+        # a pool of its own: no reader keeps the committer waiting
+        pool = await open_pool(settings, least=0, most=4)
+        closing.callback(pool.terminate)
+        rest = _Rest(pipeline, pool, mqtt, reconciler)
+        providers: KeptProviders[StoredProvider] = KeptProviders(rest.row, rest.provider)
+        closing.push_async_callback(providers.aclose)
+        replay = Replay(
+            pool, Planner(settings, pipeline.keyring),
+            lambda row: understood(settings, row.id, row.name, row.settings), Applier(pool), Identities(pool),
+        )  # fmt: skip
+        parts = Parts(
+            tenants=await Tenants.probed(pool),
+            sessions=pipeline.sessions,
+            keyring=pipeline.keyring,
+            clock=pipeline.clock,
+            providers=providers,
+            sync=rest.sync,
+            observe=rest.observe,
+            replay=replay.replay,
+            adopt=rest.adopt,
+            settings=load_api_settings(),
+        )
+        app = create_api(parts)
+        closing.push_async_callback(close_api, app)
+        yield Platform(
+            app, Deployments(Progress(pool), pipeline.sessions, providers, holder, pipeline.jitter)
+        )
 
 
 class _Rest:
     """The rest of the service, as the API asks for it."""
 
-    def __init__(self, pipeline: Pipeline, mqtt: Integrations, reconciler: Reconciler) -> None:
+    def __init__(
+        self, pipeline: Pipeline, pool: asyncpg.Pool, mqtt: Integrations, reconciler: Reconciler
+    ) -> None:
         self._pipeline = pipeline
         self._mqtt = mqtt
         self._reconciler = reconciler
-        self._rows = ProviderRows(pipeline.pool)
-        self._devices = OwnDevices(pipeline.pool)
+        self._rows = StoredProviders(pool)
+        self._devices = OwnDevices(pool)
 
-    async def row(self, integration_id: UUID) -> ProviderRow:
+    async def row(self, integration_id: UUID) -> StoredProvider:
         """Return what a provider is made of. Raises: Misconfigured, DatabaseAway."""
         row = await self._rows.one(integration_id)
         if row is None:
             raise Misconfigured(f"the integration {integration_id} is gone, or not active")
         return row
 
-    def provider(self, row: ProviderRow) -> Provider:
+    def provider(self, row: StoredProvider) -> Provider:
         """Return a row's provider, its key decrypted in memory only. Raises: Misconfigured."""
-        key = None if row.api_key is None else opened(row.api_key, row.id, self._pipeline.keyring)
-        wanted = ProviderSettings(row.integration_type, row.project_id, row.base_url, key, row.settings)
-        return create_provider(wanted, mqtt=self._broker(row.id) if row.integration_type == "mqtt" else None)
+        return provider_of(row, self._pipeline.keyring, mqtt=self._broker(row.id))
 
     def _broker(self, integration_id: UUID) -> MqttSide:
         async def publish(topic: str, payload: bytes, retain: bool) -> None:
@@ -148,8 +146,7 @@ class _Rest:
         """Apply what is parked for devices that have a row by now."""
         return await self._pipeline.parking.adopt(integration_id, await self._offline_after(integration_id))
 
-    async def _offline_after(self, integration_id: UUID) -> int:
+    async def _offline_after(self, integration_id: UUID) -> Micros:
         row = await self.row(integration_id)
-        wanted = row.settings.get("offline_after_s")
-        seconds = wanted if isinstance(wanted, int) else self._pipeline.settings.offline_after_s
-        return seconds * SECOND
+        _, feed = understood(self._pipeline.settings, row.id, row.name, row.settings)
+        return feed.offline_after

@@ -1,7 +1,6 @@
 """What a run needs to know about its integration, and its provider, made for the run."""
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -10,6 +9,7 @@ from handlers.events import SECOND, Micros
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
 from ingest.providers.factory import create_provider
+from ingest.providers.mqtt import MqttSide
 from ingest.providers.port import Provider
 from ingest.providers.retry import Limits
 from ingest.providers.settings import ProviderSettings
@@ -18,6 +18,7 @@ from ingest.reconcile.listing import Dating
 from ingest.reconcile.rows import ProviderRow
 from ingest.settings import OFFLINE_AFTER_MAX_S, OFFLINE_AFTER_MIN_S, Settings, UnknownDevices, explained
 from ingest.store.creation import UnknownPolicy
+from ingest.store.provider_rows import StoredProvider
 
 NAMED_BY_SERIAL = frozenset(("golioth",))
 """Providers whose name of a device is its serial number: a name that a person gave here is never written there."""
@@ -68,10 +69,13 @@ def plan_of(row: ProviderRow, settings: Settings) -> Plan:
     )
 
 
-def provider_of(row: ProviderRow, keyring: Keyring, limits: Limits | None = None) -> Provider:
+def provider_of(
+    row: ProviderRow | StoredProvider,
+    keyring: Keyring,
+    limits: Limits | None = None,
+    mqtt: MqttSide | None = None,
+) -> Provider:
     """Return the row's provider, its key decrypted in memory only. Raises: Misconfigured."""
-    settings: dict[str, Any] = row.settings
     key = None if row.api_key is None else opened(row.api_key, row.id, keyring)
-    return create_provider(
-        ProviderSettings(row.integration_type, row.project_id, row.base_url, key, settings), limits=limits
-    )
+    settings = ProviderSettings(row.integration_type, row.project_id, row.base_url, key, row.settings)
+    return create_provider(settings, mqtt=mqtt, limits=limits)

@@ -15,7 +15,7 @@ from public.device_integrations where id = $1 and status = 'active'"""
 
 
 @dataclass(frozen=True, slots=True)
-class ProviderRow:
+class StoredProvider:
     """An active integration as it is stored; neither key nor settings are in the repr."""
 
     id: UUID
@@ -27,21 +27,21 @@ class ProviderRow:
     settings: dict[str, Any] = field(repr=False)
 
 
-class ProviderRows:
+class StoredProviders:
     """Reads the rows. Raises DatabaseAway."""
 
     def __init__(self, pool: asyncpg.Pool, *, timeout_s: float = 5.0) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
 
-    async def one(self, integration_id: UUID) -> ProviderRow | None:
+    async def one(self, integration_id: UUID) -> StoredProvider | None:
         """Return one, or None where there is no active one."""
         async with acquired(self._pool, self._timeout_s) as connection:
             row = await connection.fetchrow(_ONE, integration_id, timeout=self._timeout_s)
         if row is None:
             return None
         settings = orjson.loads(row["settings"] or "{}")
-        return ProviderRow(
+        return StoredProvider(
             row["id"], row["name"], row["integration_type"], row["project_id"], row["base_url"],
             row["api_key_encrypted"] or None, settings if isinstance(settings, dict) else {},
         )  # fmt: skip
