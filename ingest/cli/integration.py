@@ -154,12 +154,7 @@ def check(
 
 
 async def _check(settings: Settings, name: str, slug: str | None) -> Row:
-    async with session(settings.database_url) as connection:
-        row = await admin.integration(connection, name, slug)
-    if row["type"] != "mqtt":
-        raise Misconfigured(f"integration {name!r} is of type {row['type']}: only mqtt can be tested")
-    mqtt = mqtt_settings(row["settings"], name)
-    broker = _broker(mqtt, Keyring.from_setting(settings.keys), row["id"])
+    _, mqtt, broker = await _stored(settings, name, slug)
     connection, connected = await open_connection(mqtt.protocol, broker, StrictClock())
     try:
         filters = Topics.parse(mqtt.topics).filters()
@@ -204,15 +199,20 @@ def reset_session(
 
 
 async def _reset_session(settings: Settings, name: str, slug: str | None) -> None:
+    identifier, mqtt, broker = await _stored(settings, name, slug)
+    broker = replace_fields(broker, client_id=client_id(mqtt, identifier))
+    opened, _ = await open_connection(mqtt.protocol, broker, StrictClock())
+    await opened.close()
+
+
+async def _stored(settings: Settings, name: str, slug: str | None) -> tuple[UUID, MqttSettings, Broker]:
+    """Return an mqtt integration's id, its settings, and its broker under a client id of this command's own."""
     async with session(settings.database_url) as connection:
         row = await admin.integration(connection, name, slug)
     if row["type"] != "mqtt":
-        raise Misconfigured(f"integration {name!r} is of type {row['type']}: only mqtt has a session")
+        raise Misconfigured(f"integration {name!r} is of type {row['type']}: this can only be done with mqtt")
     mqtt = mqtt_settings(row["settings"], name)
-    broker = _broker(mqtt, Keyring.from_setting(settings.keys), row["id"])
-    broker = replace_fields(broker, client_id=client_id(mqtt, row["id"]))
-    opened, _ = await open_connection(mqtt.protocol, broker, StrictClock())
-    await opened.close()
+    return row["id"], mqtt, _broker(mqtt, Keyring.from_setting(settings.keys), row["id"])
 
 
 def _broker(mqtt: MqttSettings, keyring: Keyring, identifier: UUID) -> Broker:

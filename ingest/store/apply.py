@@ -1,5 +1,6 @@
 """Commit a batch: one round trip, or one transaction where there is more than devices in it."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -7,7 +8,7 @@ import asyncpg
 
 from handlers.events import Micros
 from ingest.errors import Refused
-from ingest.store.batch import Batch, DeadLetter, apply_arguments
+from ingest.store.batch import Batch, apply_arguments
 from ingest.store.facts import apply_facts
 from ingest.store.queries import queries
 from ingest.store.refusals import DATABASE_ERRORS, Contended, translated
@@ -61,22 +62,15 @@ class Applier:
     async def _extras(self, connection: Connection, batch: Batch) -> None:
         if batch.has_facts:
             batch.decided = await apply_facts(connection, batch, timeout_s=self._timeout_s)
-        if batch.dead_letters:
-            await connection.execute(
-                queries()["insert_dead_letters"], *columns(batch.dead_letters), timeout=self._timeout_s
-            )
-        if batch.received:
-            await connection.execute(
-                queries()["receive_qos2"], *columns(batch.received), timeout=self._timeout_s
-            )
-        if batch.released:
-            await connection.execute(
-                queries()["release_qos2"], *columns(batch.released), timeout=self._timeout_s
-            )
-        if batch.event_ids:
-            await connection.execute(
-                queries()["remember_events"], *columns(batch.event_ids), timeout=self._timeout_s
-            )
+        rows: tuple[tuple[str, Sequence[tuple[Any, ...]]], ...] = (
+            ("insert_dead_letters", batch.dead_letters),
+            ("receive_qos2", batch.received),
+            ("release_qos2", batch.released),
+            ("remember_events", batch.event_ids),
+        )
+        for name, mine in rows:
+            if mine:
+                await connection.execute(queries()[name], *zip(*mine, strict=True), timeout=self._timeout_s)
         if batch.replayed:
             await connection.execute(
                 queries()["delete_dead_letters"], batch.replayed, timeout=self._timeout_s
@@ -94,10 +88,3 @@ async def write_parked(connection: Connection, batch: Batch) -> None:
         await record(connection, "parked", [row["integration_id"] for row in fresh], {}, ids)
     if batch.unparked:
         await connection.execute(queries()["unpark"], *zip(*batch.unparked, strict=True))
-
-
-def columns(
-    rows: list[DeadLetter] | list[tuple[int, int, int]] | list[tuple[int, int]] | list[tuple[UUID, str]],
-) -> list[tuple[Any, ...]]:
-    """Return rows as parallel arrays."""
-    return list(zip(*rows, strict=True))
