@@ -4,11 +4,12 @@
 timeline), so it does not matter how observations were ordered, doubled or cut into batches.
 """
 
+from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Any
 
 from handlers import runs
-from handlers.events import Micros, Observation, Presence, later
+from handlers.events import DeviceKey, Micros, Observation, Presence, later
 from handlers.facts import told
 from handlers.sequences import Stream, Transition
 
@@ -256,6 +257,15 @@ class Evidence:
         for field, at, text in form["facts"]:
             self.add_fact(field, at, text)
         return self
+
+
+def coalesce(observations: Iterable[Observation], devices: dict[DeviceKey, Evidence]) -> None:
+    """Take observations in, each into the evidence of its device."""
+    for observation in observations:
+        seen = devices.get(observation.device)
+        if seen is None:
+            seen = devices[observation.device] = Evidence()
+        seen.add(observation)
 
 
 def _or_least(value: tuple[Micros, int] | None) -> tuple[Micros, int]:

@@ -11,7 +11,7 @@ import asyncpg
 
 from handlers.dialects.plain import decode
 from handlers.events import DeviceKey, Observation
-from handlers.evidence import Evidence
+from handlers.evidence import Evidence, coalesce
 from handlers.identity import label
 from handlers.webhooks.delivery import Context, Handshake, Request
 from handlers.webhooks.shapes import decode as decode_webhook
@@ -68,8 +68,7 @@ class Replay:
         except _Undecodable as error:
             return str(error)
         evidence: dict[DeviceKey, Evidence] = {}
-        for observation in observations:
-            evidence.setdefault(observation.device, Evidence()).add(observation)
+        coalesce(observations, evidence)
         return await self._apply(letter.id, feed, evidence)
 
     def _decoded(self, letter: Letter) -> tuple[Feed, list[Observation]]:

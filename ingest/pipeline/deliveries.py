@@ -9,7 +9,7 @@ from uuid import uuid4
 import orjson
 
 from handlers.events import DeadReason, Micros
-from handlers.evidence import Evidence
+from handlers.evidence import coalesce
 from handlers.text import shown
 from handlers.webhooks.delivery import Event
 from ingest.pipeline.pile import Feed, Pile
@@ -70,11 +70,7 @@ class Delivery:
                 counts.dead_letters += 1
                 pile.dead_letters.append(_dead_letter(self._arrival, event, dead))
                 continue
-            for observation in observations:
-                seen = devices.get(observation.device)
-                if seen is None:
-                    seen = devices[observation.device] = Evidence()
-                seen.add(observation)
+            coalesce(observations, devices)
             counts.field_errors += len(field_errors)
             counts.skewed += skewed
         counts.received += len(self._events)

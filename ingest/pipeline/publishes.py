@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from handlers.dialects.plain import Context, decode
 from handlers.events import DeadReason, Micros, Publish
-from handlers.evidence import Evidence
+from handlers.evidence import coalesce
 from ingest.digests import Digests, unpacked
 from ingest.mqtt.port import Inbound, Released
 from ingest.pipeline.pile import Feed, Pile
@@ -113,11 +113,7 @@ class Publishes:
                 counts.dead_letters += 1
                 pile.dead_letters.append(dead_letter(self._origin, publish, dead))
                 continue
-            for observation in observations:
-                seen = devices.get(observation.device)
-                if seen is None:
-                    seen = devices[observation.device] = Evidence()
-                seen.add(observation)
+            coalesce(observations, devices)
             if field_errors or skewed:
                 counts.field_errors += len(field_errors)
                 counts.skewed += skewed

@@ -162,19 +162,14 @@ class Reconciler:
         options: Options,
         show: Callable[[Progress], None],
     ) -> Outcome:
-        outcome = await self._run(row, runs, trigger, options, show)
-        self._observe(row.name, outcome.run.status, outcome.run.counts)
+        run = await runs.begin(row.id, trigger, dry_run=options.dry_run, anew=options.full)
+        outcome = await self._outcome(row, run, runs, options, show)
+        self._observe(row.name, run.status, run.counts)
         return outcome
 
-    async def _run(
-        self,
-        row: ProviderRow,
-        runs: Runs,
-        trigger: str,
-        options: Options,
-        show: Callable[[Progress], None],
+    async def _outcome(
+        self, row: ProviderRow, run: Run, runs: Runs, options: Options, show: Callable[[Progress], None]
     ) -> Outcome:
-        run = await runs.begin(row.id, trigger, dry_run=options.dry_run, anew=options.full)
         try:
             return await self._phases(row, run, runs, options, show)
         except (Misconfigured, Refused) as error:

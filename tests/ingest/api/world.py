@@ -16,7 +16,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from handlers.events import SECOND, DeviceKey, Facts, Observation
-from handlers.evidence import Evidence
+from handlers.evidence import Evidence, coalesce
 from ingest.api.application import close_api, create_api
 from ingest.api.parts import Parts, Synced
 from ingest.api.settings import ApiSettings
@@ -88,8 +88,7 @@ class World:
 
     async def apply(self, observations: Sequence[Observation], source: str) -> None:
         evidence: dict[DeviceKey, Evidence] = {}
-        for one in observations:
-            evidence.setdefault(one.device, Evidence()).add(one)
+        coalesce(observations, evidence)
         if not evidence:
             return
         found = await self.identities.resolve(

@@ -9,7 +9,7 @@ import asyncpg
 import orjson
 
 from handlers.events import DeviceKey, Micros, Observation
-from handlers.evidence import Evidence
+from handlers.evidence import Evidence, coalesce
 from ingest.crypto import Keyring
 from ingest.mqtt.clock import StrictClock
 from ingest.reconcile.phases import Options, Outcome
@@ -73,8 +73,7 @@ class Fleet:
     async def tell(self, *observations: Observation, source: str = "webhook") -> None:
         """Apply events, as the pipeline does."""
         said: dict[DeviceKey, Evidence] = {}
-        for observation in observations:
-            said.setdefault(observation.device, Evidence()).add(observation)
+        coalesce(observations, said)
         identities = Identities(self.pool)
         found = await identities.resolve(self.integration, list(said), UnknownPolicy())
         batch = Batch()
