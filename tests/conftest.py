@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from ingest.migrate.runner import migrate
 from tests.servers.postgres import PostgresServer
+from tests.servers.started import started
 
 TEMPLATE = "rollcall_template"
 _numbers = itertools.count(1)
@@ -33,12 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """A running Postgres, shared by the session: for tests that do not stop it."""
-    server = PostgresServer()
-    try:
-        server.start()
+    with started(PostgresServer()) as server:
         yield server
-    finally:
-        server.destroy()
 
 
 @pytest.fixture(scope="session")

@@ -6,23 +6,16 @@ import pytest
 
 from tests.servers.mosquitto import MosquittoServer
 from tests.servers.postgres import PostgresServer
+from tests.servers.started import started
 
 
 @pytest.fixture
 def broker() -> Iterator[MosquittoServer]:
-    server = MosquittoServer()
-    try:
-        server.start()
+    with started(MosquittoServer()) as server:
         yield server
-    finally:
-        server.destroy()
 
 
 @pytest.fixture
 def postgres() -> Iterator[PostgresServer]:
-    server = PostgresServer()
-    try:
-        server.start()
+    with started(PostgresServer()) as server:
         yield server
-    finally:
-        server.destroy()

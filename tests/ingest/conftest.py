@@ -5,13 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers.mosquitto import MosquittoServer
+from tests.servers.started import started
 
 
 @pytest.fixture
 def mosquitto() -> Iterator[MosquittoServer]:
-    server = MosquittoServer()
-    try:
-        server.start()
+    with started(MosquittoServer()) as server:
         yield server
-    finally:
-        server.destroy()

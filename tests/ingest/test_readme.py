@@ -10,6 +10,7 @@ import pytest
 
 from tests.servers.mosquitto import MosquittoServer, binary
 from tests.servers.rollcall import RollcallProcess
+from tests.servers.started import started
 from tests.test_house import commands_of
 from tests.waiting import until
 
@@ -30,12 +31,8 @@ async def said(line: str, environment: dict[str, str]) -> str:
 
 @pytest.fixture
 def broker():
-    server = MosquittoServer(users={"rollcall": "secret"})
-    try:
-        server.start()
+    with started(MosquittoServer(users={"rollcall": "secret"})) as server:
         yield server
-    finally:
-        server.destroy()
 
 
 async def test_the_readmes_lines_bring_a_published_message_into_its_row(

@@ -4,16 +4,13 @@ import asyncpg
 import pytest
 
 from tests.servers.postgres import PostgresServer
+from tests.servers.started import started
 
 
 @pytest.fixture
 def server() -> Iterator[PostgresServer]:
-    server = PostgresServer(durable=True)
-    try:
-        server.start()
+    with started(PostgresServer(durable=True)) as server:
         yield server
-    finally:
-        server.destroy()
 
 
 def test_what_was_committed_is_there_after_a_restart_and_after_a_kill(server: PostgresServer) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.ingest.migrate.platforms import BEFORE, WHOLE, build
 from tests.servers.postgres import PostgresServer
+from tests.servers.started import started
 
 OLDEST = Path("/usr/lib/postgresql/15/bin")
 
@@ -64,9 +65,5 @@ def postgres_15() -> Iterator[PostgresServer]:
         if os.environ.get("CI"):
             pytest.fail("install postgresql-15: the migrations are tested on it")
         pytest.skip("no Postgres 15 here: install Debian's postgresql-15")
-    server = PostgresServer(bin_dir=OLDEST, icu_locale="en-US")
-    try:
-        server.start()
+    with started(PostgresServer(bin_dir=OLDEST, icu_locale="en-US")) as server:
         yield server
-    finally:
-        server.destroy()

@@ -16,6 +16,7 @@ from ingest.migrate.session import Patience
 from tests.ingest.migrate.conftest import run
 from tests.ingest.migrate.platforms import BEFORE, build, until
 from tests.servers.postgres import PostgresServer
+from tests.servers.started import started
 
 COHORT_INDEX = "devices_cohort_id_idx"
 WAITING = "select pid from pg_stat_activity where application_name = 'rollcall migrate' and wait_event_type = 'Lock'"
@@ -25,12 +26,8 @@ EVERY = tuple(file.name for file in discover())
 
 @pytest.fixture
 def durable_server() -> Iterator[PostgresServer]:
-    server = PostgresServer(durable=True)
-    try:
-        server.start()
+    with started(PostgresServer(durable=True)) as server:
         yield server
-    finally:
-        server.destroy()
 
 
 async def process(dsn: str, folder: Path = MIGRATIONS) -> asyncio.subprocess.Process:

@@ -18,14 +18,7 @@ HEARD = st.one_of(st.none(), st.integers(0, 50).map(lambda n: START + n * 300 * 
 
 
 def test_any_order_doubling_and_batching_gives_the_rows_of_the_pure_rules(database: str) -> None:
-    async def check(world: World, arrival: Arrival) -> None:
-        seen, batches = arrival
-        await world.reset()
-        for batch in batches:
-            await world.apply(batch)
-        assert await world.rows() == model(seen)
-
-    _for_all(database, check, arrivals())
+    _for_all(database, _batch_after_batch, arrivals())
 
 
 def test_two_writers_at_once_give_the_rows_of_one(database: str) -> None:
@@ -60,14 +53,15 @@ def test_sweeps_at_any_moment_change_nothing_after_a_last_sweep(database: str) -
 
 
 def test_ordered_connection_events_among_telemetry_give_the_rows_of_the_pure_rules(database: str) -> None:
-    async def check(world: World, arrival: Arrival) -> None:
-        seen, batches = arrival
-        await world.reset()
-        for batch in batches:
-            await world.apply(batch)
-        assert await world.rows() == model(seen)
+    _for_all(database, _batch_after_batch, arrivals(of_streams()))
 
-    _for_all(database, check, arrivals(of_streams()))
+
+async def _batch_after_batch(world: World, arrival: Arrival) -> None:
+    seen, batches = arrival
+    await world.reset()
+    for batch in batches:
+        await world.apply(batch)
+    assert await world.rows() == model(seen)
 
 
 def _for_all(

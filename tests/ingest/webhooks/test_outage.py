@@ -16,6 +16,7 @@ from ingest.migrate.runner import migrate
 from tests.ingest.service import Service, running
 from tests.servers.postgres import PostgresServer
 from tests.servers.rollcall import RollcallProcess
+from tests.servers.started import started
 from tests.waiting import until
 
 OPEN = {"webhook": {"auth": "none"}}
@@ -33,12 +34,8 @@ DEVICE = "select battery_level, last_seen_online from devices where external_dev
 
 @pytest.fixture
 def postgres() -> Iterator[PostgresServer]:
-    server = PostgresServer()
-    try:
-        server.start()
+    with started(PostgresServer()) as server:
         yield server
-    finally:
-        server.destroy()
 
 
 async def test_while_the_database_is_away_senders_are_told_to_come_again_and_then_it_goes_on(
