@@ -419,29 +419,9 @@ create or replace function rollcall.install_id(device uuid, component text, vers
 language sql immutable parallel safe
 return md5(device::text || '/' || component || '/' || version || '/' || at::text)::uuid;
 
--- The runs over a component's points (see handlers/firmware.py), one row an install. `floating`: it is only the newest
--- observation, and no point.
-create or replace function rollcall.installs(ids uuid[], components text[])
-returns table (device_id uuid, component text, version text, at bigint, source text, floating boolean)
-language sql stable as $$
-    select t.device_id, t.component, r.version, r.at,
-        case when r.before is null then 'factory_default' else 'unknown' end, not r.is_point
-    from unnest(ids, components) as t (device_id, component) cross join lateral (
-        select p.version, p.at, bool_or(p.is_point) as is_point,
-            lag(p.version) over (order by p.at, p.version collate "C") as before
-        from (
-            select q.version, q.at, true from rollcall.firmware_points q
-            where q.device_id = t.device_id and q.component = t.component
-            union all
-            select f.version, f.at, false from rollcall.device_firmware f
-            where f.device_id = t.device_id and f.component = t.component
-        ) as p (version, at, is_point)
-        group by p.version, p.at
-    ) as r where r.before is distinct from r.version
-$$;
-
 -- Make the history of these components equal the runs over their points. Rows of others are never changed: ours are
--- known by their id, which is a hash of what they say. The runs are computed once; each step looks rows up from there.
+-- known by their id, which is a hash of what they say. The runs are computed once, by rollcall.installs, which knows of
+-- deployments too and stands with them (20260201000700_rollcall_api.sql); each step looks rows up from there.
 create or replace function rollcall.rewrite_history(ids uuid[], components text[]) returns void language plpgsql as $$
 declare
     i_ids uuid[];

@@ -57,8 +57,8 @@ create unique index if not exists deployments_device_active_key
 create unique index if not exists deployments_cohort_active_key
     on rollcall.deployments (integration_id, cohort_id) where status in ('queued', 'in_progress') and cohort_id is not null;
 
--- The runs over a component's points, as before, with a third source: a version that came by a deployment of ours, to the
--- device or to its cohort, is an ota_update. Providers without times of their own and slow clocks date a version up to a
+-- The runs over a component's points (see handlers/firmware.py), one row an install; `floating`: it is only the newest
+-- observation, and no point. A version that came by a deployment of ours, to the device or to its cohort, is an ota_update. Providers without times of their own and slow clocks date a version up to a
 -- day too early; that counts where the component ran another version before.
 create or replace function rollcall.installs(ids uuid[], components text[])
 returns table (device_id uuid, component text, version text, at bigint, source text, floating boolean)
