@@ -125,3 +125,12 @@ def test_where_the_quick_reading_answers_it_answers_as_the_careful_one(body: dic
     careful = read(body, {"never": "there.is.none"}, errors)
     quick = quickly_read(body)
     assert quick is None or (quick, []) == (careful, errors)
+
+
+def test_the_quick_reading_answers_for_what_devices_say_most() -> None:
+    quick = quickly_read(
+        {"battery": 87, "rssi": -71, "ts": 1767225599000, "temperature": 21.5, "site": "north"}
+    )
+    assert quick is not None
+    assert (quick.battery_level, quick.signal_strength, quick.time) == (87, -71, 1767225599000000)
+    assert [(reading.name, reading.value) for reading in quick.readings] == [("temperature", 21.5)]

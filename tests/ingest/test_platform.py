@@ -13,6 +13,7 @@ from tests.ingest.reconcile.fleet import API_KEY, Fleet
 from tests.ingest.service import Service, running
 from tests.servers.golioth import Golioth
 from tests.servers.mosquitto import MosquittoServer
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -53,6 +54,35 @@ async def test_an_integration_in_the_table_is_synchronized_asked_live_and_shown(
         assert (missing.status_code, missing.headers["content-type"]) == (404, "application/problem+json")
         unknown = await client.get("/api/devices", headers={"authorization": "Bearer rc_none"})
         assert unknown.status_code == 401
+    await pool.close()
+
+
+async def test_the_platforms_own_story_with_the_reconciler_itself(database: str, cloud: Golioth):
+    pool = await asyncpg.create_pool(database, min_size=1, max_size=2)
+    fleet = await Fleet.make(database, pool, cloud)
+    sensor = cloud.add("sensor-1", name="Temperature Sensor 1")
+    sensor["metadata"]["update"]["main"]["version"] = "v2.3.1"
+    device = await pool.fetchval(
+        "insert into devices (organization_id, integration_id, external_device_id, name, device_type)"
+        " select organization_id, id, 'sensor-1', 'Temperature Sensor 1', 'sensor' from device_integrations"
+        " returning id"
+    )
+    async with running(database, None) as service, await asker(service) as client:
+        path = f"/api/integrations/{fleet.integration}/sync"
+
+        async def synchronized() -> bool:
+            answer = await client.post(path, json={"fullSync": True})
+            assert answer.status_code in (200, 503), answer.text  # 503: the run at the start is under way
+            return answer.status_code == 200 and answer.json()["errors"] == []
+
+        await until(synchronized, 20, "a run on demand")
+        status = (await client.get(f"/api/devices/{device}/status")).json()
+        assert (status["device"]["name"], status["live"]) == ("Temperature Sensor 1", True)
+        row = (await client.get(f"/api/devices/{device}")).json()
+        assert (row["hardwareIds"], row["cohortId"]) == (["hw-sensor-1"], "cohort1")
+        assert row["lastSeenOnline"] is not None
+        history = (await client.get(f"/api/devices/{device}/firmware")).json()["history"]
+        assert [(one["version"], one["component"]) for one in history] == [("v2.3.1", "main")]
     await pool.close()
 
 
