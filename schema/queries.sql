@@ -293,7 +293,7 @@ delete from rollcall.reconcile_staging where run_id = $1 and id between $2 and $
 delete from rollcall.reconcile_staging where run_id = $1;
 
 -- name: staged
-select id, listed_at, device::text as device from rollcall.reconcile_staging
+select id, listed_at, device::text as device, digest from rollcall.reconcile_staging
 where run_id = $1 and id > $2 order by id limit $3;
 
 -- name: drop_staged_twice
@@ -320,21 +320,13 @@ from (select k.ctid as tid, s.external_id is not null as is_listed
     where k.integration_id = $1 and (k.unlisted_at is null) = (s.external_id is null)) as t
 where i.ctid = t.tid;
 
--- name: settled
--- entries that were applied as they are, on whose fields both sides still agree
-select t.e as external_id from unnest($2::text[], $3::bigint[]) as t (e, digest) cross join lateral (
-    select device_id, listed_digest from rollcall.device_identity
-    where integration_id = $1 and external_device_id = t.e limit 1) as i
-join public.devices d on d.id = i.device_id
-where i.listed_digest = rollcall.listed_digest(d, t.digest);
+-- name: apply_settled
+select last, settled, changed from rollcall.apply_settled($1, $2, $3, $4, $5, $6, $7);
 
 -- name: settle
 update rollcall.device_identity i set listed_digest = rollcall.listed_digest(d, t.digest)
 from unnest($2::uuid[], $3::text[], $4::bigint[]) as t (id, e, digest) join public.devices d on d.id = t.id
 where i.integration_id = $1 and i.external_device_id = t.e;
-
--- name: confirm
-select rollcall.confirm($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
 -- name: written_now
 -- the rows of these devices that this transaction has made, and that it has changed

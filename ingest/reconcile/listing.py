@@ -45,11 +45,17 @@ def from_json(form: str) -> ListedDevice:
     return ListedDevice(**said)
 
 
-def digest_of(form: str, device: ListedDevice, listed_at: Micros, dating: Dating) -> int | None:
-    """Return what tells whether an entry says again what it said before; None where its facts have no time."""
-    if device.updated_at is None or problems_of(device, listed_at, dating):
+def digest_of(device: ListedDevice) -> int | None:
+    """Return what tells whether an entry says the same facts as before; None where its facts have no time."""
+    if device.updated_at is None:
         return None
-    return int.from_bytes(blake2b(form.encode(), digest_size=8).digest(), signed=True)
+    said = orjson.dumps(
+        (
+            device.external_id, device.name, device.serial_number, device.hardware_ids, device.cohort_id,
+            device.golioth_status, device.tags, device.metadata, device.updated_at,
+        )
+    )  # fmt: skip
+    return int.from_bytes(blake2b(said, digest_size=8).digest(), signed=True)
 
 
 def key_of(device: ListedDevice) -> DeviceKey:
@@ -66,30 +72,14 @@ def problems_of(device: ListedDevice, listed_at: Micros, dating: Dating) -> list
     return [*device.problems, *(FieldError(name, "is dated in the future") for name in ahead)]
 
 
-def undated(device: ListedDevice) -> ListedDevice:
-    """Return only what has no time of its own: what counts of an entry that was applied before."""
-    return ListedDevice(
-        device.external_id,
-        serial_number=device.serial_number,
-        hardware_ids=device.hardware_ids,
-        battery_level=device.battery_level if device.battery_at is None else None,
-        signal_strength=device.signal_strength if device.signal_at is None else None,
-        firmware=tuple(one for one in device.firmware if one.at is None),
-    )
-
-
-def evidence_of(
-    integration_id: UUID, device: ListedDevice, listed_at: Micros, dating: Dating, *, settled: bool = False
-) -> Evidence:
-    """Return what a listed device says, coalesced; of a `settled` one what has no time of its own.
+def evidence_of(integration_id: UUID, device: ListedDevice, listed_at: Micros, dating: Dating) -> Evidence:
+    """Return what a listed device says, coalesced.
 
     Its times leave no marks: a listing repeats itself, and only a change of status is a row of the timeline.
     """
     evidence = Evidence()
-    said = undated(device) if settled else device
-    for observation in observations(integration_id, said, listed_at, dating):
-        if observation.facts is None or not settled:
-            evidence.add(observation)
+    for observation in observations(integration_id, device, listed_at, dating):
+        evidence.add(observation)
     if evidence.marks:
         evidence.marks = []
     return evidence
