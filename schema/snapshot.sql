@@ -947,7 +947,8 @@ begin
         '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', 0, resolution)
     from (
         select array_agg(t.device_id) as ids, array_agg(offline_after) as after_settings,
-            array_agg(g.online_at) as online_ats, array_agg(g.offline_at) as offline_ats,
+            array_agg(g.online_at) as online_ats,
+            array_agg(case when o.offline_at >= g.offline_at then null else g.offline_at end) as offline_ats,
             array_agg(g.battery) as batteries,
             array_agg(case when g.battery is not null then coalesce(g.battery_at, g.listed_at - lag) end) as battery_ats,
             array_agg(g.signal) as signals,
@@ -956,6 +957,9 @@ begin
         from unnest(staged_ids, ids) as t (id, device_id)
         join unnest(said_ids) as n (device_id) on n.device_id = t.device_id
         cross join lateral (select x.* from rollcall.reconcile_staging x where x.run_id = run and x.id = t.id offset 0) as g
+        -- an offline time that is known already would only keep a device from the slim pass of rollcall.apply
+        left join lateral (select x.offline_at from rollcall.device_state x
+            where x.device_id = t.device_id offset 0) as o on true
     ) as p, (
         select array_agg(t.device_id) as ids, array_agg(v.component) as components, array_agg(v.version) as versions,
             array_agg(coalesce(v.at, g.listed_at - lag)) as ats
