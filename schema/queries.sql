@@ -320,8 +320,11 @@ from (select k.ctid as tid, s.external_id is not null as is_listed
     where k.integration_id = $1 and (k.unlisted_at is null) = (s.external_id is null)) as t
 where i.ctid = t.tid;
 
+-- name: staged_ids
+select min(id), max(id) from rollcall.reconcile_staging where run_id = $1;
+
 -- name: apply_settled
-select last, settled, changed from rollcall.apply_settled($1, $2, $3, $4, $5, $6, $7);
+select settled, changed from rollcall.apply_settled($1, $2, $3, $4, $5, $6, $7);
 
 -- name: settle
 update rollcall.device_identity i set listed_digest = rollcall.listed_digest(d, t.digest)

@@ -885,7 +885,7 @@ begin
         where (excluded.at, excluded.value, excluded.unit collate "C") > (r.at, r.value, r.unit collate "C");
 end $function$
 
-CREATE OR REPLACE FUNCTION rollcall.apply_settled(integration uuid, run uuid, after bigint, most integer, lag bigint, offline_after bigint, resolution bigint, OUT last bigint, OUT settled integer, OUT changed integer)
+CREATE OR REPLACE FUNCTION rollcall.apply_settled(integration uuid, run uuid, first bigint, last bigint, lag bigint, offline_after bigint, resolution bigint, OUT settled integer, OUT changed integer)
  RETURNS record
  LANGUAGE plpgsql
  SET plan_cache_mode TO 'force_generic_plan'
@@ -894,19 +894,16 @@ AS $function$
 declare
     staged_ids bigint[];
     ids uuid[];
-    listed_ats bigint[];
     said_ids uuid[];
     firmware_ids uuid[];
 begin
     settled := 0;
     changed := 0;
-    select max(s.id) into last
-    from (select id from rollcall.reconcile_staging where run_id = run and id > after order by id limit most) as s;
     select array_agg(distinct i.device_id) into ids
     from rollcall.reconcile_staging s cross join lateral (
         select x.device_id from rollcall.device_identity x where x.integration_id = integration
             and x.external_device_id = s.external_id and x.listed_digest is not null offset 0) as i
-    where s.run_id = run and s.id > after and s.id <= last and s.digest is not null;
+    where s.run_id = run and s.id between first and last and s.digest is not null;
     perform rollcall.lock_devices(ids);
     -- of two entries that mean one row neither is taken: what they say must count together
     select array_agg(h.id order by h.id), array_agg(h.device_id order by h.id) into staged_ids, ids
@@ -917,7 +914,7 @@ begin
             select x.device_id, x.listed_digest from rollcall.device_identity x where x.integration_id = integration
                 and x.external_device_id = s.external_id offset 0) as i
         join public.devices d on d.id = i.device_id
-        where s.run_id = run and s.id > after and s.id <= last) as h
+        where s.run_id = run and s.id between first and last) as h
     where h.agrees and h.entries = 1;
     if staged_ids is null then
         return;

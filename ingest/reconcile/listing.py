@@ -15,7 +15,7 @@ from handlers.events import DeviceKey, Facts, FieldError, GoliothStatus, Micros,
 from handlers.evidence import Evidence
 from ingest.providers.port import Installed, ListedDevice
 
-_DEFAULTS = ListedDevice("")._asdict()
+_DEFAULTS = ListedDevice("")[:-1]
 _TIMES = ("online_at", "offline_at", "battery_at", "signal_at", "updated_at")
 _LISTS = ("hardware_ids", "tags")
 
@@ -29,8 +29,11 @@ class Dating(NamedTuple):
 
 def to_json(device: ListedDevice) -> str:
     """Return what `from_json` takes: all that is said, without the problems."""
-    said = {name: value for name, value in device._asdict().items() if value != _DEFAULTS[name]}
-    said.pop("problems", None)
+    said = {
+        name: value
+        for name, value, default in zip(device._fields, device, _DEFAULTS, strict=False)
+        if value is not default and value != default
+    }
     return orjson.dumps(said, default=list).decode()
 
 
@@ -66,10 +69,18 @@ def key_of(device: ListedDevice) -> DeviceKey:
 def problems_of(device: ListedDevice, listed_at: Micros, dating: Dating) -> list[FieldError]:
     """Return what of a device cannot be used: what its provider module found, and times in the future."""
     latest = listed_at + dating.max_ahead
+    if not device.problems and _newest(device) <= latest:
+        return []
     times = [(name, getattr(device, name)) for name in _TIMES]
     times += [(f"firmware.{one.component}", one.at) for one in device.firmware]
     ahead = [name for name, at in times if at is not None and at > latest]
     return [*device.problems, *(FieldError(name, "is dated in the future") for name in ahead)]
+
+
+def _newest(device: ListedDevice) -> Micros:
+    """Return the newest of all times of an entry, 0 where it has none."""
+    given = device.online_at, device.offline_at, device.battery_at, device.signal_at, device.updated_at
+    return max(*(at or 0 for at in given), *(one.at or 0 for one in device.firmware))
 
 
 def evidence_of(integration_id: UUID, device: ListedDevice, listed_at: Micros, dating: Dating) -> Evidence:

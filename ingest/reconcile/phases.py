@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from ingest.store.artifacts import sync_artifacts
 from ingest.store.identity import Identities
 from ingest.store.parking import Parking
 
+SETTLED_AT_ONCE = 2
 MAX_ADOPTIONS = 20
 MAX_DIFFERENCES = 100_000
 PROVIDER_ERRORS = (ProviderAway, Misconfigured, Declined)
@@ -171,10 +173,10 @@ class Phases:
 
     async def _settle(self) -> int:
         """Apply without decoding what can be; return how many that was. A dry run decodes all, to compare the rows."""
-        run, done, last = self._run, 0, None if self._run.dry_run else 0
-        while last is not None:
-            last, settled = await self._settled.apply(run, last)
-            done += settled
+        run, done = self._run, 0
+        windows = iter(()) if run.dry_run else await self._settled.windows(run)
+        while pair := tuple(itertools.islice(windows, SETTLED_AT_ONCE)):
+            done += await self._settled.apply(run, pair)
             self._show(Progress(run, done, run.listed))
         return done
 

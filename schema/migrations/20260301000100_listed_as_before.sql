@@ -13,29 +13,25 @@ alter table rollcall.reconcile_staging
     add column if not exists versions text[],
     add column if not exists version_ats bigint[];
 
--- Apply those of the next `most` entries after `after` whose facts were applied before, as they are, and on which both
--- sides still agree. What the rows say already moves clocks only; the rest goes through rollcall.apply. They leave
--- staging; `last` is the last id that was looked at, NULL where there was none.
+-- Apply those entries with an id from `first` to `last` whose facts were applied before, as they are, and on which both
+-- sides still agree. What the rows say already moves clocks only; the rest goes through rollcall.apply. They leave staging.
 create or replace function rollcall.apply_settled(
-    integration uuid, run uuid, after bigint, most int, lag bigint, offline_after bigint, resolution bigint,
-    out last bigint, out settled int, out changed int
+    integration uuid, run uuid, first bigint, last bigint, lag bigint, offline_after bigint, resolution bigint,
+    out settled int, out changed int
 ) language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     staged_ids bigint[];
     ids uuid[];
-    listed_ats bigint[];
     said_ids uuid[];
     firmware_ids uuid[];
 begin
     settled := 0;
     changed := 0;
-    select max(s.id) into last
-    from (select id from rollcall.reconcile_staging where run_id = run and id > after order by id limit most) as s;
     select array_agg(distinct i.device_id) into ids
     from rollcall.reconcile_staging s cross join lateral (
         select x.device_id from rollcall.device_identity x where x.integration_id = integration
             and x.external_device_id = s.external_id and x.listed_digest is not null offset 0) as i
-    where s.run_id = run and s.id > after and s.id <= last and s.digest is not null;
+    where s.run_id = run and s.id between first and last and s.digest is not null;
     perform rollcall.lock_devices(ids);
     -- of two entries that mean one row neither is taken: what they say must count together
     select array_agg(h.id order by h.id), array_agg(h.device_id order by h.id) into staged_ids, ids
@@ -46,7 +42,7 @@ begin
             select x.device_id, x.listed_digest from rollcall.device_identity x where x.integration_id = integration
                 and x.external_device_id = s.external_id offset 0) as i
         join public.devices d on d.id = i.device_id
-        where s.run_id = run and s.id > after and s.id <= last) as h
+        where s.run_id = run and s.id between first and last) as h
     where h.agrees and h.entries = 1;
     if staged_ids is null then
         return;

@@ -151,10 +151,10 @@ async def staged(world: World, device: ListedDevice, listed_at: Micros) -> bool:
     )
     run = await runs.begin(INTEGRATION, "demand", dry_run=False, anew=True)
     await Staging(world.pool, runs).add(run, [AskedPage(Page((device,), None), listed_at)], DATING)
-    last, settled = await Settled(world.pool, runs, plan, Random(1)).apply(run, 0)
-    assert last is not None
+    settled = Settled(world.pool, runs, plan, Random(1))
+    done = await settled.apply(run, await settled.windows(run))
     await runs.finish(run, "done")
-    return settled == 1
+    return done == 1
 
 
 def test_entries_that_are_applied_without_being_decoded_give_the_same_rows(database: str) -> None:
