@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import uuid4
 
-from handlers.dialects.plain import Context, decode
+from handlers.dialects.absorb import absorb
+from handlers.dialects.plain import Context
 from handlers.events import DeadReason, Micros, Publish
-from handlers.evidence import coalesce
 from ingest.digests import Digests, unpacked
 from ingest.mqtt.port import Inbound, Released
 from ingest.pipeline.pile import Feed, Pile
@@ -107,18 +107,21 @@ class Publishes:
         for publish, digest in zip(self._inbounds, self._digests, strict=True):
             if digest is None or not isinstance(publish, Publish):
                 continue
-            observations, field_errors, skewed, dead = decode(publish, context, draining_since)
-            dead = self._refusal or dead
-            if dead is not None:
-                counts.dead_letters += 1
-                pile.dead_letters.append(dead_letter(self._origin, publish, dead))
+            if self._refusal is not None:
+                self._bury(publish, self._refusal, pile)
                 continue
-            coalesce(observations, devices)
-            if field_errors or skewed:
+            _, field_errors, skewed, dead = absorb(publish, context, draining_since, devices)
+            if dead is not None:
+                self._bury(publish, dead, pile)
+            elif field_errors or skewed:
                 counts.field_errors += len(field_errors)
                 counts.skewed += skewed
         counts.received += len(self._inbounds)
         counts.duplicates += len(self._others) - len(self._released()) - len(self._markers())
+
+    def _bury(self, publish: Publish, reason: DeadReason, pile: Pile) -> None:
+        pile.counts.dead_letters += 1
+        pile.dead_letters.append(dead_letter(self._origin, publish, reason))
 
     def halves(self) -> tuple["Publishes", "Publishes"]:
         """Return its two halves."""
