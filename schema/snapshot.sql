@@ -618,6 +618,18 @@ declare
     stream_offline_ats bigint[] := '{}';
 begin
     perform set_config('rollcall.applying', 'on', true);
+    if cardinality(after_settings) = 1 then
+        after_settings := array_fill(after_settings[1], array[cardinality(ids)]);
+    end if;
+    if cardinality(sources) = 1 then
+        sources := array_fill(sources[1], array[cardinality(ids)]);
+    end if;
+    if cardinality(online_first) = 0 then
+        online_first := online_last;
+    end if;
+    if cardinality(signal_ats) = 0 and cardinality(signals) > 0 then
+        signal_ats := battery_ats;
+    end if;
     gone := rollcall.lock_devices(ids);
     if cardinality(gone) > 0 then
         return gone;
