@@ -9,7 +9,9 @@ import orjson
 from tests.servers.rollcall import RollcallProcess
 from tests.waiting import until
 
-HELD = "select holder, right(name, 1)::int as slot from rollcall.leases where name like 'mqtt/%' and expires_at >= now()"
+HELD = """
+select holder, right(name, 1)::int as slot from rollcall.leases
+where name like 'mqtt/%' and expires_at >= now()"""
 CONNECTED = "select count(*) from rollcall.mqtt_sessions where state = 'connected'"
 TWICE = """
 select kind, count(*) from (select kind from rollcall.device_events where retracted_at is null
