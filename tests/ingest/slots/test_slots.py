@@ -174,7 +174,9 @@ async def test_a_slot_that_is_none_any_more_is_drained_without_loss(
         await service.pool.execute("update device_integrations set settings = settings || '{\"slots\": 1}'")
         await service.sees("select count(*) from devices", 80)
         await service.sees("select count(*) from rollcall.mqtt_sessions", 1, within_s=30)
+        before = await service.pool.fetchval(BROUGHT)
         await asyncio.gather(
             *[service.publish(f"devices/e{n}/telemetry", '{"battery": 1}') for n in range(9)]
         )
         await service.sees("select count(*) from devices", 89)
+        await service.sees(BROUGHT, [before[0] + 9])
