@@ -1,4 +1,4 @@
-"""Integrations live: each active row of type mqtt has its session; a changed row restarts only its own."""
+"""Integrations live: each active row of type mqtt has its slots; a changed row restarts only its own."""
 
 import asyncio
 import contextlib
