@@ -51,6 +51,7 @@ class Slots:
         self._clock = clock
         self._holder = holder
         self._jitter = jitter
+        self._leases = [plan.of(slot).lease for slot in range(plan.slots)]
         self._replicas = f"replica/{plan.integration_id}/"
         self._retirement = Retirement(sessions, intake, clock, holder, jitter)
         self._retiring: asyncio.Task[None] | None = None
@@ -89,21 +90,14 @@ class Slots:
 
     async def _look(self) -> None:
         await self._renew_or_withdraw()
-        standing = await self._sessions.standing(
-            self._plan.integration_id,
-            self._replicas,
-            [self._plan.of(slot).lease for slot in range(self._plan.slots)],
-        )
+        standing = await self._sessions.standing(self._plan.integration_id, self._replicas, self._leases)
         first = standing.subscriptions.get(self._plan.of(0).broker.client_id, ())
         shares = any(one.startswith(self._plan.group) for one in first)
         self._slots = self._plan.slots if shares else 1
         self._reap()
-        now = asyncio.get_running_loop().time()
-        barred = {slot: "another" for slot, until in self._taken_over.items() if until > now}
-        holders = barred | {n: standing.holders[one] for n, one in self._leases() if one in standing.holders}
-        others = {one.removeprefix(self._replicas) for one in standing.replicas} - {self._holder}
-        living = others | {self._holder} if now >= self._apart_until or not others else others
-        step = next_step(self._holder, self._running.keys(), holders, living, self._slots)
+        step = next_step(
+            self._holder, self._running.keys(), self._holders(standing), self._living(standing), self._slots
+        )
         for slot in step.leave:
             await self._let_go(slot)
         for slot in step.take:
@@ -111,8 +105,18 @@ class Slots:
         if first:
             self._retire(standing)
 
-    def _leases(self) -> list[tuple[int, str]]:
-        return [(slot, self._plan.of(slot).lease) for slot in range(self._plan.slots)]
+    def _holders(self, standing: Standing) -> dict[int, str]:
+        """Return who holds which slot; one that was taken over from us counts as held for a while."""
+        now = asyncio.get_running_loop().time()
+        barred = {slot: "somebody" for slot, until in self._taken_over.items() if until > now}
+        held = {n: standing.holders[one] for n, one in enumerate(self._leases) if one in standing.holders}
+        return barred | held
+
+    def _living(self, standing: Standing) -> set[str]:
+        """Return the replicas among which the slots are shared; a replica with no others is never apart."""
+        others = {one.removeprefix(self._replicas) for one in standing.replicas} - {self._holder}
+        apart = asyncio.get_running_loop().time() < self._apart_until
+        return others if apart and others else others | {self._holder}
 
     async def _renew_or_withdraw(self) -> None:
         """Count among the living; but not while none of the sessions here gets through to the broker."""
