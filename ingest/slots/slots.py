@@ -121,8 +121,9 @@ class Slots:
     async def _renew_or_withdraw(self) -> None:
         """Count among the living; but not while none of the sessions here gets through to the broker."""
         now = asyncio.get_running_loop().time()
-        if self._running and all(session.failing for session, _ in self._running.values()):
-            self._apart_until = now + APART_S
+        if self._running:
+            failing = all(session.failing for session, _ in self._running.values())
+            self._apart_until = now + APART_S if failing else 0.0
         name = self._replicas + self._holder
         if now < self._apart_until:
             await self._sessions.release(name, self._holder)
