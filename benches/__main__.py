@@ -9,6 +9,8 @@ from benches.drain import Drained, drain
 from benches.latency import Latency, latency
 from benches.loss import Loss, loss
 from benches.reconcile import as_lines, reconcile_all
+from benches.replicas import as_lines as as_shares
+from benches.replicas import replicas
 from benches.report import as_dict, as_text, machine
 from benches.webhooks import webhooks
 from benches.world import World, world
@@ -28,7 +30,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--devices", default="1000,20000,100000", help="fleet sizes, comma-separated")
     parser.add_argument("--contenders", default=",".join(CONTENDERS))
     parser.add_argument("--json", type=Path, help="write the result here, too")
-    measurements = ("drain", "loss", "latency", "webhooks", "reconcile")
+    measurements = ("drain", "loss", "latency", "webhooks", "reconcile", "replicas")
     parser.add_argument("--only", choices=measurements, help="one of the measurements")
     parser.add_argument("--listed", type=int, default=50_000, help="devices of the listing to reconcile")
     return parser.parse_args()
@@ -69,6 +71,11 @@ def main() -> None:
     fleets, contenders = [int(size) for size in wanted.devices.split(",")], wanted.contenders.split(",")
     with world() as there:
         about = machine(there)
+        if wanted.only == "replicas":
+            shared = replicas(there, there.known(FLEET), wanted.messages, FLEET)
+            print(", ".join(f"{name} {value}" for name, value in about.items()))
+            print("\n".join(["", *as_shares(shared)]))
+            return
         drains = (
             drain_all(there, fleets, contenders, wanted.messages) if wanted.only in (None, "drain") else []
         )

@@ -1,4 +1,4 @@
-"""Integrations live: each active row of type mqtt has its session; a changed row restarts only its own."""
+"""Integrations live: each active row of type mqtt has its slots; a changed row restarts only its own."""
 
 import asyncio
 import contextlib
@@ -15,9 +15,9 @@ from ingest.crypto import Keyring, is_encrypted, password_context
 from ingest.errors import BrokerAway, Misconfigured, ProviderAway, RollcallError
 from ingest.mqtt.port import Broker, Clock, Tls
 from ingest.pipeline.intake import Intake
-from ingest.retirement import Retirement
-from ingest.session import Session, SessionPlan, together
 from ingest.settings import MqttSettings, Settings, mqtt_settings
+from ingest.slots.plan import SessionPlan
+from ingest.slots.slots import Slots
 from ingest.store.creation import UnknownPolicy
 from ingest.store.integrations import IntegrationRow, IntegrationRows, News
 from ingest.store.parking import Parking
@@ -44,6 +44,7 @@ class Planner:
         wanted = mqtt_settings(row.settings, row.name)
         try:
             topics = Topics.parse(wanted.topics)
+            shared = tuple(topics.shared()) if wanted.slots > 1 else ()
         except ValueError as error:
             raise Misconfigured(f"integration {row.name!r}: topics: {error}") from error
         ahead = int(self._settings.max_ahead_s * SECOND)
@@ -60,9 +61,11 @@ class Planner:
                 unknown.policy, unknown.max_per_minute, unknown.max_total, unknown.max_parked
             ),
             offline_after=after_s * SECOND,
-            filters=tuple(topics.filters()),
+            filters=tuple(one for one in topics.filters() if one not in shared),
             marker_interval_s=self._settings.marker_interval_s,
             lease_ttl_s=self._settings.lease_ttl_s,
+            shared=shared,
+            slots=wanted.slots if shared else 1,
         )
 
     def _broker(self, integration_id: UUID, wanted: MqttSettings) -> Broker:
@@ -87,21 +90,30 @@ class Planner:
         return self.keyring.decrypt(stored, password_context(integration_id))
 
 
-def client_id(wanted: MqttSettings, integration_id: UUID) -> str:
+def client_id(wanted: MqttSettings, integration_id: UUID, slot: int = 0) -> str:
     """Return the client id of an integration's session; the number is its slot."""
-    return f"{wanted.client_id}-{integration_id}-0"
+    return f"{wanted.client_id}-{integration_id}-{slot}"
 
 
 class Running(NamedTuple):
-    """A session that runs."""
+    """An integration that runs."""
 
     plan: SessionPlan
-    session: Session
+    slots: Slots
     task: asyncio.Task[None]
 
 
+class Held(NamedTuple):
+    """The slots of an integration that this process holds, of how many."""
+
+    integration_id: UUID
+    name: str
+    held: list[int]
+    of: int
+
+
 class Integrations:
-    """Keeps one Session running for each active row."""
+    """Keeps the Slots of each active row running."""
 
     def __init__(
         self,
@@ -144,15 +156,9 @@ class Integrations:
                 await self._end(integration_id)
         for integration_id, plan in plans.items():
             if integration_id not in self._running:
-                session = Session(plan, self._sessions, self._intake, self._clock, self._holder, self._jitter)
-                task = asyncio.create_task(self._serve(session, plan), name=f"session {plan.name}")
-                self._running[integration_id] = Running(plan, session, task)
-
-    async def _serve(self, session: Session, plan: SessionPlan) -> None:
-        """Run the session, and beside it the retirement of those that it has replaced."""
-        retirement = Retirement(self._sessions, self._intake, self._clock, self._holder, self._jitter)
-        async with together(retirement.run(plan)):
-            await session.run()
+                slots = Slots(plan, self._sessions, self._intake, self._clock, self._holder, self._jitter)
+                task = asyncio.create_task(slots.run(), name=f"slots {plan.name}")
+                self._running[integration_id] = Running(plan, slots, task)
 
     def _planned(self, row: IntegrationRow) -> SessionPlan:
         try:
@@ -186,20 +192,33 @@ class Integrations:
     @property
     def sessions(self) -> list[tuple[UUID, str]]:
         """The sessions that should run: (integration id, client id)."""
-        return [(plan.integration_id, plan.broker.client_id) for plan, _, _ in self._running.values()]
+        return [
+            (plan.integration_id, one)
+            for plan, slots, _ in self._running.values()
+            for one in slots.client_ids
+        ]
+
+    @property
+    def slots(self) -> list[Held]:
+        """What this process holds of each integration."""
+        return [
+            Held(plan.integration_id, plan.name, slots.held, plan.slots)
+            for plan, slots, _ in self._running.values()
+        ]
 
     def state(self, integration_id: UUID) -> str:
         """Say whether an integration is connected here."""
         running = self._running.get(integration_id)
-        return "connected" if running and running.session.connection else "not connected by this process"
+        return "connected" if running and running.slots.connection else "not connected by this process"
 
     async def publish(self, integration_id: UUID, topic: str, payload: bytes, *, retain: bool) -> None:
-        """Publish at QoS 1 on the session of an integration. Raises: ProviderAway where it is not connected here."""
+        """Publish at QoS 1 on a session of an integration. Raises: ProviderAway where it is not connected here."""
         running = self._running.get(integration_id)
-        if running is None or running.session.connection is None:
+        connection = running.slots.connection if running else None
+        if connection is None:
             raise ProviderAway("this process is not connected to the broker: another may be, or nobody is")
         try:
-            await running.session.connection.publish(topic, payload, retain=retain)
+            await connection.publish(topic, payload, retain=retain)
         except BrokerAway as away:
             raise ProviderAway(str(away)) from away
 

@@ -119,13 +119,18 @@ on conflict (name) do update set holder = excluded.holder, expires_at = excluded
     where rollcall.leases.holder = excluded.holder or rollcall.leases.expires_at < now()
 returning holder;
 
+-- name: leases_held
+with dead as (delete from rollcall.leases where starts_with(name, $1) and expires_at < now())
+select name, holder from rollcall.leases
+where expires_at >= now() and (name = any ($2::text[]) or starts_with(name, $1));
+
 -- name: release_lease
 delete from rollcall.leases where name = $1 and holder = $2;
 
 -- name: open_session
 insert into rollcall.mqtt_sessions (integration_id, client_id) values ($1, $2)
 on conflict (integration_id, client_id) do update set client_id = excluded.client_id
-returning id, heard_since, heard_until;
+returning id, heard_since, heard_until, subscriptions;
 
 -- name: session_digests
 select seq, digests from rollcall.mqtt_digests where session_id = $1 order by seq;
@@ -137,15 +142,15 @@ select packet_id, digest from rollcall.mqtt_received where session_id = $1;
 with known as (delete from rollcall.mqtt_digests where session_id = $1)
 delete from rollcall.mqtt_received where session_id = $1;
 
--- name: other_sessions
-select client_id from rollcall.mqtt_sessions where integration_id = $1 and client_id <> $2 order by client_id;
+-- name: integration_sessions
+select client_id, subscriptions from rollcall.mqtt_sessions where integration_id = $1;
 
 -- name: forget_session
 delete from rollcall.mqtt_sessions where integration_id = $1 and client_id = $2;
 
 -- name: session_connected
 update rollcall.mqtt_sessions set connected_at = now(), state = 'connected', detail = $3, subscriptions = $4::jsonb,
-    heard_since = coalesce($2, heard_since) where id = $1;
+    heard_since = coalesce($2, heard_since), heard_until = coalesce(heard_until, $5) where id = $1;
 
 -- name: session_state
 update rollcall.mqtt_sessions set state = $2, detail = $3
