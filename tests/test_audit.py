@@ -28,5 +28,7 @@ def test_only_a_known_vulnerability_fails_and_what_was_not_audited_is_said(
     command = tmp_path / "pip-audit"
     command.write_text(f"#!/bin/sh\ncat <<'END'\n{answer}\nEND\nexit 1\n")
     command.chmod(0o755)
-    done = subprocess.run([ROOT / "scripts/audit"], env={"PIP_AUDIT": str(command)}, capture_output=True, text=True)
+    done = subprocess.run(
+        [ROOT / "scripts/audit"], env={"PIP_AUDIT": str(command)}, capture_output=True, text=True
+    )
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr

@@ -66,7 +66,9 @@ def test_every_contract_of_the_layers_is_there() -> None:
     assert any("ingest.app" in contract["forbidden_modules"] for contract in contracts.values())
 
 
-@pytest.mark.parametrize("script", ["scripts/run", "scripts/test", "scripts/check", "scripts/audit", ".ci/run"])
+@pytest.mark.parametrize(
+    "script", ["scripts/run", "scripts/test", "scripts/check", "scripts/audit", ".ci/run"]
+)
 def test_a_script_is_executable_and_stops_at_the_first_failure(script: str) -> None:
     assert os.access(ROOT / script, os.X_OK)
     text = (ROOT / script).read_text()
