@@ -98,6 +98,8 @@ def test_every_script_that_the_readme_names_exists() -> None:
         "docs/operations.md",
         "docs/providers.md",
         "docs/reconciliation.md",
+        "docs/security.md",
+        "SECURITY.md",
         "docs/webhooks.md",
         "mosquitto/README.md",
         "schema/README.md",
