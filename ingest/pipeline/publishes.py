@@ -15,7 +15,6 @@ from ingest.mqtt.port import Inbound, Released
 from ingest.pipeline.pile import Feed, Pile
 from ingest.store.batch import Batch, DeadLetter, SessionProgress
 
-
 MAX_CONTENT_TYPE = 255
 """Characters of it that are kept with a dead letter: MQTT allows 64 KiB, NUL among them."""
 

@@ -1,4 +1,4 @@
-"""Payloads as nobody sends them by mistake: out of a grammar that breaks its own rules, and samples with changed bytes."""
+"""Payloads that nobody sends by mistake: a grammar that breaks its own rules, and samples with changed bytes."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -9,18 +9,47 @@ import orjson
 from handlers.keys import KNOWN
 
 MAX_BYTES = 100_000
-ATOMS = (
-    "null true false NaN Infinity -Infinity -0 0 1 100 101 -150 -151 1e308 1e309 -1e-400 1E400 00 1. .5 0x1f"
-    " 9223372036854775807 9223372036854775808 18446744073709551615 18446744073709551616 -9223372036854775809"
-    " 1767225600 1767225600000 1767225600000000 253402300800 99999999999999999999"
-).split()
+ATOMS = [
+    "null",
+    "true",
+    "false",
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "-0",
+    "0",
+    "1",
+    "100",
+    "101",
+    "-150",
+    "-151",
+    "1e308",
+    "1e309",
+    "-1e-400",
+    "1E400",
+    "00",
+    "1.",
+    ".5",
+    "0x1f",
+    "9223372036854775807",
+    "9223372036854775808",
+    "18446744073709551615",
+    "18446744073709551616",
+    "-9223372036854775809",
+    "1767225600",
+    "1767225600000",
+    "1767225600000000",
+    "253402300800",
+    "99999999999999999999",
+]
 TEXTS = (
     "", " ", "online", "OFFLINE", "1", "87%", "-71 dBm", "1.4.2", "v1.2.3-rc.1", "2026-01-01T00:00:00Z",
-    "0000-00-00", "9999-12-31T23:59:59.999999+99:99", "\\u0000", "\\ud800", "\\udfff\\ud800", "\\uffff", "\0", "\x1b[31m",
-    "%n%s", "${jndi:x}", "__proto__", "'; --", "x" * 300, "é" * 300, "9" * 5_000, "1e" + "9" * 60, "-" * 64,
+    "0000-00-00", "9999-12-31T23:59:59.999999+99:99", "\\u0000", "\\ud800", "\\udfff\\ud800", "\\uffff", "\0",
+    "\x1b[31m", "%n%s", "${jndi:x}", "__proto__", "'; --", "x" * 300, "é" * 300, "9" * 5_000, "1e" + "9" * 60, "-" * 64,
 )  # fmt: skip
 HEADERS = (
-    "application/json", "application/cbor", "text/plain", "text/plain; charset=utf-16", "", "image/png", "\0", "x" * 9_000,
+    "application/json", "application/cbor", "text/plain", "text/plain; charset=utf-16", "", "image/png",
+    "\0", "x" * 9_000,
     "application/cloudevents+json", "application/octet-stream", "io.golioth.data.v1/.s/battery",
 )  # fmt: skip
 

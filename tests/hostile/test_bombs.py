@@ -1,4 +1,4 @@
-"""What is small and would cost much: every expression at its worst case, deep nesting, huge integers, CBOR that claims more."""
+"""What is small and would cost much: expressions at their worst, deep nesting, huge integers, CBOR that claims more."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,6 @@ from handlers.dialects.plain import Context, decode
 from handlers.events import Publish
 from handlers.topics import Topics
 from handlers.webhooks import delivery, payload, reports
-from handlers.webhooks.delivery import Request
 from ingest.providers.aws_iot import provider
 from ingest.webhooks import auth, route, sns
 from tests.handlers.webhooks.samples import NOW
@@ -106,14 +105,13 @@ CBOR = {
 
 @pytest.mark.parametrize("name", CBOR)
 def test_a_cbor_bomb_costs_a_moment_and_ends_in_a_value_or_in_words(name: str) -> None:
-    began = time.perf_counter()
+    began, told = time.perf_counter(), "a value"
     try:
         payload.loads(CBOR[name], "application/cbor")
     except ValueError as error:
-        assert 0 < len(str(error)) < 2_000
+        told = str(error)
+    assert 0 < len(told) < 2_000
     assert time.perf_counter() - began < 0.5
-    request = Request(CBOR[name], {"content-type": "application/cbor", "ce-source": "d"}, NOW)
-    assert delivery.parts(request)
 
 
 def fastest(call: Callable[[], object]) -> float:
