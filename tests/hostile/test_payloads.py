@@ -41,6 +41,7 @@ PLAIN = [
 SLOWEST_S = 0.5
 """A payload of at most 100 kB takes less than a millisecond; a machine that is busy with other things takes longer."""
 KEPT_ONE_IN = 20
+KEPT_AT_LEAST = 500
 APPLIED_AT_ONCE = 500
 Kept = list[Observation]
 
@@ -105,7 +106,7 @@ def sound(decoded: Decoded, n: int, kept: Kept) -> None:
     assert_tellable(decoded)
     for observation in decoded.observations:
         assert_fits_columns(observation)
-    if n % KEPT_ONE_IN == 0:
+    if len(kept) < KEPT_AT_LEAST or n % KEPT_ONE_IN == 0:
         kept += decoded.observations
 
 
