@@ -6,6 +6,7 @@ from pathlib import Path
 import orjson
 
 from benches.drain import Drained, drain
+from benches.flood import floods
 from benches.latency import Latency, latency
 from benches.loss import Loss, loss
 from benches.reconcile import as_lines, reconcile_all
@@ -30,8 +31,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--devices", default="1000,20000,100000", help="fleet sizes, comma-separated")
     parser.add_argument("--contenders", default=",".join(CONTENDERS))
     parser.add_argument("--json", type=Path, help="write the result here, too")
-    measurements = ("drain", "loss", "latency", "webhooks", "reconcile", "replicas")
+    measurements = ("drain", "loss", "latency", "webhooks", "reconcile", "replicas", "flood")
     parser.add_argument("--only", choices=measurements, help="one of the measurements")
+    parser.add_argument("--flood", type=int, default=1_000_000, help="invented device ids of `--only flood`")
     parser.add_argument("--listed", type=int, default=50_000, help="devices of the listing to reconcile")
     return parser.parse_args()
 
@@ -81,8 +83,9 @@ def main() -> None:
         )
         losses = lose_all(there, contenders) if wanted.only in (None, "loss") else []
         live = latencies(there) if wanted.only in (None, "latency") else []
+        flooded = floods(there, there.known(FLEET), FLEET, wanted.flood) if wanted.only == "flood" else []
         posted = webhooks(there, FLEET) if wanted.only in (None, "webhooks") else []
-    result = as_dict(about, drains, losses, live, posted)
+    result = as_dict(about, drains, losses, live, posted, flooded)
     print(as_text(result))
     if wanted.json:
         wanted.json.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))

@@ -16,9 +16,9 @@ DEFAULTS: Mapping[str, str] = {
 }
 MAX_PATTERNS = 64
 MAX_PATTERN_BYTES = 1024
-MAX_CACHED = 200_000
-MAX_CACHED_TOPIC = 512
-"""Longer topics are matched each time, so that a flood of them cannot fill memory."""
+MAX_CACHED = 131_072
+MAX_CACHED_TOPIC = 128
+"""Longer topics, and those that are not ASCII, are matched each time: a flood of them cannot fill memory."""
 
 _WILD = ("{}", "+", DEVICE_ID)
 
@@ -95,7 +95,7 @@ class Topics:
         except KeyError:
             pass
         route = self._find(topic)
-        if len(topic) <= MAX_CACHED_TOPIC:
+        if len(topic) <= MAX_CACHED_TOPIC and topic.isascii():
             if len(self._routes) >= MAX_CACHED:
                 self._routes.clear()
             self._routes[topic] = route

@@ -40,6 +40,10 @@ select t.e as external_device_id, i.device_id from unnest($2::text[]) as t (e) c
 -- name: all_identities
 select external_device_id, device_id from rollcall.device_identity where integration_id = $1 limit $2;
 
+-- name: external_ids
+select t.e from unnest($2::text[]) as t (e) cross join lateral (
+    select 1 from public.devices where integration_id = $1 and external_device_id = t.e limit 1) as d;
+
 -- name: candidates
 select place, id, how from rollcall.candidates($1, $2, $3, $4);
 
@@ -86,8 +90,10 @@ where p.integration_id = $1 and (
         where d.integration_id = p.integration_id and d.external_device_id = p.key ->> 'external_id')
     or exists (select 1 from public.devices d where d.organization_id = n.organization_id
         and d.serial_number = p.key ->> 'serial_number')
-    or exists (select 1 from public.devices d where d.organization_id = n.organization_id
-        and d.hardware_ids && array(select jsonb_array_elements_text(p.key -> 'hardware_ids'))))
+    -- "&&" with an empty array reads every device: ten thousand parked ids would keep a core busy
+    or case when jsonb_array_length(p.key -> 'hardware_ids') > 0 then exists (
+        select 1 from public.devices d where d.organization_id = n.organization_id
+            and d.hardware_ids && array(select jsonb_array_elements_text(p.key -> 'hardware_ids'))) end)
 order by 1 limit $2;
 
 -- name: count_parked

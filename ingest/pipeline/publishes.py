@@ -9,10 +9,14 @@ from uuid import uuid4
 from handlers.dialects.absorb import absorb
 from handlers.dialects.plain import Context
 from handlers.events import DeadReason, Micros, Publish
+from handlers.text import shown
 from ingest.digests import Digests, unpacked
 from ingest.mqtt.port import Inbound, Released
 from ingest.pipeline.pile import Feed, Pile
 from ingest.store.batch import Batch, DeadLetter, SessionProgress
+
+MAX_CONTENT_TYPE = 255
+"""Characters of it that are kept with a dead letter: MQTT allows 64 KiB, NUL among them."""
 
 
 class Connection(Protocol):
@@ -192,7 +196,7 @@ def dead_letter(origin: Origin, publish: Publish, reason: DeadReason) -> DeadLet
         publish.topic.replace("\0", "\ufffd"),
         publish.qos,
         publish.retain,
-        publish.content_type,
+        None if publish.content_type is None else shown(publish.content_type, MAX_CONTENT_TYPE),
         publish.received_at,
         reason.kind,
         reason.error,
