@@ -10,7 +10,7 @@ import pytest
 
 from handlers.events import SECOND, DeviceKey, Observation, Presence
 from handlers.evidence import Evidence
-from ingest.store.batch import Batch, SessionProgress, Target, apply_arguments
+from ingest.store.batch import DIGESTS_KEPT, Batch, SessionProgress, Target, apply_arguments
 from ingest.store.queries import queries
 from tests.strategies import INTEGRATION, OFFLINE_AFTER, START
 
@@ -125,6 +125,29 @@ async def test_the_apply_finds_its_rows_by_index_in_a_batch_of_any_kind(explaine
         await connection.fetchval(queries()["apply"], *apply_arguments(batch(ids, second, **said), 0))
     assert any(node["Node Type"] == "Tid Scan" for node in explained.nodes())
     explained.assert_sound()
+
+
+async def test_digests_that_are_known_no_longer_are_found_without_reading_those_that_are(
+    explained: Explained,
+):
+    connection = explained.connection
+    session = await connection.fetchval(
+        "insert into rollcall.mqtt_sessions (integration_id, client_id) values ($1, 'c') returning id",
+        INTEGRATION,
+    )
+    said = Batch(sessions=[SessionProgress(session, 1, b"0123456789", None)])
+    for _ in range(8):  # the plan that is kept was made while the table was empty
+        await connection.fetchval(queries()["apply"], *apply_arguments(said, 0))
+    await connection.execute(
+        "insert into rollcall.mqtt_digests select $1, n, '0123456789' from generate_series(2, 60000) as n",
+        session,
+    )
+    explained.plans.clear()
+    said.sessions[0] = SessionProgress(session, DIGESTS_KEPT + 11, b"0123456789", None)
+    await connection.fetchval(queries()["apply"], *apply_arguments(said, 0))
+    read = [node for node in explained.nodes() if node.get("Relation Name") == "mqtt_digests"]
+    assert 10 <= sum(map(_visited, read)) <= 40
+    assert await connection.fetchval("select min(seq) from rollcall.mqtt_digests") == 11
 
 
 async def test_identities_are_found_by_index(explained: Explained):
