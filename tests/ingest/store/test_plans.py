@@ -156,7 +156,10 @@ async def test_identities_are_found_by_index(explained: Explained):
     for _ in range(8):
         await explained.connection.fetch(queries()["identities"], INTEGRATION, names)
         await explained.connection.fetch(queries()["candidates"], INTEGRATION, names, names, nothing)
-    assert len(explained.plans) >= 16
+        await explained.connection.fetch(
+            queries()["heard_of"], INTEGRATION, [*names, *(f"x{n}" for n in range(BATCH))]
+        )
+    assert len(explained.plans) >= 24
     explained.assert_sound()
 
 
