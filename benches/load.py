@@ -91,7 +91,7 @@ class Client:
 
 def paced(port: int, rate: int, devices: int, seconds: float, prefix: str = "d") -> None:
     """Publish `rate` messages a second, in portions of 5 ms."""
-    client = Client(port, f"bench-paced-{prefix}")
+    client = Client(port, f"bench-paced-{prefix}-{rate}")
     start, sent = time.monotonic(), 0
     while (now := time.monotonic() - start) < seconds:
         due = int(now * rate) - sent

@@ -82,6 +82,14 @@ on conflict do nothing;
 select external_device_id, evidence from rollcall.parked_devices
 where integration_id = $1 and external_device_id = any ($2::text[]);
 
+-- name: heard_of
+-- lateral, with limits: index lookups each, whatever the fleet's size, and only until one finds it
+select t.e from unnest($2::text[]) as t (e) cross join lateral (
+    (select 1 from rollcall.device_identity where integration_id = $1 and external_device_id = t.e limit 1)
+    union all (select 1 from public.devices where integration_id = $1 and external_device_id = t.e limit 1)
+    union all (select 1 from rollcall.parked_devices where integration_id = $1 and external_device_id = t.e limit 1)
+    limit 1) as heard;
+
 -- name: parked_with_device
 select p.external_device_id as label, p.key, p.evidence from rollcall.parked_devices p
 join public.device_integrations n on n.id = p.integration_id

@@ -1469,8 +1469,10 @@ begin
     insert into rollcall.mqtt_digests (session_id, seq, digests)
     select s, q, d from unnest(session_ids, seqs, digests) as t (s, q, d)
     where length(d) > 0 order by 1, 2 on conflict do nothing;
-    delete from rollcall.mqtt_digests m using unnest(session_ids, seqs) as t (s, q)
-    where m.session_id = t.s and m.seq < t.q - keep;
+    delete from rollcall.mqtt_digests where ctid = any (array(
+        select old.ctid from unnest(session_ids, seqs) as t (s, q) cross join lateral (
+            select m.ctid from rollcall.mqtt_digests m where m.session_id = t.s and m.seq < t.q - keep
+            order by m.seq limit 1000) as old));
     update rollcall.mqtt_sessions m set heard_until = greatest(m.heard_until, t.h)
     from unnest(session_ids, heard_untils) as t (s, h) where m.id = t.s and t.h is not null;
 end $function$

@@ -21,6 +21,7 @@ from ingest.store.integrations import IntegrationRows
 from ingest.store.parking import Parking
 from ingest.store.refusals import DATABASE_ERRORS, translated
 from ingest.store.sessions import Sessions
+from ingest.store.strangers import Strangers
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,9 @@ class Pipeline:
         identities = Identities(pool)
         parking = Parking(pool, identities, applier)
         committer = Committer(
-            intake, applier, identities, parking, counts, jitter=jitter, observe=measured.commit
-        )
+            intake, applier, identities, parking, Strangers(pool, identities, parking), counts,
+            jitter=jitter, observe=measured.commit,
+        )  # fmt: skip
         keyring = Keyring.from_setting(settings.keys)
         rows = IntegrationRows(pool, settings.direct_url)
         return cls(

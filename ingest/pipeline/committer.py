@@ -17,6 +17,7 @@ from ingest.store.batch import Batch, Target
 from ingest.store.identity import Identities
 from ingest.store.parking import Parking
 from ingest.store.refusals import Contended
+from ingest.store.strangers import Strangers
 
 MAX_VANISHED = 5
 """Tries of one pile while devices of it are being deleted by others."""
@@ -38,6 +39,7 @@ class Committer:
         applier: Applier,
         identities: Identities,
         parking: Parking,
+        strangers: Strangers,
         counts: Counts,
         *,
         jitter: random.Random,
@@ -47,6 +49,7 @@ class Committer:
         self._applier = applier
         self._identities = identities
         self._parking = parking
+        self._strangers = strangers
         self._counts = counts
         self._jitter = jitter
         self._observe = observe
@@ -147,6 +150,7 @@ class Committer:
                 self._observe(pile.count, time.perf_counter() - began)
                 self._counts.commits += 1
                 self._counts.committed += pile.count
+                self._counts.dropped_unknown += batch.turned_away
                 return
             self._identities.forget(gone)
             batch = None
@@ -155,15 +159,24 @@ class Committer:
     async def _resolved(self, pile: Pile) -> Batch:
         """Build the batch, with the database's help where a device is not known yet."""
         batch, unknown = self._batch(pile)
-        if unknown:
-            for feed, devices in unknown.items():
-                await self._identities.resolve(feed.integration_id, list(devices), feed.policy)
-            batch, unknown = self._batch(pile)
-        for feed, strangers in unknown.items():
-            self._counts.dropped_unknown += await self._parking.add(
-                feed.integration_id, feed.policy, strangers, batch
-            )
+        for feed, devices in unknown.items():
+            await self._look_up(feed, devices, batch)
         return batch
+
+    async def _look_up(self, feed: Feed, devices: dict[DeviceKey, Evidence], batch: Batch) -> None:
+        """Put those that have a row, or get one, into the batch, and park the others where there is room."""
+        mine = feed.integration_id, feed.policy
+        nobodies = await self._strangers.nobodies(*mine, devices)
+        batch.turned_away += len(nobodies)
+        rest = {key: seen for key, seen in devices.items() if key not in nobodies}
+        if not rest:
+            return
+        found = await self._identities.resolve(feed.integration_id, list(rest), feed.policy)
+        target = Target(feed.offline_after, feed.source)
+        for key, device_id in found.items():
+            batch.add(device_id, target, rest.pop(key))
+        if rest:
+            batch.turned_away += await self._parking.add(*mine, rest, batch)
 
     def _batch(self, pile: Pile) -> tuple[Batch, Unknown]:
         """Build the batch of those whose device is known, and return the others."""

@@ -100,6 +100,9 @@ class Batch:
     replayed: list[UUID] = field(default_factory=list)
     """Dead letters that are applied by this batch, and so are none any more."""
 
+    turned_away: int = 0
+    """Ids without a row for which there was no room or no policy to keep them."""
+
     has_facts: bool = False
     decided: list[Decided] = field(default_factory=list)
     """Filled by the commit: the facts about which something had to be decided."""

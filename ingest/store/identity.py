@@ -62,6 +62,10 @@ class Identities:
         for integration_id, known in self._known.items():
             self._known[integration_id] = {key: device for key, device in known.items() if device not in gone}
 
+    def may_create(self, integration_id: UUID, policy: UnknownPolicy) -> bool:
+        """Return whether an id without a row may get one, as far as is known: no room is remembered FULL_FOR_S."""
+        return policy.policy == "create" and self._full_until.get(integration_id, 0.0) <= monotonic()
+
     async def resolve(
         self, integration_id: UUID, keys: Sequence[DeviceKey], policy: UnknownPolicy
     ) -> dict[DeviceKey, UUID]:
@@ -98,7 +102,7 @@ class Identities:
     ) -> dict[DeviceKey, UUID]:
         found = await _bound(connection, integration_id, keys)
         rest = await self._match(connection, integration_id, _without(keys, found), found)
-        if not rest or policy.policy != "create" or self._full_until.get(integration_id, 0.0) > monotonic():
+        if not rest or not self.may_create(integration_id, policy):
             return found
         room = await room_for_creation(connection, integration_id, policy)
         if not room:

@@ -1,5 +1,6 @@
 """Parking: what an id without a row said is kept, one bounded row an id, until its device appears."""
 
+from time import monotonic
 from uuid import UUID
 
 import asyncpg
@@ -11,7 +12,7 @@ from handlers.identity import label
 from ingest.store.apply import Applier
 from ingest.store.batch import Batch, Parked, Target
 from ingest.store.creation import UnknownPolicy
-from ingest.store.identity import Identities
+from ingest.store.identity import FULL_FOR_S, Identities
 from ingest.store.queries import queries
 from ingest.store.refusals import acquired
 from ingest.store.within import Within
@@ -34,6 +35,11 @@ class Parking:
         self._identities = identities
         self._applier = applier
         self._timeout_s = timeout_s
+        self._full_until: dict[UUID, float] = {}
+
+    def has_room(self, integration_id: UUID, policy: UnknownPolicy) -> bool:
+        """Return whether another id may be parked, as far as is known: no room is remembered FULL_FOR_S."""
+        return policy.policy != "ignore" and self._full_until.get(integration_id, 0.0) <= monotonic()
 
     async def add(
         self, integration_id: UUID, policy: UnknownPolicy, strangers: dict[DeviceKey, Evidence], batch: Batch
@@ -52,13 +58,16 @@ class Parking:
             row["external_device_id"]: Evidence.from_json(orjson.loads(row["evidence"])) for row in parked
         }
         fresh = [name for name in unknown if name not in known]
-        for name in [*known, *fresh[: max(0, room)]]:
+        taken = fresh[: max(0, room)]
+        for name in [*known, *taken]:
             key, evidence = unknown[name]
             merged = known.get(name, Evidence())
             merged.merge(evidence)
             form = orjson.dumps(merged.to_json()).decode()
             batch.parked.append(Parked(integration_id, name, orjson.dumps(key._asdict()).decode(), form, 1))
-        return len(fresh) - len(fresh[: max(0, room)])
+        if len(taken) < len(fresh):
+            self._full_until[integration_id] = monotonic() + FULL_FOR_S
+        return len(fresh) - len(taken)
 
     async def adopt(self, integration_id: UUID, offline_after: Micros) -> int:
         """Apply what is parked for devices that have a row by now; return how many.

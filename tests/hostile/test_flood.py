@@ -1,10 +1,12 @@
 """A flood of invented device ids: what it can write is bounded, in the database and in memory."""
 
 import asyncio
+import re
 import tracemalloc
 from uuid import UUID
 
 import asyncpg
+import httpx
 
 from benches.load import Client
 from handlers.events import DeviceKey
@@ -29,6 +31,14 @@ ROWS = {
 BUSIEST = "select count(*) from devices where external_device_id = 'known' and battery_level = "
 
 
+async def turned_away(url: str) -> int:
+    async with httpx.AsyncClient() as client:
+        (line,) = re.findall(
+            r"^rollcall_unknown_dropped_total (\S+)$", (await client.get(f"{url}/metrics")).text, re.M
+        )
+    return int(float(line))
+
+
 def flood(port: int) -> None:
     client = Client(port, "flood")
     client.publish((f"devices/x{n}/telemetry", b'{"battery":1}') for n in range(IDS))
@@ -50,6 +60,9 @@ async def test_fifty_thousand_invented_ids_write_no_more_than_the_caps_and_the_k
         created = await service.pool.fetchval("select created_total from rollcall.integration_counts")
         assert 100 <= created <= 150
         assert await service.pool.fetchval("select count(*) from rollcall.parked_devices") == 300
+        assert await turned_away(service.url) == IDS - (created - 1) - 300, (
+            "each that found no room is counted"
+        )
 
 
 async def test_a_full_parking_lot_is_looked_through_in_a_moment(database: str) -> None:

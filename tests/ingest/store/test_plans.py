@@ -10,7 +10,7 @@ import pytest
 
 from handlers.events import SECOND, DeviceKey, Observation, Presence
 from handlers.evidence import Evidence
-from ingest.store.batch import Batch, SessionProgress, Target, apply_arguments
+from ingest.store.batch import DIGESTS_KEPT, Batch, SessionProgress, Target, apply_arguments
 from ingest.store.queries import queries
 from tests.strategies import INTEGRATION, OFFLINE_AFTER, START
 
@@ -127,13 +127,39 @@ async def test_the_apply_finds_its_rows_by_index_in_a_batch_of_any_kind(explaine
     explained.assert_sound()
 
 
+async def test_digests_that_are_known_no_longer_are_found_without_reading_those_that_are(
+    explained: Explained,
+):
+    connection = explained.connection
+    session = await connection.fetchval(
+        "insert into rollcall.mqtt_sessions (integration_id, client_id) values ($1, 'c') returning id",
+        INTEGRATION,
+    )
+    said = Batch(sessions=[SessionProgress(session, 1, b"0123456789", None)])
+    for _ in range(8):  # the plan that is kept was made while the table was empty
+        await connection.fetchval(queries()["apply"], *apply_arguments(said, 0))
+    await connection.execute(
+        "insert into rollcall.mqtt_digests select $1, n, '0123456789' from generate_series(2, 60000) as n",
+        session,
+    )
+    explained.plans.clear()
+    said.sessions[0] = SessionProgress(session, DIGESTS_KEPT + 11, b"0123456789", None)
+    await connection.fetchval(queries()["apply"], *apply_arguments(said, 0))
+    read = [node for node in explained.nodes() if node.get("Relation Name") == "mqtt_digests"]
+    assert 10 <= sum(map(_visited, read)) <= 40
+    assert await connection.fetchval("select min(seq) from rollcall.mqtt_digests") == 11
+
+
 async def test_identities_are_found_by_index(explained: Explained):
     names = [f"d{n}" for n in range(1, BATCH)]
     nothing = [None] * len(names)
     for _ in range(8):
         await explained.connection.fetch(queries()["identities"], INTEGRATION, names)
         await explained.connection.fetch(queries()["candidates"], INTEGRATION, names, names, nothing)
-    assert len(explained.plans) >= 16
+        await explained.connection.fetch(
+            queries()["heard_of"], INTEGRATION, [*names, *(f"x{n}" for n in range(BATCH))]
+        )
+    assert len(explained.plans) >= 24
     explained.assert_sound()
 
 
