@@ -5,7 +5,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from handlers.dialects.plain import Context
@@ -13,7 +13,8 @@ from handlers.events import SECOND, Liveness
 from handlers.topics import Topics
 from ingest.crypto import Keyring, is_encrypted, password_context
 from ingest.errors import BrokerAway, Misconfigured, ProviderAway, RollcallError
-from ingest.mqtt.port import Broker, Clock, Tls
+from ingest.jetstream.cluster import Cluster
+from ingest.mqtt.port import Broker, Clock, Connection, Tls
 from ingest.pipeline.intake import Intake
 from ingest.retirement import Retirement
 from ingest.session import Session, SessionPlan, together
@@ -63,6 +64,18 @@ class Planner:
             filters=tuple(topics.filters()),
             marker_interval_s=self._settings.marker_interval_s,
             lease_ttl_s=self._settings.lease_ttl_s,
+            cluster=self._cluster(wanted) if wanted.protocol == "jetstream" else None,
+        )
+
+    def _cluster(self, wanted: MqttSettings) -> Cluster:
+        nats = wanted.nats
+        return Cluster(
+            nats.servers or (f"{wanted.host}:4222",),
+            nats.creds_file,
+            nats.nkey_file,
+            nats.ack_wait_s,
+            nats.qos_0,
+            self._settings.max_ahead_s,
         )
 
     def _broker(self, integration_id: UUID, wanted: MqttSettings) -> Broker:
@@ -88,15 +101,26 @@ class Planner:
 
 
 def client_id(wanted: MqttSettings, integration_id: UUID) -> str:
-    """Return the client id of an integration's session; the number is its slot."""
-    return f"{wanted.client_id}-{integration_id}-0"
+    """Return the client id of an integration's session; the number is its slot, and a JetStream has none."""
+    return f"{wanted.client_id}-{integration_id}-{'jetstream' if wanted.protocol == 'jetstream' else 0}"
+
+
+class Source(Protocol):
+    """What runs for one integration."""
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection while there is one."""
+
+    async def run(self) -> None:
+        """Serve for ever."""
 
 
 class Running(NamedTuple):
     """A session that runs."""
 
     plan: SessionPlan
-    session: Session
+    session: Source
     task: asyncio.Task[None]
 
 
@@ -144,11 +168,34 @@ class Integrations:
                 await self._end(integration_id)
         for integration_id, plan in plans.items():
             if integration_id not in self._running:
-                session = Session(plan, self._sessions, self._intake, self._clock, self._holder, self._jitter)
-                task = asyncio.create_task(self._serve(session, plan), name=f"session {plan.name}")
-                self._running[integration_id] = Running(plan, session, task)
+                with contextlib.suppress(_Broken):
+                    self._start(integration_id, plan)
 
-    async def _serve(self, session: Session, plan: SessionPlan) -> None:
+    def _start(self, integration_id: UUID, plan: SessionPlan) -> None:
+        if plan.cluster is None:
+            session: Source = Session(
+                plan, self._sessions, self._intake, self._clock, self._holder, self._jitter
+            )
+            serving = self._serve(session, plan)
+        else:
+            session = self._jetstream(plan, plan.cluster)
+            serving = session.run()
+        task = asyncio.create_task(serving, name=f"session {plan.name}")
+        self._running[integration_id] = Running(plan, session, task)
+
+    def _jetstream(self, plan: SessionPlan, cluster: Cluster) -> Source:
+        """Import what reads a JetStream, where it is used."""
+        try:
+            from ingest.jetstream.source import JetStreamSource
+        except ModuleNotFoundError as missing:
+            if (missing.name or "").startswith(("ingest", "handlers")):
+                raise
+            told = "protocol jetstream needs the extra `nats`: pip install 'rollcall[nats]'"
+            log.error("integration %s: %s", plan.name, told)
+            raise _Broken from missing
+        return JetStreamSource(plan, cluster, self._sessions, self._intake, self._clock, self._jitter)
+
+    async def _serve(self, session: Source, plan: SessionPlan) -> None:
         """Run the session, and beside it the retirement of those that it has replaced."""
         retirement = Retirement(self._sessions, self._intake, self._clock, self._holder, self._jitter)
         async with together(retirement.run(plan)):

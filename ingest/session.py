@@ -11,6 +11,7 @@ from uuid import UUID
 from handlers.dialects.plain import Context
 from handlers.events import Micros
 from ingest.errors import BrokerAway, BrokerRefused, Misconfigured, ProtocolBroken, RollcallError
+from ingest.jetstream.cluster import Cluster
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.backoff import Backoff
 from ingest.mqtt.port import Broker, Clock, Connected, Connection, Subscription
@@ -41,6 +42,8 @@ class SessionPlan:
     filters: tuple[str, ...]
     marker_interval_s: float
     lease_ttl_s: float
+    cluster: Cluster | None = None
+    """Set where the messages are read from a JetStream (ingest/jetstream)."""
 
     @property
     def marker_topic(self) -> str:
