@@ -8,7 +8,7 @@ from typing import Any
 
 from nats.aio.client import Client
 from nats.errors import Error
-from nats.js.errors import BadRequestError, NotFoundError
+from nats.js.errors import NotFoundError
 
 from ingest.errors import BrokerAway, BrokerRefused, Misconfigured
 from ingest.jetstream.cluster import Cluster
@@ -81,10 +81,10 @@ def _in_words(error: Exception, broker: Broker, cluster: Cluster) -> BrokerAway:
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """Turn what the library raises on a request into BrokerAway, but for the answers not found and bad request."""
+    """Turn what the library raises on a request into BrokerAway, but for the answer not found."""
     try:
         yield
-    except (BadRequestError, NotFoundError):
+    except NotFoundError:
         raise
     except (Error, OSError, TimeoutError) as error:
         raise BrokerAway(f"JetStream: {error or type(error).__name__}") from error

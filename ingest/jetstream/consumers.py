@@ -11,11 +11,11 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
-from nats.js.errors import BadRequestError, NotFoundError
+from nats.js.errors import APIError, NotFoundError
 from nats.js.manager import JetStreamManager
 
 from handlers.events import Micros
-from ingest.errors import BrokerAway, Misconfigured
+from ingest.errors import BrokerAway
 from ingest.jetstream.client import translated
 from ingest.jetstream.cluster import Cluster
 from ingest.mqtt.port import Broker, Clock
@@ -67,14 +67,17 @@ class Consumers:
     async def make(self, durable: Durable) -> None:
         """Make a consumer, or see that it is as it should be.
 
-        Raises: Misconfigured where one of this name is something else.
+        Raises: BrokerAway, which says so where one of this name is something else.
         """
         try:
             with translated():
                 await self._manager.add_consumer(STREAM, self._config(durable))
-        except BadRequestError as error:
-            told = f"the consumer {durable.name} of {STREAM} is not as it should be: {error.description}"
-            raise Misconfigured(f"{told}; remove it, it is made anew") from error
+        except BrokerAway as away:
+            if not isinstance(away.__cause__, APIError):
+                raise
+            told = f"the consumer {durable.name} of {STREAM} cannot be made or is not as it should be"
+            described = away.__cause__.description
+            raise BrokerAway(f"{told}: {described}; one that is somebody else's must be removed") from away
 
     def _config(self, durable: Durable) -> ConsumerConfig:
         return ConsumerConfig(
