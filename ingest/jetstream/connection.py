@@ -10,6 +10,7 @@ from typing import Any
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error, SlowConsumerError
+from nats.js.errors import NotFoundError
 
 from handlers.events import SECOND, Micros, Publish
 from ingest.errors import BrokerAway, BrokerRefused
@@ -123,9 +124,10 @@ class JetStreamConnection:
         """Return until when everything that came is committed, over all replicas. Raises: BrokerAway."""
         try:
             return await self._consumers.heard_until(self._durables)
-        except BrokerAway as away:
-            self._inbox.end(away)
-            raise
+        except NotFoundError as missing:
+            gone = BrokerAway("a consumer is gone: it was removed, or not read for too long")
+            self._inbox.end(gone)
+            raise gone from missing
 
     def pause(self) -> None:
         """Ask for no more."""

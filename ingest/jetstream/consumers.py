@@ -93,12 +93,9 @@ class Consumers:
     async def heard_until(self, wanted: Sequence[Durable]) -> Micros:
         """Return until when everything that came has been acknowledged, over all replicas.
 
-        Raises: BrokerAway, also where a consumer is gone.
+        Raises: NotFoundError (the library's) where a consumer is gone, BrokerAway.
         """
-        try:
-            return min([await self._heard_until(durable) for durable in wanted])
-        except NotFoundError as missing:
-            raise BrokerAway("a consumer is gone: it was removed, or not read for too long") from missing
+        return min([await self._heard_until(durable) for durable in wanted])
 
     async def _heard_until(self, durable: Durable) -> Micros:
         asked_at = self._clock()
