@@ -5,6 +5,7 @@ from pathlib import Path
 
 import orjson
 
+from benches import jetstream
 from benches.drain import Drained, drain
 from benches.latency import Latency, latency
 from benches.loss import Loss, loss
@@ -28,7 +29,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--devices", default="1000,20000,100000", help="fleet sizes, comma-separated")
     parser.add_argument("--contenders", default=",".join(CONTENDERS))
     parser.add_argument("--json", type=Path, help="write the result here, too")
-    measurements = ("drain", "loss", "latency", "webhooks", "reconcile")
+    measurements = ("drain", "loss", "latency", "webhooks", "reconcile", "jetstream")
     parser.add_argument("--only", choices=measurements, help="one of the measurements")
     parser.add_argument("--listed", type=int, default=50_000, help="devices of the listing to reconcile")
     return parser.parse_args()
@@ -63,6 +64,9 @@ def latencies(there: World) -> list[Latency]:
 def main() -> None:
     """Run what is wanted and print the tables."""
     wanted = options()
+    if wanted.only == "jetstream":
+        print("\n".join(jetstream.as_lines(jetstream.jetstream(wanted.messages, FLEET))))
+        return
     if wanted.only == "reconcile":
         print("\n".join(as_lines(reconcile_all(wanted.listed))))
         return

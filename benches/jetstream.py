@@ -113,9 +113,7 @@ async def _ceiling(server: NatsServer, messages: int, devices: int) -> float:
         return messages / spent
 
 
-async def _rollcall(
-    server: NatsServer, database: str, messages: int, devices: int, replicas: int
-) -> float:
+async def _rollcall(server: NatsServer, database: str, messages: int, devices: int, replicas: int) -> float:
     async with _backlog(server, messages, devices) as (client, telemetry):
         log = Path(tempfile.gettempdir()) / f"rollcall-bench-{uuid4().hex}"
         processes = [RollcallProcess(database, log) for _ in range(replicas)]

@@ -1,0 +1,48 @@
+"""From the settings of a row to what a JetStream source is told, and what is missing in words."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from ingest.crypto import Keyring
+from ingest.errors import Misconfigured
+from ingest.integrations import Planner
+from ingest.settings import load_settings
+from ingest.store.integrations import IntegrationRow
+
+PAGE = Path(__file__).parents[3] / "docs" / "nats.md"
+
+
+def planner() -> Planner:
+    return Planner(load_settings(database_url="postgres://x"), Keyring.from_setting(None))
+
+
+def test_the_settings_on_the_page_are_understood() -> None:
+    (text,) = re.findall(r"```json\n(.*?)\n```", PAGE.read_text(), re.DOTALL)
+    plan = planner().plan(IntegrationRow(uuid4(), "fleet", json.loads(text)))
+    assert plan.cluster is not None
+    assert plan.cluster.servers == ("n1:4222", "n2:4222", "n3:4222")
+    assert (plan.broker.username, plan.cluster.ack_wait_s) == ("rollcall", 30)
+    assert plan.broker.client_id.endswith("-jetstream")
+
+
+def test_without_servers_it_is_the_host_at_the_port_of_nats() -> None:
+    plan = planner().plan(IntegrationRow(uuid4(), "fleet", {"protocol": "jetstream", "host": "broker"}))
+    assert plan.cluster is not None
+    assert plan.cluster.servers == ("broker:4222",)
+
+
+@pytest.mark.parametrize("server", ["nohost", "user:secret@host:4222", "nats://host:4222"])
+def test_a_server_that_is_not_host_and_port_is_refused(server: str) -> None:
+    with pytest.raises(Misconfigured, match="servers"):
+        planner().plan(IntegrationRow(uuid4(), "fleet", {"nats": {"servers": [server]}}))
+
+
+def test_the_ordinary_start_does_not_import_the_library() -> None:
+    told = "import sys, ingest.cli, ingest.integrations; sys.exit('nats' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", told]).returncode == 0
