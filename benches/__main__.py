@@ -7,9 +7,12 @@ import orjson
 
 from benches import jetstream
 from benches.drain import Drained, drain
+from benches.flood import floods
 from benches.latency import Latency, latency
 from benches.loss import Loss, loss
 from benches.reconcile import as_lines, reconcile_all
+from benches.replicas import as_lines as as_shares
+from benches.replicas import replicas
 from benches.report import as_dict, as_text, machine
 from benches.webhooks import webhooks
 from benches.world import World, world
@@ -29,8 +32,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--devices", default="1000,20000,100000", help="fleet sizes, comma-separated")
     parser.add_argument("--contenders", default=",".join(CONTENDERS))
     parser.add_argument("--json", type=Path, help="write the result here, too")
-    measurements = ("drain", "loss", "latency", "webhooks", "reconcile", "jetstream")
+    measurements = ("drain", "loss", "latency", "webhooks", "reconcile", "replicas", "flood", "jetstream")
     parser.add_argument("--only", choices=measurements, help="one of the measurements")
+    parser.add_argument("--flood", type=int, default=1_000_000, help="invented device ids of `--only flood`")
     parser.add_argument("--listed", type=int, default=50_000, help="devices of the listing to reconcile")
     return parser.parse_args()
 
@@ -73,13 +77,19 @@ def main() -> None:
     fleets, contenders = [int(size) for size in wanted.devices.split(",")], wanted.contenders.split(",")
     with world() as there:
         about = machine(there)
+        if wanted.only == "replicas":
+            shared = replicas(there, there.known(FLEET), wanted.messages, FLEET)
+            print(", ".join(f"{name} {value}" for name, value in about.items()))
+            print("\n".join(["", *as_shares(shared)]))
+            return
         drains = (
             drain_all(there, fleets, contenders, wanted.messages) if wanted.only in (None, "drain") else []
         )
         losses = lose_all(there, contenders) if wanted.only in (None, "loss") else []
         live = latencies(there) if wanted.only in (None, "latency") else []
+        flooded = floods(there, there.known(FLEET), FLEET, wanted.flood) if wanted.only == "flood" else []
         posted = webhooks(there, FLEET) if wanted.only in (None, "webhooks") else []
-    result = as_dict(about, drains, losses, live, posted)
+    result = as_dict(about, drains, losses, live, posted, flooded)
     print(as_text(result))
     if wanted.json:
         wanted.json.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))

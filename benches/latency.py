@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import quantiles
 
@@ -47,8 +48,11 @@ def latency(world: World, template: str, rate: int, devices: int) -> Latency:
     return Latency(rate, sent / (SECONDS + 3), devices, len(taken), cuts[49] * 1_000, cuts[98] * 1_000)
 
 
-def probe(database: str, port: int, device: str) -> list[float]:
-    """Publish one probe after the other; return the seconds that each took to be seen in its row."""
+def probe(database: str, port: int, device: str, goes_on: Callable[[], bool] = lambda: False) -> list[float]:
+    """Publish one probe after the other; return the seconds that each took to be seen in its row.
+
+    Goes on for SECONDS, and then while `goes_on`.
+    """
     client = Client(port, "bench-probe")
     sql = "select battery_level, signal_strength from devices where id = %s"
     taken: list[float] = []
@@ -57,7 +61,7 @@ def probe(database: str, port: int, device: str) -> list[float]:
             "select id from devices where external_device_id = %s", [device]
         ).fetchone()
         end = time.monotonic() + SECONDS
-        while time.monotonic() < end:
+        while time.monotonic() < end or goes_on():
             n = len(taken)
             wanted = n % 100, -(n // 100 % 120) - 1
             body = b'{"battery":%d,"rssi":%d,"ts":%d}' % (*wanted, time.time_ns() // 1_000)

@@ -89,15 +89,18 @@ class Client:
             count -= 1
 
 
-def paced(port: int, rate: int, devices: int, seconds: float) -> None:
+def paced(port: int, rate: int, devices: int, seconds: float, prefix: str = "d") -> None:
     """Publish `rate` messages a second, in portions of 5 ms."""
-    client = Client(port, "bench-paced")
+    client = Client(port, f"bench-paced-{prefix}")
     start, sent = time.monotonic(), 0
     while (now := time.monotonic() - start) < seconds:
         due = int(now * rate) - sent
         stamp = time.time_ns() // 1_000
         part = [
-            (f"devices/d{n % devices}/telemetry", b'{"battery":%d,"rssi":-60,"ts":%d}' % (n % 100, stamp))
+            (
+                f"devices/{prefix}{n % devices}/telemetry",
+                b'{"battery":%d,"rssi":-60,"ts":%d}' % (n % 100, stamp),
+            )
             for n in range(sent, sent + due)
         ]
         sent += client.publish(part)
@@ -106,5 +109,17 @@ def paced(port: int, rate: int, devices: int, seconds: float) -> None:
     print(sent)
 
 
+def at_once(port: int, count: int, devices: int, prefix: str) -> None:
+    """Publish `count` messages as fast as the broker takes them."""
+    client = Client(port, "bench-at-once")
+    body = b'{"battery":%d,"rssi":-60}'
+    client.publish((f"devices/{prefix}{n % devices}/telemetry", body % (n % 100)) for n in range(count))
+    client.close()
+
+
 if __name__ == "__main__":
-    paced(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
+    port, amount, devices, seconds, prefix = (*sys.argv[1:], "d")[:5]
+    if float(seconds):
+        paced(int(port), int(amount), int(devices), float(seconds), prefix)
+    else:
+        at_once(int(port), int(amount), int(devices), prefix)

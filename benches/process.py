@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -9,10 +10,10 @@ import psutil
 from benches.contenders.place import Place
 
 
-def start(contender: str, place: Place) -> psutil.Popen:
-    """Start a contender."""
+def start(contender: str, place: Place, settings: Mapping[str, str] | None = None) -> psutil.Popen:
+    """Start a contender, with further variables in its environment."""
     command = [sys.executable, "-m", f"benches.contenders.{contender}"]
-    return psutil.Popen(command, env=place.environment())
+    return psutil.Popen(command, env={**place.environment(), **(settings or {})})
 
 
 def stop(process: psutil.Popen) -> None:

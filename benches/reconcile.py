@@ -50,18 +50,25 @@ class Reconciled:
 
 
 def reconcile_all(devices: int) -> list[Reconciled]:
-    """Reconcile the fleet with an empty database, then once more with nothing changed."""
+    """Reconcile the fleet with an empty database, with nothing changed, and with every device seen again."""
     postgres = PostgresServer(durable=True)
-    cloud = subprocess.Popen([*_me("cloud"), str(devices)], stdout=subprocess.PIPE, text=True)
+    cloud = subprocess.Popen(
+        [*_me("cloud"), str(devices)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     try:
         postgres.start()
         assert cloud.stdout is not None
+        assert cloud.stdin is not None
         url = cloud.stdout.readline().strip()
         asyncio.run(_seed(postgres.dsn(), url))
         drain = _call("drain", url)
         assert drain["devices"] == devices
         found = []
-        for name in ("first", "nothing changed"):
+        for name in ("first", "nothing changed", "all seen again"):
+            if name == "all seen again":
+                cloud.stdin.write("seen\n")
+                cloud.stdin.flush()
+                assert cloud.stdout.readline() == "seen\n"
             run = _call("run", postgres.dsn())
             assert (run["status"], run["listed"]) == ("done", devices), run
             beyond_s = max(0.001, run["seconds"] - drain["seconds"])
@@ -124,6 +131,9 @@ async def _cloud(devices: int) -> None:
     cloud.devices = MadeFleet(devices)
     async with cloud.http:
         print(cloud.http.url, flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        cloud.devices = MadeFleet(devices, seen_s=600)
+        print("seen", flush=True)
         await asyncio.Event().wait()
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from benches.drain import Drained
+from benches.flood import Flooded
 from benches.latency import Latency
 from benches.loss import Loss
 from benches.webhooks import Posted
@@ -39,6 +40,7 @@ def as_dict(
     losses: list[Loss],
     latencies: list[Latency],
     posted: list[Posted],
+    flooded: list[Flooded],
 ) -> dict[str, Any]:
     """Return all of it, each drain with its ratios."""
     return {
@@ -47,6 +49,7 @@ def as_dict(
         "loss": [asdict(one) for one in losses],
         "latency": [asdict(one) for one in latencies],
         "webhooks": [asdict(one) for one in posted],
+        "flood": [asdict(one) for one in flooded],
     }
 
 
@@ -71,6 +74,8 @@ def as_text(result: dict[str, Any]) -> str:
         lines += ["", *_latencies(result["latency"])]
     if result["webhooks"]:
         lines += ["", *_webhooks(result["webhooks"])]
+    if result["flood"]:
+        lines += ["", *_floods(result["flood"])]
     return "\n".join(lines)
 
 
@@ -126,5 +131,20 @@ def _webhooks(posted: list[dict[str, Any]]) -> list[str]:
         f" | {one['per_second']:,.0f} | {one['p50_ms']:.1f} | {one['p99_ms']:.1f} | {one['cpu_us']:.1f}"
         f" | {one['postgres_cpu_us']:.1f} |"
         for one in posted
+    ]
+    return lines
+
+
+def _floods(floods: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        "| beside 1,000 msg/s of known devices | seconds | probes | p50 ms | p99 ms | created | parked | dead letters"
+        " | database MiB | peak MiB |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {one['beside']} | {one['seconds']:.0f} | {one['probes']} | {one['p50_ms']:.1f} | {one['p99_ms']:.1f}"
+        f" | {one['created']:,} | {one['parked']:,} | {one['dead_letters']} | {one['database_mib']}"
+        f" | {one['peak_mib']:.0f} |"
+        for one in floods
     ]
     return lines

@@ -88,6 +88,25 @@ class Evidence:
                 self._add_transition(Transition(presence, seen_at, sequence))
             else:
                 self._add_presence(presence, seen_at, snapshot)
+        if battery_level is not None or signal_strength is not None:
+            self._add_values(at, battery_level, signal_strength)
+        if firmware or readings or facts is not None:
+            self._add_lists(observation)
+
+    def add_telemetry(
+        self, at: Micros, seen_at: Micros, battery_level: int | None, signal_strength: int | None
+    ) -> None:
+        """Take in the commonest observation, telemetry that came by itself, without making one."""
+        if self.marks:
+            self._add_presence(_ONLINE, seen_at, False)
+        elif self.online:
+            self.add_online(seen_at, seen_at)
+        else:
+            self.online = [(seen_at, seen_at)]
+        if battery_level is not None or signal_strength is not None:
+            self._add_values(at, battery_level, signal_strength)
+
+    def _add_values(self, at: Micros, battery_level: int | None, signal_strength: int | None) -> None:
         if battery_level is not None:
             battery = (at, battery_level)
             if self.battery is None or battery > self.battery:
@@ -96,8 +115,6 @@ class Evidence:
             signal = (at, signal_strength)
             if self.signal is None or signal > self.signal:
                 self.signal = signal
-        if firmware or readings or facts is not None:
-            self._add_lists(observation)
 
     def _add_lists(self, observation: Observation) -> None:
         at = observation.at

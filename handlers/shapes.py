@@ -39,13 +39,16 @@ class Shape(NamedTuple):
 
 _shapes: dict[tuple[str, ...], Shape | None] = {}
 """A memo of `_shape_of`, nothing else."""
+_UNSEEN = Shape(None, None, None, ())
 _IN_OTHER_UNITS = (KNOWN["battery_mv"], KNOWN["csq"])
 
 
 def quickly_read(body: dict[str, Any]) -> Fields | None:
     """Return the fields of an object of plain numbers, or None where it needs to be read with care."""
     keys = tuple(body)
-    shape = _shapes[keys] if keys in _shapes else _shape_of(keys)
+    shape = _shapes.get(keys, _UNSEEN)
+    if shape is _UNSEEN:
+        shape = _shape_of(keys)
     if shape is None:
         return None
     battery_key, signal_key, time_key, names = shape

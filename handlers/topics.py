@@ -16,9 +16,9 @@ DEFAULTS: Mapping[str, str] = {
 }
 MAX_PATTERNS = 64
 MAX_PATTERN_BYTES = 1024
-MAX_CACHED = 200_000
-MAX_CACHED_TOPIC = 512
-"""Longer topics are matched each time, so that a flood of them cannot fill memory."""
+MAX_CACHED = 131_072
+MAX_CACHED_TOPIC = 128
+"""Longer topics, and those that are not ASCII, are matched each time: a flood of them cannot fill memory."""
 
 _WILD = ("{}", "+", DEVICE_ID)
 
@@ -63,9 +63,25 @@ class Topics:
         patterns.sort(key=lambda one: (one.filter.endswith("#"), one.filter.count("+")))
         return cls(tuple(patterns))
 
-    def filters(self) -> list[str]:
-        """Return the MQTT topic filters to subscribe to, each once."""
-        return list(dict.fromkeys(one.filter for one in self.patterns))
+    def filters(self, *kinds: str) -> list[str]:
+        """Return the MQTT topic filters to subscribe to, each once; with `kinds` only theirs."""
+        return list(dict.fromkeys(one.filter for one in self.patterns if not kinds or one.kind in kinds))
+
+    def shared(self) -> list[str]:
+        """Return the telemetry filters, which several sessions may share.
+
+        Raises:
+            ValueError: where one of them matches connection or status topics too, which one session must read alone.
+        """
+        alone = self.filters("connection", "status")
+        for telemetry in self.filters("telemetry"):
+            for other in alone:
+                if _overlap(telemetry.split("/"), other.split("/")):
+                    raise ValueError(
+                        f'topics.telemetry: "{shown(telemetry)}" matches topics of "{shown(other)}" too, which cannot '
+                        "be shared; give telemetry topics of its own, or set slots to 1"
+                    )
+        return self.filters("telemetry")
 
     def match(self, topic: str) -> tuple[str, str] | None:
         """Return (device id, kind), or None when no pattern matches. The most specific pattern wins."""
@@ -79,7 +95,7 @@ class Topics:
         except KeyError:
             pass
         route = self._find(topic)
-        if len(topic) <= MAX_CACHED_TOPIC:
+        if len(topic) <= MAX_CACHED_TOPIC and topic.isascii():
             if len(self._routes) >= MAX_CACHED:
                 self._routes.clear()
             self._routes[topic] = route
@@ -152,6 +168,15 @@ def _expression(levels: list[str]) -> str:
     body = "/".join(parts[:-1] if rest else parts)
     guard = r"(?!\$)" if levels[0] in _WILD else ""
     return guard + body + ("(?:/.*)?" if rest else "")
+
+
+def _overlap(one: list[str], other: list[str]) -> bool:
+    """Say whether a topic can match both filters, given by their levels."""
+    if not one or not other:
+        return (one or other) in ([], ["#"])
+    if "#" in (one[0], other[0]):
+        return True
+    return (one[0] == other[0] or "+" in (one[0], other[0])) and _overlap(one[1:], other[1:])
 
 
 def _refuse_clashes(patterns: list[Pattern]) -> None:

@@ -58,8 +58,7 @@ class Digests:
                 append(b"")
                 continue
             hashed = blank.copy()
-            hashed.update((topic + "\0").encode())
-            hashed.update(payload)
+            hashed.update((topic + "\0").encode() + payload)
             digest = packet_id.to_bytes(2, "big") + hashed.digest()
             if dup:
                 append(None if self._was_committed(one, digest) else digest)

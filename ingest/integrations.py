@@ -1,11 +1,11 @@
-"""Integrations live: each active row of type mqtt has its session; a changed row restarts only its own."""
+"""Integrations live: each active row of type mqtt has its slots; a changed row restarts only its own."""
 
 import asyncio
 import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from handlers.dialects.plain import Context
@@ -13,16 +13,19 @@ from handlers.events import SECOND, Liveness
 from handlers.topics import Topics
 from ingest.crypto import Keyring, is_encrypted, password_context
 from ingest.errors import BrokerAway, Misconfigured, ProviderAway, RollcallError
-from ingest.jetstream.cluster import Cluster
-from ingest.mqtt.port import Broker, Clock, Connection, Tls
+from ingest.jetstream.cluster import cluster_of
+from ingest.mqtt.port import Broker, Clock, Tls
 from ingest.pipeline.intake import Intake
-from ingest.retirement import Retirement
-from ingest.session import Session, SessionPlan, together
 from ingest.settings import MqttSettings, Settings, mqtt_settings
+from ingest.slots.plan import SessionPlan
+from ingest.slots.slots import Slots
 from ingest.store.creation import UnknownPolicy
 from ingest.store.integrations import IntegrationRow, IntegrationRows, News
 from ingest.store.parking import Parking
 from ingest.store.sessions import Sessions
+
+if TYPE_CHECKING:
+    from ingest.jetstream.source import JetStreamSource
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +46,10 @@ class Planner:
         Raises: Misconfigured, naming the integration and the key.
         """
         wanted = mqtt_settings(row.settings, row.name)
+        jetstream = wanted.protocol == "jetstream"
         try:
             topics = Topics.parse(wanted.topics)
+            shared = tuple(topics.shared()) if wanted.slots > 1 and not jetstream else ()
         except ValueError as error:
             raise Misconfigured(f"integration {row.name!r}: topics: {error}") from error
         ahead = int(self._settings.max_ahead_s * SECOND)
@@ -61,21 +66,12 @@ class Planner:
                 unknown.policy, unknown.max_per_minute, unknown.max_total, unknown.max_parked
             ),
             offline_after=after_s * SECOND,
-            filters=tuple(topics.filters()),
+            filters=tuple(one for one in topics.filters() if one not in shared),
             marker_interval_s=self._settings.marker_interval_s,
             lease_ttl_s=self._settings.lease_ttl_s,
-            cluster=self._cluster(wanted) if wanted.protocol == "jetstream" else None,
-        )
-
-    def _cluster(self, wanted: MqttSettings) -> Cluster:
-        nats = wanted.nats
-        return Cluster(
-            nats.servers or (f"{wanted.host}:4222",),
-            nats.creds_file,
-            nats.nkey_file,
-            nats.ack_wait_s,
-            nats.qos_0,
-            self._settings.max_ahead_s,
+            shared=shared,
+            slots=wanted.slots if shared else 1,
+            cluster=cluster_of(row.name, wanted, self._settings.max_ahead_s) if jetstream else None,
         )
 
     def _broker(self, integration_id: UUID, wanted: MqttSettings) -> Broker:
@@ -100,32 +96,30 @@ class Planner:
         return self.keyring.decrypt(stored, password_context(integration_id))
 
 
-def client_id(wanted: MqttSettings, integration_id: UUID) -> str:
+def client_id(wanted: MqttSettings, integration_id: UUID, slot: int = 0) -> str:
     """Return the client id of an integration's session; the number is its slot, and a JetStream has none."""
-    return f"{wanted.client_id}-{integration_id}-{'jetstream' if wanted.protocol == 'jetstream' else 0}"
-
-
-class Source(Protocol):
-    """What runs for one integration."""
-
-    @property
-    def connection(self) -> Connection | None:
-        """The connection while there is one."""
-
-    async def run(self) -> None:
-        """Serve for ever."""
+    return f"{wanted.client_id}-{integration_id}-{'jetstream' if wanted.protocol == 'jetstream' else slot}"
 
 
 class Running(NamedTuple):
-    """A session that runs."""
+    """An integration that runs."""
 
     plan: SessionPlan
-    session: Source
+    source: "Slots | JetStreamSource"
     task: asyncio.Task[None]
 
 
+class Held(NamedTuple):
+    """The slots of an integration that this process holds, of how many."""
+
+    integration_id: UUID
+    name: str
+    held: list[int]
+    of: int
+
+
 class Integrations:
-    """Keeps one Session running for each active row."""
+    """Keeps the Slots of each active row running."""
 
     def __init__(
         self,
@@ -168,38 +162,16 @@ class Integrations:
                 await self._end(integration_id)
         for integration_id, plan in plans.items():
             if integration_id not in self._running:
-                with contextlib.suppress(_Broken):
-                    self._start(integration_id, plan)
+                source = self._source(plan)
+                task = asyncio.create_task(source.run(), name=f"source {plan.name}")
+                self._running[integration_id] = Running(plan, source, task)
 
-    def _start(self, integration_id: UUID, plan: SessionPlan) -> None:
+    def _source(self, plan: SessionPlan) -> "Slots | JetStreamSource":
         if plan.cluster is None:
-            session: Source = Session(
-                plan, self._sessions, self._intake, self._clock, self._holder, self._jitter
-            )
-            serving = self._serve(session, plan)
-        else:
-            session = self._jetstream(plan, plan.cluster)
-            serving = session.run()
-        task = asyncio.create_task(serving, name=f"session {plan.name}")
-        self._running[integration_id] = Running(plan, session, task)
+            return Slots(plan, self._sessions, self._intake, self._clock, self._holder, self._jitter)
+        from ingest.jetstream.source import JetStreamSource  # its library is an extra
 
-    def _jetstream(self, plan: SessionPlan, cluster: Cluster) -> Source:
-        """Import what reads a JetStream, where it is used."""
-        try:
-            from ingest.jetstream.source import JetStreamSource
-        except ModuleNotFoundError as missing:
-            if (missing.name or "").startswith(("ingest", "handlers")):
-                raise
-            told = "protocol jetstream needs the extra `nats`: pip install 'rollcall[nats]'"
-            log.error("integration %s: %s", plan.name, told)
-            raise _Broken from missing
-        return JetStreamSource(plan, cluster, self._sessions, self._intake, self._clock, self._jitter)
-
-    async def _serve(self, session: Source, plan: SessionPlan) -> None:
-        """Run the session, and beside it the retirement of those that it has replaced."""
-        retirement = Retirement(self._sessions, self._intake, self._clock, self._holder, self._jitter)
-        async with together(retirement.run(plan)):
-            await session.run()
+        return JetStreamSource(plan, plan.cluster, self._sessions, self._intake, self._clock, self._jitter)
 
     def _planned(self, row: IntegrationRow) -> SessionPlan:
         try:
@@ -233,20 +205,33 @@ class Integrations:
     @property
     def sessions(self) -> list[tuple[UUID, str]]:
         """The sessions that should run: (integration id, client id)."""
-        return [(plan.integration_id, plan.broker.client_id) for plan, _, _ in self._running.values()]
+        return [
+            (plan.integration_id, one)
+            for plan, source, _ in self._running.values()
+            for one in source.client_ids
+        ]
+
+    @property
+    def slots(self) -> list[Held]:
+        """What this process holds of each integration."""
+        return [
+            Held(plan.integration_id, plan.name, source.held, plan.slots)
+            for plan, source, _ in self._running.values()
+        ]
 
     def state(self, integration_id: UUID) -> str:
         """Say whether an integration is connected here."""
         running = self._running.get(integration_id)
-        return "connected" if running and running.session.connection else "not connected by this process"
+        return "connected" if running and running.source.connection else "not connected by this process"
 
     async def publish(self, integration_id: UUID, topic: str, payload: bytes, *, retain: bool) -> None:
-        """Publish at QoS 1 on the session of an integration. Raises: ProviderAway where it is not connected here."""
+        """Publish at QoS 1 on a session of an integration. Raises: ProviderAway where it is not connected here."""
         running = self._running.get(integration_id)
-        if running is None or running.session.connection is None:
+        connection = running.source.connection if running else None
+        if connection is None:
             raise ProviderAway("this process is not connected to the broker: another may be, or nobody is")
         try:
-            await running.session.connection.publish(topic, payload, retain=retain)
+            await connection.publish(topic, payload, retain=retain)
         except BrokerAway as away:
             raise ProviderAway(str(away)) from away
 

@@ -139,12 +139,17 @@ class Metrics:
         lags = GaugeMetricFamily(
             "rollcall_session_lag_seconds", "Since a session has heard all that was published.", labels=labels
         )
+        held = GaugeMetricFamily(
+            "rollcall_slots_held", "Slots that this process holds.", labels=("integration", "integration_id")
+        )
+        for one in self._status.slots():
+            held.add_metric((one.name, str(one.integration_id)), len(one.held))
         for session in snapshot.sessions:
             named = (session.name, str(session.integration_id), session.client_id)
             states.add_metric((*named, session.state), 1)
             if (lag := self._status.lag(session)) is not None:
                 lags.add_metric(named, lag)
-        yield from (states, lags)
+        yield from (states, lags, held)
 
 
 class _Families(Collector):

@@ -14,7 +14,8 @@ from ingest.mqtt.auto import open_connection
 from ingest.mqtt.port import Clock, Connection
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.publishes import Origin
-from ingest.session import QUIET_S, SessionPlan, origin_of, together
+from ingest.session import QUIET_S, origin_of, together
+from ingest.slots.plan import SessionPlan
 from ingest.store.sessions import Sessions
 
 log = logging.getLogger(__name__)
@@ -35,23 +36,18 @@ class Retirement:
         self._holder = holder
         self._jitter = jitter
 
-    async def run(self, plan: SessionPlan) -> None:
-        """Retire what there is besides the plan's own session, until nothing is left."""
-        while True:
+    async def run(self, plan: SessionPlan, client_ids: list[str]) -> None:
+        """Try once to retire these; then wait a little, so that whoever calls again does so at a pace."""
+        for client_id in client_ids:
             with contextlib.suppress(
                 RollcallError
-            ):  # the broker or the database is away: the session itself says so
-                others = await self._sessions.others(plan.integration_id, plan.broker.client_id)
-                for client_id in others:
-                    await self._retire(replace(plan, broker=replace(plan.broker, client_id=client_id)))
-                if not others:
-                    return
-            await asyncio.sleep(self._jitter.uniform(0.5, 1.0) * AGAIN_S)
+            ):  # the broker or the database is away: the sessions say so
+                await self._retire(replace(plan, broker=replace(plan.broker, client_id=client_id)))
+        await asyncio.sleep(self._jitter.uniform(0.5, 1.0) * AGAIN_S)
 
     async def _retire(self, plan: SessionPlan) -> None:
         """Retire one, unless a replica with older settings still holds it."""
-        lease = f"mqtt/{plan.broker.client_id}"
-        if not await self._sessions.lease(lease, self._holder, DRAINED_WITHIN_S):
+        if not await self._sessions.lease(plan.lease, self._holder, DRAINED_WITHIN_S):
             return
         try:
             async with asyncio.timeout(DRAINED_WITHIN_S):
@@ -64,7 +60,7 @@ class Retirement:
         except TimeoutError:
             log.warning("integration %s: %s is not drained yet", plan.name, plan.broker.client_id)
         finally:
-            await self._sessions.release(lease, self._holder)
+            await self._sessions.release(plan.lease, self._holder)
 
     async def _drain(self, plan: SessionPlan) -> None:
         stored = await self._sessions.open(plan.integration_id, plan.broker.client_id)
@@ -72,6 +68,9 @@ class Retirement:
         origin = origin_of(plan, stored, connection, stored.heard_until)
         try:
             if connected.session_present:
+                # From here on a shared filter brings it nothing, so behind the marker comes nothing that only it has.
+                kept = plan.marker_topic
+                await connection.unsubscribe([one for one in stored.subscriptions if not one.endswith(kept)])
                 async with together(self._read(connection, origin)):
                     await self._until_marked(connection, origin)
                 await origin.idle.wait()

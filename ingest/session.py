@@ -1,25 +1,28 @@
-"""One integration's MQTT session: hold the lease, connect, subscribe, read, mark, reconnect, for ever."""
+"""One MQTT session: lease, connect, subscribe, read, mark, reconnect, until another replica has the lease."""
 
 import asyncio
 import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from uuid import UUID
 
-from handlers.dialects.plain import Context
 from handlers.events import Micros
-from ingest.errors import BrokerAway, BrokerRefused, Misconfigured, ProtocolBroken, RollcallError
-from ingest.jetstream.cluster import Cluster
+from ingest.errors import (
+    BrokerRefused,
+    Misconfigured,
+    ProtocolBroken,
+    RollcallError,
+    SessionTakenOver,
+)
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.backoff import Backoff
-from ingest.mqtt.port import Broker, Clock, Connected, Connection, Subscription
+from ingest.mqtt.port import Clock, Connected, Connection
 from ingest.mqtt.stumbles import Stumbles
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.pile import Feed
 from ingest.pipeline.publishes import Origin
-from ingest.store.creation import UnknownPolicy
+from ingest.slots.plan import SessionPlan
+from ingest.slots.sharing import why_unshareable
 from ingest.store.sessions import Sessions, StoredSession
 
 log = logging.getLogger(__name__)
@@ -28,31 +31,8 @@ QUIET_S = 5.0
 QUIET_LOOKS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class SessionPlan:
-    """What one session is to do."""
-
-    integration_id: UUID
-    name: str
-    broker: Broker
-    protocol: str
-    context: Context
-    policy: UnknownPolicy
-    offline_after: Micros
-    filters: tuple[str, ...]
-    marker_interval_s: float
-    lease_ttl_s: float
-    cluster: Cluster | None = None
-    """Set where the messages are read from a JetStream (ingest/jetstream)."""
-
-    @property
-    def marker_topic(self) -> str:
-        """The topic of the session's own, on which it hears how far it has heard."""
-        return f"rollcall/{self.broker.client_id}/marker"
-
-
 class Session:
-    """Runs a plan until cancelled. One replica at a time: the others stand by."""
+    """Runs a plan until cancelled, or until another replica has its lease."""
 
     def __init__(
         self,
@@ -68,21 +48,33 @@ class Session:
         self._intake = intake
         self._clock = clock
         self._holder = holder
-        self._lease = f"mqtt/{plan.broker.client_id}"
         self._jitter = jitter
         self._backoff = Backoff(jitter)
         self._stumbles = Stumbles()
         self._session_id: int | None = None
         self.connection: Connection | None = None
         """The connection while there is one."""
+        self.leased = False
+        self.failing = False
+        """Whether the last attempt has failed and nothing was heard since."""
 
     async def run(self) -> None:
-        """Serve for ever."""
+        """Serve until another replica holds the lease.
+
+        Raises: SessionTakenOver where another connection uses our client id: whoever it is, we do not fight.
+        """
         while True:
             refused = False
             try:
-                await self._until_leased()
+                if not await self._leases():
+                    return
                 await self._serve_while_leased()
+            except _LeaseLost as lost:
+                log.warning("integration %s: %s", self._plan.name, lost)
+                return
+            except SessionTakenOver as error:
+                await self._say_taken_over(error)
+                raise
             except (BrokerRefused, Misconfigured) as error:
                 refused = True
                 await self._say("refused", str(error))
@@ -93,13 +85,21 @@ class Session:
                     await self._say("stuck", self._stumbles.way_out(self._plan.name))
             except RollcallError as error:
                 await self._say("away", str(error))
+            self.failing = True
             await asyncio.sleep(self._backoff.next(refused=refused))
 
-    async def _until_leased(self) -> None:
-        """Stand by until the lease is ours: an orphaned session is taken over within two times its term."""
-        while not await self._sessions.lease(self._lease, self._holder, self._plan.lease_ttl_s):
-            log.info("integration %s: standing by, another replica holds the lease", self._plan.name)
-            await asyncio.sleep(self._jitter.uniform(0.5, 1.0) * self._plan.lease_ttl_s)
+    async def _leases(self) -> bool:
+        """Take or renew the lease; False where another replica holds it."""
+        return await self._sessions.lease(self._plan.lease, self._holder, self._plan.lease_ttl_s)
+
+    async def _say_taken_over(self, error: SessionTakenOver) -> None:
+        """Say it, unless another replica has taken the lease: then the session is in good hands, and the row theirs."""
+        with contextlib.suppress(RollcallError):
+            if await self._leases():
+                await self._say(
+                    "taken over", f"{error}: does something else use {self._plan.broker.client_id}?"
+                )
+                await self._sessions.release(self._plan.lease, self._holder)
 
     async def _say(self, state: str, detail: str) -> None:
         log.warning("integration %s: %s: %s", self._plan.name, state, detail)
@@ -110,6 +110,7 @@ class Session:
     async def _serve_while_leased(self) -> None:
         stored = await self._sessions.open(self._plan.integration_id, self._plan.broker.client_id)
         self._session_id = stored.id
+        self.leased = True
         async with together(self._renew()) as renewing:
             serving = asyncio.create_task(self._serve(stored))
             try:
@@ -119,31 +120,32 @@ class Session:
             finally:
                 serving.cancel()
                 await asyncio.gather(serving, return_exceptions=True)
+                self.leased = False
                 with contextlib.suppress(RollcallError):  # it expires by itself
-                    await self._sessions.release(self._lease, self._holder)
+                    await self._sessions.release(self._plan.lease, self._holder)
 
     async def _renew(self) -> None:
         """Renew the lease until it is lost. While the database is away nobody else can take it either."""
         while True:
             await asyncio.sleep(self._plan.lease_ttl_s / 3)
             try:
-                if not await self._sessions.lease(self._lease, self._holder, self._plan.lease_ttl_s):
-                    raise BrokerAway("the lease went to another replica")
+                if not await self._leases():
+                    raise _LeaseLost(f"the lease of slot {self._plan.slot} went to another replica")
             except RollcallError as error:
-                if isinstance(error, BrokerAway):
-                    raise
                 log.warning("integration %s: the lease cannot be renewed: %s", self._plan.name, error)
 
     async def _serve(self, stored: StoredSession) -> None:
         plan = self._plan
+        why_alone = await self._why_alone()
         connection, connected = await open_connection(plan.protocol, plan.broker, self._clock)
         if not connected.session_present:
             stored.digests.clear()
         draining_since = stored.heard_until if connected.session_present else None
         origin = origin_of(plan, stored, connection, draining_since)
         try:
-            await self._subscribe(connection, connected, stored)
+            await self._subscribe(connection, connected, stored, why_alone)
             self._backoff.reset()
+            self.failing = False
             self.connection = connection
             async with together(self._mark(connection, origin)):
                 await self._read(connection, origin)
@@ -151,15 +153,32 @@ class Session:
             self.connection = None
             await self._let_go(connection, origin)
 
-    async def _subscribe(self, connection: Connection, connected: Connected, stored: StoredSession) -> None:
-        wanted = [Subscription(f, qos=2) for f in self._plan.filters]
-        granted = await connection.subscribe([*wanted, Subscription(self._plan.marker_topic)])
+    async def _why_alone(self) -> str | None:
+        """Where slot 0 is to share its telemetry and cannot, say why: it goes on alone then."""
+        plan = self._plan
+        if plan.slot or not plan.shared:
+            return None
+        return await why_unshareable(plan.protocol, plan.broker, self._clock)
+
+    async def _subscribe(
+        self, connection: Connection, connected: Connected, stored: StoredSession, why_alone: str | None
+    ) -> None:
+        plan, note = self._plan, ""
+        if why_alone is not None:
+            note = f"one slot of {plan.slots}: {why_alone}"
+            log.warning("integration %s: %s", plan.name, note)
+        wanted = plan.subscriptions(shares=plan.slots > 1 and why_alone is None)
+        granted = await connection.subscribe(wanted)
+        if connected.session_present:
+            # Only now, so that nothing is missed: for a moment some may come twice.
+            filters = {one.topic_filter for one in wanted}
+            await connection.unsubscribe([one for one in stored.subscriptions if one not in filters])
         now = self._clock()
-        await self._sessions.connected(self._plan.integration_id, stored, connected, granted, now)
+        await self._sessions.connected(plan.integration_id, stored, connected, granted, now, note)
         refused = [g for g in granted if g.qos is None]
         if len(refused) == len(granted):
             raise Misconfigured("the broker refused every topic: " + "; ".join(g.reason for g in refused))
-        log.info("integration %s: connected, MQTT %s", self._plan.name, connected.protocol)
+        log.info("integration %s: slot %d connected, MQTT %s", plan.name, plan.slot, connected.protocol)
 
     async def _mark(self, connection: Connection, origin: Origin) -> None:
         """Publish the time to ourselves; what comes back says how far everything before it was heard."""
@@ -197,6 +216,10 @@ class Session:
             await origin.idle.wait()
         finally:
             await connection.close()
+
+
+class _LeaseLost(Exception):  # noqa: N818
+    """Another replica has the lease now: this session ends."""
 
 
 def origin_of(

@@ -183,6 +183,8 @@ class MqttSettings(BaseModel):
     protocol: Protocol = "auto"
     client_id: str = Field("rollcall", min_length=1)
     """The prefix of the client id."""
+    slots: int = Field(1, ge=1, le=32)
+    """Sessions that share the telemetry, over all replicas; 1: one session reads everything."""
     topics: dict[str, Any] | None = None
     dialect: str = "plain"
     field_paths: dict[str, str] = Field(default_factory=dict)

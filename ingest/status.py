@@ -11,13 +11,15 @@ from starlette.responses import Response
 
 from handlers.events import SECOND, Micros
 from ingest.errors import RollcallError
+from ingest.integrations import Held
 from ingest.mqtt.port import Clock
 from ingest.store.health import HealthRows, SessionHealth
 
 WITHIN_S = 2.0
 FRESH_S = 1.0
 """One look at the database serves everybody who asks within this time."""
-AT_WORK = ("connected", "standby")
+AT_WORK = ("connected", "unheld")
+"""A session that nobody holds is taken up within a lease's term: it makes no replica unfit for the rest of its work."""
 JSON = "application/json"
 
 
@@ -36,18 +38,20 @@ class Snapshot(NamedTuple):
 
 
 class Status:
-    """Looks at most once a FRESH_S. `outage` is the committer's, `sessions` are those that should run."""
+    """Looks at most once a FRESH_S. `outage` is the committer's, `sessions` should run, `slots` run here."""
 
     def __init__(
         self,
         rows: HealthRows,
         outage: Callable[[], str | None],
         sessions: Callable[[], list[tuple[UUID, str]]],
+        slots: Callable[[], list[Held]],
         clock: Clock,
     ) -> None:
         self._rows = rows
         self._outage = outage
         self._sessions = sessions
+        self.slots = slots
         self._clock = clock
         self._turn = asyncio.Lock()
         self._last: tuple[float, Snapshot] | None = None
@@ -89,6 +93,7 @@ class Status:
             "ready": snapshot.is_ready,
             "database": {"writable": snapshot.outage is None, "outage": snapshot.outage},
             "sessions": [self._told(session) for session in snapshot.sessions],
+            "slots": [{"integration": one.name, "held": one.held, "of": one.of} for one in self.slots()],
         }
         return Response(orjson.dumps(told), 200 if snapshot.is_ready else 503, media_type=JSON)
 

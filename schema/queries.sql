@@ -40,6 +40,10 @@ select t.e as external_device_id, i.device_id from unnest($2::text[]) as t (e) c
 -- name: all_identities
 select external_device_id, device_id from rollcall.device_identity where integration_id = $1 limit $2;
 
+-- name: external_ids
+select t.e from unnest($2::text[]) as t (e) cross join lateral (
+    select 1 from public.devices where integration_id = $1 and external_device_id = t.e limit 1) as d;
+
 -- name: candidates
 select place, id, how from rollcall.candidates($1, $2, $3, $4);
 
@@ -86,8 +90,10 @@ where p.integration_id = $1 and (
         where d.integration_id = p.integration_id and d.external_device_id = p.key ->> 'external_id')
     or exists (select 1 from public.devices d where d.organization_id = n.organization_id
         and d.serial_number = p.key ->> 'serial_number')
-    or exists (select 1 from public.devices d where d.organization_id = n.organization_id
-        and d.hardware_ids && array(select jsonb_array_elements_text(p.key -> 'hardware_ids'))))
+    -- "&&" with an empty array reads every device: ten thousand parked ids would keep a core busy
+    or case when jsonb_array_length(p.key -> 'hardware_ids') > 0 then exists (
+        select 1 from public.devices d where d.organization_id = n.organization_id
+            and d.hardware_ids && array(select jsonb_array_elements_text(p.key -> 'hardware_ids'))) end)
 order by 1 limit $2;
 
 -- name: count_parked
@@ -119,13 +125,18 @@ on conflict (name) do update set holder = excluded.holder, expires_at = excluded
     where rollcall.leases.holder = excluded.holder or rollcall.leases.expires_at < now()
 returning holder;
 
+-- name: leases_held
+with dead as (delete from rollcall.leases where starts_with(name, $1) and expires_at < now())
+select name, holder from rollcall.leases
+where expires_at >= now() and (name = any ($2::text[]) or starts_with(name, $1));
+
 -- name: release_lease
 delete from rollcall.leases where name = $1 and holder = $2;
 
 -- name: open_session
 insert into rollcall.mqtt_sessions (integration_id, client_id) values ($1, $2)
 on conflict (integration_id, client_id) do update set client_id = excluded.client_id
-returning id, heard_since, heard_until;
+returning id, heard_since, heard_until, subscriptions;
 
 -- name: session_digests
 select seq, digests from rollcall.mqtt_digests where session_id = $1 order by seq;
@@ -137,15 +148,15 @@ select packet_id, digest from rollcall.mqtt_received where session_id = $1;
 with known as (delete from rollcall.mqtt_digests where session_id = $1)
 delete from rollcall.mqtt_received where session_id = $1;
 
--- name: other_sessions
-select client_id from rollcall.mqtt_sessions where integration_id = $1 and client_id <> $2 order by client_id;
+-- name: integration_sessions
+select client_id, subscriptions from rollcall.mqtt_sessions where integration_id = $1;
 
 -- name: forget_session
 delete from rollcall.mqtt_sessions where integration_id = $1 and client_id = $2;
 
 -- name: session_connected
 update rollcall.mqtt_sessions set connected_at = now(), state = 'connected', detail = $3, subscriptions = $4::jsonb,
-    heard_since = coalesce($2, heard_since) where id = $1;
+    heard_since = coalesce($2, heard_since), heard_until = coalesce(heard_until, $5) where id = $1;
 
 -- name: session_state
 update rollcall.mqtt_sessions set state = $2, detail = $3
@@ -293,7 +304,7 @@ delete from rollcall.reconcile_staging where run_id = $1 and id between $2 and $
 delete from rollcall.reconcile_staging where run_id = $1;
 
 -- name: staged
-select id, listed_at, device::text as device from rollcall.reconcile_staging
+select id, listed_at, device::text as device, digest from rollcall.reconcile_staging
 where run_id = $1 and id > $2 order by id limit $3;
 
 -- name: drop_staged_twice
@@ -320,21 +331,16 @@ from (select k.ctid as tid, s.external_id is not null as is_listed
     where k.integration_id = $1 and (k.unlisted_at is null) = (s.external_id is null)) as t
 where i.ctid = t.tid;
 
--- name: settled
--- entries that were applied as they are, on whose fields both sides still agree
-select t.e as external_id from unnest($2::text[], $3::bigint[]) as t (e, digest) cross join lateral (
-    select device_id, listed_digest from rollcall.device_identity
-    where integration_id = $1 and external_device_id = t.e limit 1) as i
-join public.devices d on d.id = i.device_id
-where i.listed_digest = rollcall.listed_digest(d, t.digest);
+-- name: staged_ids
+select min(id), max(id) from rollcall.reconcile_staging where run_id = $1;
+
+-- name: apply_settled
+select settled, changed from rollcall.apply_settled($1, $2, $3, $4, $5, $6, $7);
 
 -- name: settle
 update rollcall.device_identity i set listed_digest = rollcall.listed_digest(d, t.digest)
 from unnest($2::uuid[], $3::text[], $4::bigint[]) as t (id, e, digest) join public.devices d on d.id = t.id
 where i.integration_id = $1 and i.external_device_id = t.e;
-
--- name: confirm
-select rollcall.confirm($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
 -- name: written_now
 -- the rows of these devices that this transaction has made, and that it has changed

@@ -66,7 +66,9 @@ def test_every_contract_of_the_layers_is_there() -> None:
     assert any("ingest.app" in contract["forbidden_modules"] for contract in contracts.values())
 
 
-@pytest.mark.parametrize("script", ["scripts/run", "scripts/test", "scripts/check", ".ci/run"])
+@pytest.mark.parametrize(
+    "script", ["scripts/run", "scripts/test", "scripts/check", "scripts/audit", ".ci/run"]
+)
 def test_a_script_is_executable_and_stops_at_the_first_failure(script: str) -> None:
     assert os.access(ROOT / script, os.X_OK)
     text = (ROOT / script).read_text()
@@ -96,6 +98,8 @@ def test_every_script_that_the_readme_names_exists() -> None:
         "docs/operations.md",
         "docs/providers.md",
         "docs/reconciliation.md",
+        "docs/security.md",
+        "SECURITY.md",
         "docs/webhooks.md",
         "mosquitto/README.md",
         "schema/README.md",

@@ -44,6 +44,8 @@ def http_side(
         hooks, intake, Claims(WebhookEvents(pool)), signatures, pipeline.clock, pipeline.outage,
         pipeline.measured.webhook, jitter,
     )  # fmt: skip
-    status = Status(HealthRows(pool), pipeline.outage, lambda: mqtt.sessions, pipeline.clock)
+    status = Status(
+        HealthRows(pool), pipeline.outage, lambda: mqtt.sessions, lambda: mqtt.slots, pipeline.clock
+    )
     app = application(webhooks, status, Metrics(intake, pipeline.measured, status), platform)
     return hooks, Http(app, settings.http_host, settings.http_port, bound)

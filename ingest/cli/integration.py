@@ -200,9 +200,10 @@ def reset_session(
 
 async def _reset_session(settings: Settings, name: str, slug: str | None) -> None:
     identifier, mqtt, broker = await _stored(settings, name, slug)
-    broker = replace_fields(broker, client_id=client_id(mqtt, identifier))
-    opened, _ = await open_connection(mqtt.protocol, broker, StrictClock())
-    await opened.close()
+    for slot in range(mqtt.slots):
+        slot_broker = replace_fields(broker, client_id=client_id(mqtt, identifier, slot))
+        opened, _ = await open_connection(mqtt.protocol, slot_broker, StrictClock())
+        await opened.close()
 
 
 async def _stored(settings: Settings, name: str, slug: str | None) -> tuple[UUID, MqttSettings, Broker]:

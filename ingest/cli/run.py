@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ingest.cli.options import DatabaseUrl
+from ingest.log import OneLine
 from ingest.settings import Settings, load_settings
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -24,7 +25,9 @@ def run(
     Exit codes: 0 stopped, 1 misconfigured (a person must change something), 3 unavailable.
     """
     settings = load_settings(database_url=database_url, log_level=log_level)
-    logging.basicConfig(level=settings.log_level.upper(), format=LOG_FORMAT)
+    lines = logging.StreamHandler()
+    lines.setFormatter(OneLine(LOG_FORMAT))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[lines])
     for client in ("httpx", "httpcore"):  # they log URLs, and those of Amazon's handshakes hold tokens
         logging.getLogger(client).setLevel(logging.WARNING)
     _spare_the_collector()

@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from nats.errors import Error
 from nats.js.errors import NotFoundError
 
-from ingest.errors import BrokerAway, BrokerRefused, Misconfigured
+from ingest.errors import BrokerAway, BrokerRefused
 from ingest.jetstream.cluster import Cluster
 from ingest.mqtt.port import Broker
 from ingest.mqtt.reasons import without
@@ -28,7 +28,7 @@ async def open_client(
 ) -> Client:
     """Connect to one of the servers. It does not reconnect by itself: `closed` is called once when it ends.
 
-    Raises: BrokerAway, BrokerRefused, Misconfigured.
+    Raises: BrokerAway, BrokerRefused.
     """
     client = Client()
     try:
@@ -46,9 +46,6 @@ async def open_client(
                 skip_subject_validation=True,
                 **_credentials(broker, cluster),
             )
-    except ModuleNotFoundError as missing:
-        told = "creds_file and nkey_file need the package nkeys: pip install 'nats-py[nkeys]'"
-        raise Misconfigured(told) from missing
     except (Error, OSError, TimeoutError) as error:
         with contextlib.suppress(Exception):  # it never was whole: what its end says is of no use
             await client.close()

@@ -17,7 +17,8 @@ from ingest.mqtt.port import Clock, Subscription
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.pile import Feed
 from ingest.pipeline.publishes import Origin
-from ingest.session import SessionPlan, together
+from ingest.session import together
+from ingest.slots.plan import SessionPlan
 from ingest.store.sessions import Sessions
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,16 @@ class JetStreamSource:
         self._session_id: int | None = None
         self.connection: JetStreamConnection | None = None
         """The connection while there is one."""
+
+    @property
+    def held(self) -> list[int]:
+        """The slots that this process holds: one, while it is connected."""
+        return [0] if self.connection else []
+
+    @property
+    def client_ids(self) -> list[str]:
+        """The name that all replicas share."""
+        return [self._plan.broker.client_id]
 
     async def run(self) -> None:
         """Serve for ever."""
@@ -95,7 +106,8 @@ class JetStreamSource:
     async def _forget_others(self) -> None:
         """Forget the integration's former MQTT session: it would never be heard from again."""
         plan = self._plan
-        for client_id in await self._sessions.others(plan.integration_id, plan.broker.client_id):
+        standing = await self._sessions.standing(plan.integration_id, plan.lease, [])
+        for client_id in standing.subscriptions.keys() - {plan.broker.client_id}:
             log.warning("integration %s: the session %s is given up", plan.name, client_id)
             await self._sessions.forget(plan.integration_id, client_id)
 

@@ -6,7 +6,7 @@ from ingest.mqtt.port import Granted, Subscription
 
 _MAX_BYTES = 65_535
 PER_PACKET = 8
-"""Filters in one SUBSCRIBE: AWS IoT Core closes the connection at more."""
+"""Filters in one SUBSCRIBE or UNSUBSCRIBE: AWS IoT Core closes the connection at more."""
 
 
 def filter_fault(topic_filter: str) -> str | None:
@@ -43,3 +43,12 @@ async def subscribe_soundly(
         granted.get(name) or Granted(name, None, f"not a valid topic filter: {faults[name]}")
         for name in (s.topic_filter for s in subscriptions)
     ]
+
+
+async def unsubscribe_soundly(
+    filters: Sequence[str], unsubscribe: Callable[[Sequence[str]], Awaitable[None]]
+) -> None:
+    """Send the sound filters in packets of eight; the others were never subscribed."""
+    sound = [one for one in filters if filter_fault(one) is None]
+    for i in range(0, len(sound), PER_PACKET):
+        await unsubscribe(sound[i : i + PER_PACKET])

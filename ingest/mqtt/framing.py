@@ -7,6 +7,7 @@ a Rust panic, which is a BaseException. A packet that is not complete is parsed 
 from collections.abc import Callable
 
 import mqtt5
+from mqtt5 import PublishPacket
 
 from handlers.events import Publish
 from ingest.mqtt.port import Clock, Inbound, Released
@@ -52,7 +53,13 @@ class Framing:
         self._parse(buffer, inbound)
 
     def _parse(self, buffer: bytes | bytearray, inbound: list[Inbound]) -> None:
-        read, clock, append, most = mqtt5.read, self._clock, inbound.append, self._max_payload
+        read, clock, append, most, new = (
+            mqtt5.read,
+            self._clock,
+            inbound.append,
+            self._max_payload,
+            tuple.__new__,
+        )
         view = memoryview(buffer)
         pos, end = 0, len(buffer)
         while pos < end:
@@ -66,7 +73,7 @@ class Framing:
                 if type(error).__module__ != "pyo3_runtime":
                     raise
                 raise malformed("text that is not UTF-8", view[pos:]) from None
-            if isinstance(packet, mqtt5.PublishPacket):
+            if isinstance(packet, PublishPacket):
                 topic, payload, first = packet.topic, packet.payload, buffer[pos]
                 packet_id, size = packet.packet_id or 0, len(payload)
                 qos = first >> 1 & 3
@@ -75,9 +82,8 @@ class Framing:
                 if size > most:
                     payload = payload[:HEAD]
                 retain, dup = first & 1 == 1, first & 8 == 8
-                append(
-                    Publish(topic, payload, qos, retain, dup, packet_id, clock(), size, packet.content_type)
-                )
+                fields = (topic, payload, qos, retain, dup, packet_id, clock(), size, packet.content_type)
+                append(new(Publish, fields))  # without its keyword arguments: 0.2 us less
             elif isinstance(packet, mqtt5.PubRelPacket):
                 append(Released(packet.packet_id))
             else:

@@ -55,6 +55,8 @@ class Connected:
     session_present: bool
     protocol: str
     """'5' or '3.1.1'"""
+    shares: bool = True
+    """False where the broker says that it has no shared subscriptions; MQTT 3.1.1 has no words for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,12 @@ class Connection(Protocol):
 
     async def subscribe(self, subscriptions: Sequence[Subscription]) -> list[Granted]:
         """Subscribe and return one answer per filter; a refused filter is an answer, not an exception."""
+
+    async def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Give up these filters and wait until the broker has; one that was not subscribed is no error.
+
+        What the session holds of them already still comes. Raises: BrokerAway.
+        """
 
     async def receive(self) -> list[Inbound]:
         """Wait until something came and return all of it, in order, at least one.

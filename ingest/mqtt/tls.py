@@ -17,6 +17,7 @@ def ssl_context(tls: Tls) -> ssl.SSLContext:
         raise Misconfigured(
             f"tls ca_file {tls.ca_file}: {error}; it must be a PEM file of certificates"
         ) from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = tls.verify_host
     if tls.cert_file is not None:
         try:

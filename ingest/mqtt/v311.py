@@ -17,7 +17,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from handlers.events import Publish
 from ingest.errors import BrokerAway, ProtocolBroken
 from ingest.mqtt.answers import Answers
-from ingest.mqtt.filters import subscribe_soundly
+from ingest.mqtt.filters import subscribe_soundly, unsubscribe_soundly
 from ingest.mqtt.inbox import Inbox
 from ingest.mqtt.outbox import DISCONNECT, acknowledgements
 from ingest.mqtt.port import Broker, Clock, Connected, Granted, Inbound, Released, Subscription
@@ -109,6 +109,7 @@ class Mqtt311Connection:
         paho.on_connect = self._on_connect
         paho.on_message = self._on_message
         paho.on_subscribe = self._on_answer
+        paho.on_unsubscribe = self._on_answer
         paho.on_publish = self._on_publish
 
     async def connect(self) -> Connected:
@@ -129,6 +130,10 @@ class Mqtt311Connection:
         Raises: BrokerAway when the broker does not answer in time (paused, it cannot be heard).
         """
         return await subscribe_soundly(subscriptions, self._subscribe)
+
+    async def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Unsubscribe, eight filters a packet. Raises: BrokerAway when the broker does not answer in time."""
+        await unsubscribe_soundly(filters, self._unsubscribe)
 
     async def receive(self) -> list[Inbound]:
         """Return what came, at least one. Raises: BrokerAway after the last."""
@@ -176,6 +181,13 @@ class Mqtt311Connection:
             Granted(s.topic_filter, code if code < FAILURE else None, in_words(code))
             for s, code in zip(subscriptions, codes, strict=True)
         ]
+
+    async def _unsubscribe(self, filters: Sequence[str]) -> None:
+        self._refuse_when_ended()
+        _, mid = self._paho.unsubscribe([*filters])
+        if mid is None:
+            raise BrokerAway("UNSUBSCRIBE could not be sent")
+        await self._answers.wait(mid, "UNSUBACK")
 
     def _refuse_when_ended(self) -> None:
         if self._inbox.ended is not None:

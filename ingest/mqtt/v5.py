@@ -10,7 +10,7 @@ import mqtt5
 from handlers.events import Publish
 from ingest.errors import BrokerAway, BrokerRefused, ProtocolBroken, SessionTakenOver
 from ingest.mqtt.answers import Answers
-from ingest.mqtt.filters import subscribe_soundly
+from ingest.mqtt.filters import subscribe_soundly, unsubscribe_soundly
 from ingest.mqtt.framing import Framing
 from ingest.mqtt.inbox import Inbox
 from ingest.mqtt.outbox import DISCONNECT, DISCONNECT_MALFORMED, acknowledgements, completions
@@ -56,7 +56,7 @@ class Mqtt5Connection:
         self._window = asyncio.Semaphore(connack.receive_max)
         keep_alive_s = connack.server_keep_alive
         self._wire.start_keep_alive(self._broker.keep_alive_s if keep_alive_s is None else keep_alive_s)
-        return Connected(connack.session_present, "5")
+        return Connected(connack.session_present, "5", connack.shared_subscription_available)
 
     async def subscribe(self, subscriptions: Sequence[Subscription]) -> list[Granted]:
         """Subscribe, eight filters a packet; one answer per filter.
@@ -64,6 +64,10 @@ class Mqtt5Connection:
         Raises: BrokerAway when the broker does not answer in time (paused, it cannot be heard).
         """
         return await subscribe_soundly(subscriptions, self._subscribe)
+
+    async def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Unsubscribe, eight filters a packet. Raises: BrokerAway when the broker does not answer in time."""
+        await unsubscribe_soundly(filters, self._unsubscribe)
 
     async def receive(self) -> list[Inbound]:
         """Return what came, at least one. Raises: BrokerAway after the last."""
@@ -125,6 +129,10 @@ class Mqtt5Connection:
             for s, code in zip(subscriptions, answer.codes, strict=True)
         ]
 
+    async def _unsubscribe(self, filters: Sequence[str]) -> None:
+        packet_id = self._free_packet_id()
+        await self._ask(packet_id, mqtt5.UnsubscribePacket(packet_id, [*filters]).write(), "UNSUBACK")
+
     async def _ask(self, packet_id: int, packet: bytes, what: str) -> Answer:
         self._wire.write(packet)
         return await self._answers.wait(packet_id, what)
@@ -153,7 +161,7 @@ class Mqtt5Connection:
         """Take a packet that is neither PUBLISH nor PUBREL."""
         if isinstance(packet, mqtt5.PubAckPacket):
             self._answers.settle(packet.packet_id, Answer((int(packet.reason_code),), packet.reason_str))
-        elif isinstance(packet, mqtt5.SubAckPacket):
+        elif isinstance(packet, mqtt5.SubAckPacket | mqtt5.UnsubAckPacket):
             codes = tuple(int(code) for code in packet.reason_codes)
             self._answers.settle(packet.packet_id, Answer(codes, packet.reason_str))
         elif isinstance(packet, mqtt5.ConnAckPacket) and not self._connack.done():

@@ -6,13 +6,17 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import uuid4
 
-from handlers.dialects.plain import Context, decode
+from handlers.dialects.absorb import absorb
+from handlers.dialects.plain import Context
 from handlers.events import DeadReason, Micros, Publish
-from handlers.evidence import coalesce
+from handlers.text import shown
 from ingest.digests import unpacked
 from ingest.mqtt.port import Inbound, Released
 from ingest.pipeline.pile import Feed, Pile
 from ingest.store.batch import Batch, DeadLetter, SessionProgress
+
+MAX_CONTENT_TYPE = 255
+"""Characters of it that are kept with a dead letter: MQTT allows 64 KiB, NUL among them."""
 
 
 class Connection(Protocol):
@@ -122,18 +126,21 @@ class Publishes:
         for publish, digest in zip(self._inbounds, self._digests, strict=True):
             if digest is None or not isinstance(publish, Publish):
                 continue
-            observations, field_errors, skewed, dead = decode(publish, context, draining_since)
-            dead = self._refusal or dead
-            if dead is not None:
-                counts.dead_letters += 1
-                pile.dead_letters.append(dead_letter(self._origin, publish, dead))
+            if self._refusal is not None:
+                self._bury(publish, self._refusal, pile)
                 continue
-            coalesce(observations, devices)
-            if field_errors or skewed:
+            _, field_errors, skewed, dead = absorb(publish, context, draining_since, devices)
+            if dead is not None:
+                self._bury(publish, dead, pile)
+            elif field_errors or skewed:
                 counts.field_errors += len(field_errors)
                 counts.skewed += skewed
         counts.received += len(self._inbounds)
         counts.duplicates += len(self._others) - len(self._released()) - len(self._markers())
+
+    def _bury(self, publish: Publish, reason: DeadReason, pile: Pile) -> None:
+        pile.counts.dead_letters += 1
+        pile.dead_letters.append(dead_letter(self._origin, publish, reason))
 
     def halves(self) -> tuple["Publishes", "Publishes"]:
         """Return its two halves."""
@@ -204,7 +211,7 @@ def dead_letter(origin: Origin, publish: Publish, reason: DeadReason) -> DeadLet
         publish.topic.replace("\0", "\ufffd"),
         publish.qos,
         publish.retain,
-        publish.content_type,
+        None if publish.content_type is None else shown(publish.content_type, MAX_CONTENT_TYPE),
         publish.received_at,
         reason.kind,
         reason.error,

@@ -16,17 +16,17 @@ import asyncpg
 from handlers.events import DeviceKey, Micros
 from handlers.evidence import Evidence
 from handlers.identity import label
-from ingest.errors import DatabaseAway, Refused
+from ingest.errors import Refused
 from ingest.reconcile import differences
 from ingest.reconcile.differences import Difference
-from ingest.reconcile.listing import digest_of, evidence_of, key_of
+from ingest.reconcile.listing import evidence_of, key_of
 from ingest.reconcile.plan import Plan
 from ingest.reconcile.pushes import Push, pushes_of
-from ingest.reconcile.runs import Run, RunLost, Runs
+from ingest.reconcile.retries import with_retries
+from ingest.reconcile.runs import Run, Runs
 from ingest.reconcile.staging import Staged
 from ingest.store.apply import Applier
 from ingest.store.batch import Batch, Target
-from ingest.store.confirm import confirm
 from ingest.store.creation import UnknownPolicy
 from ingest.store.identity import Identities, Reported
 from ingest.store.parking import Parking
@@ -38,7 +38,6 @@ Connection = Any
 CHUNK = 2_000
 SLICE = 200
 """Devices that are decoded before others get their turn."""
-TRIES = 8
 
 
 @dataclass(slots=True)
@@ -95,51 +94,31 @@ class Chunks:
         self._reported: set[Reported] = set()
 
     async def prepare(self, staged: Sequence[Staged]) -> Chunk:
-        """Decode a chunk, and find what of it was applied before as it is: there is less to do for it."""
+        """Decode a chunk, and let others have their turn meanwhile."""
         plan = self._plan
-        digests = [digest_of(one.form, one.device, one.listed_at, plan.dating) for one in staged]
         chunk = Chunk(staged[0].id, staged[-1].id)
-        known = {one.device.external_id: d for one, d in zip(staged, digests, strict=True) if d is not None}
-        async with acquired(self._pool, self._timeout_s) as connection:
-            rows = await connection.fetch(
-                queries()["settled"], plan.integration_id, list(known), list(known.values())
-            )
-        settled = {row["external_id"] for row in rows}
-        chunk.digests = {name: digest for name, digest in known.items() if name not in settled}
-        for place, (_, device, listed_at, _) in enumerate(staged):
+        for place, (_, device, listed_at, digest) in enumerate(staged):
             if place % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
-            is_settled = device.external_id in settled
-            chunk.add(
-                key_of(device),
-                evidence_of(plan.integration_id, device, listed_at, plan.dating, settled=is_settled),
-            )
+            if digest is not None:
+                chunk.digests[device.external_id] = digest
+            chunk.add(key_of(device), evidence_of(plan.integration_id, device, listed_at, plan.dating))
         return chunk
 
     async def apply(self, run: Run, staged: Sequence[Staged], chunk: Chunk | None = None) -> Applied:
         """Apply these devices and take them out of staging; one that the database refuses costs only itself."""
         chunk = chunk or await self.prepare(staged)
         try:
-            return await self._with_retries(run, chunk)
+            return await with_retries(lambda: self._commit(run, chunk), self._jitter)
         except Refused as refused:
             if len(staged) == 1:
                 run.note(f"{staged[0].device.external_id}: refused by the database: {refused}")
-                return await self._with_retries(run, Chunk(chunk.first, chunk.last))
+                empty = Chunk(chunk.first, chunk.last)
+                return await with_retries(lambda: self._commit(run, empty), self._jitter)
         middle, applied = len(staged) // 2, Applied()
         for half in (staged[:middle], staged[middle:]):
             applied.add(await self.apply(run, half))
         return applied
-
-    async def _with_retries(self, run: Run, chunk: Chunk) -> Applied:
-        for attempt in range(TRIES):
-            try:
-                return await self._commit(run, chunk)
-            except DatabaseAway as away:
-                if isinstance(away, RunLost) or attempt == TRIES - 1:
-                    raise
-                cap_s = 0.1 if isinstance(away, Contended) else 0.2 * 2.0**attempt
-                await asyncio.sleep(self._jitter.uniform(0, cap_s))
-        raise AssertionError("unreachable")
 
     async def _commit(self, run: Run, chunk: Chunk) -> Applied:
         async with acquired(self._pool, self._timeout_s) as connection:
@@ -159,7 +138,9 @@ class Chunks:
         found = await identities.resolve(self._plan.integration_id, list(said), policy)
         names = {device_id: label(key) for key, device_id in found.items()}
         before = await differences.rows_of(connection, list(names)) if run.dry_run else {}
-        batch = await self._batch(connection, said, found)
+        batch, target = Batch(), Target(self._plan.offline_after, "reconcile")
+        for key, device_id in found.items():
+            batch.add(device_id, target, said[key])
         strangers = {key: evidence for key, evidence in said.items() if key not in found}
         if strangers:
             parking = Parking(within, identities, applier)
@@ -168,19 +149,6 @@ class Chunks:
             raise Contended("devices vanish while they are being written")
         await self._settle(connection, chunk, batch, found)
         return await self._outcome(connection, run, batch, names, before, len(strangers))
-
-    async def _batch(
-        self, connection: Connection, said: dict[DeviceKey, Evidence], found: dict[DeviceKey, UUID]
-    ) -> Batch:
-        """Put in what is to be applied; where values are only said again, their clocks are moved here."""
-        ids = list(set(found.values()))
-        alone = {found[key]: said[key] for key in found} if len(ids) == len(found) else {}
-        confirmed = await confirm(connection, ids, alone, timeout_s=self._timeout_s)
-        batch, target = Batch(), Target(self._plan.offline_after, "reconcile")
-        for key, device_id in found.items():
-            if device_id not in confirmed:
-                batch.add(device_id, target, said[key])
-        return batch
 
     async def _settle(
         self, connection: Connection, chunk: Chunk, batch: Batch, found: dict[DeviceKey, UUID]

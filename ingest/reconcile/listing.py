@@ -15,7 +15,7 @@ from handlers.events import DeviceKey, Facts, FieldError, GoliothStatus, Micros,
 from handlers.evidence import Evidence
 from ingest.providers.port import Installed, ListedDevice
 
-_DEFAULTS = ListedDevice("")._asdict()
+_DEFAULTS = ListedDevice("")[:-1]
 _TIMES = ("online_at", "offline_at", "battery_at", "signal_at", "updated_at")
 _LISTS = ("hardware_ids", "tags")
 
@@ -29,8 +29,11 @@ class Dating(NamedTuple):
 
 def to_json(device: ListedDevice) -> str:
     """Return what `from_json` takes: all that is said, without the problems."""
-    said = {name: value for name, value in device._asdict().items() if value != _DEFAULTS[name]}
-    said.pop("problems", None)
+    said = {
+        name: value
+        for name, value, default in zip(device._fields, device, _DEFAULTS, strict=False)
+        if value is not default and value != default
+    }
     return orjson.dumps(said, default=list).decode()
 
 
@@ -45,11 +48,17 @@ def from_json(form: str) -> ListedDevice:
     return ListedDevice(**said)
 
 
-def digest_of(form: str, device: ListedDevice, listed_at: Micros, dating: Dating) -> int | None:
-    """Return what tells whether an entry says again what it said before; None where its facts have no time."""
-    if device.updated_at is None or problems_of(device, listed_at, dating):
+def digest_of(device: ListedDevice) -> int | None:
+    """Return what tells whether an entry says the same facts as before; None where its facts have no time."""
+    if device.updated_at is None:
         return None
-    return int.from_bytes(blake2b(form.encode(), digest_size=8).digest(), signed=True)
+    said = orjson.dumps(
+        (
+            device.external_id, device.name, device.serial_number, device.hardware_ids, device.cohort_id,
+            device.golioth_status, device.tags, device.metadata, device.updated_at,
+        )
+    )  # fmt: skip
+    return int.from_bytes(blake2b(said, digest_size=8).digest(), signed=True)
 
 
 def key_of(device: ListedDevice) -> DeviceKey:
@@ -60,36 +69,28 @@ def key_of(device: ListedDevice) -> DeviceKey:
 def problems_of(device: ListedDevice, listed_at: Micros, dating: Dating) -> list[FieldError]:
     """Return what of a device cannot be used: what its provider module found, and times in the future."""
     latest = listed_at + dating.max_ahead
+    if not device.problems and _newest(device) <= latest:
+        return []
     times = [(name, getattr(device, name)) for name in _TIMES]
     times += [(f"firmware.{one.component}", one.at) for one in device.firmware]
     ahead = [name for name, at in times if at is not None and at > latest]
     return [*device.problems, *(FieldError(name, "is dated in the future") for name in ahead)]
 
 
-def undated(device: ListedDevice) -> ListedDevice:
-    """Return only what has no time of its own: what counts of an entry that was applied before."""
-    return ListedDevice(
-        device.external_id,
-        serial_number=device.serial_number,
-        hardware_ids=device.hardware_ids,
-        battery_level=device.battery_level if device.battery_at is None else None,
-        signal_strength=device.signal_strength if device.signal_at is None else None,
-        firmware=tuple(one for one in device.firmware if one.at is None),
-    )
+def _newest(device: ListedDevice) -> Micros:
+    """Return the newest of all times of an entry, 0 where it has none."""
+    given = device.online_at, device.offline_at, device.battery_at, device.signal_at, device.updated_at
+    return max(*(at or 0 for at in given), *(one.at or 0 for one in device.firmware))
 
 
-def evidence_of(
-    integration_id: UUID, device: ListedDevice, listed_at: Micros, dating: Dating, *, settled: bool = False
-) -> Evidence:
-    """Return what a listed device says, coalesced; of a `settled` one what has no time of its own.
+def evidence_of(integration_id: UUID, device: ListedDevice, listed_at: Micros, dating: Dating) -> Evidence:
+    """Return what a listed device says, coalesced.
 
     Its times leave no marks: a listing repeats itself, and only a change of status is a row of the timeline.
     """
     evidence = Evidence()
-    said = undated(device) if settled else device
-    for observation in observations(integration_id, said, listed_at, dating):
-        if observation.facts is None or not settled:
-            evidence.add(observation)
+    for observation in observations(integration_id, device, listed_at, dating):
+        evidence.add(observation)
     if evidence.marks:
         evidence.marks = []
     return evidence

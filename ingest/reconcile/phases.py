@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,21 +13,22 @@ import asyncpg
 from handlers.events import Micros
 from ingest.errors import Declined, Misconfigured, ProviderAway, Refused, RollcallError
 from ingest.mqtt.port import Clock
-from ingest.providers.port import Page, Provider
+from ingest.providers.port import Provider
 from ingest.reconcile.chunks import CHUNK, Applied, Chunk, Chunks
 from ingest.reconcile.differences import Difference
 from ingest.reconcile.guard import doubt
-from ingest.reconcile.listing import problems_of
 from ingest.reconcile.pages import Pages
 from ingest.reconcile.plan import Plan
 from ingest.reconcile.pushes import MAX_PUSHES, Pushes
 from ingest.reconcile.runs import Run, Runs, Status
+from ingest.reconcile.settled import Settled
 from ingest.reconcile.staging import Staged, Staging
 from ingest.store.apply import Applier
 from ingest.store.artifacts import sync_artifacts
 from ingest.store.identity import Identities
 from ingest.store.parking import Parking
 
+SETTLED_AT_ONCE = 2
 MAX_ADOPTIONS = 20
 MAX_DIFFERENCES = 100_000
 PROVIDER_ERRORS = (ProviderAway, Misconfigured, Declined)
@@ -87,6 +89,7 @@ class Phases:
         self._show = show
         self._staging = Staging(pool, runs)
         self._chunks = Chunks(pool, runs, plan, updatable, jitter, presence_resolution=presence_resolution)
+        self._settled = Settled(pool, runs, plan, jitter, presence_resolution=presence_resolution)
         self._pushes = Pushes(pool, runs, provider)
         self._outcome = Outcome(run)
 
@@ -135,17 +138,11 @@ class Phases:
         pages = Pages(self._provider.list_devices(self._run.cursor), self._clock)
         async with contextlib.aclosing(pages.groups()) as groups:
             async for group in groups:
-                for page, asked_at in group:
-                    self._note_problems(page, asked_at)
-                await self._staging.add(self._run, group)
+                for page, _ in group:
+                    for problem in page.problems:
+                        self._run.note(f"an entry of the listing: {problem.field} {problem.error}")
+                await self._staging.add(self._run, group, self._plan.dating)
                 self._show(Progress(self._run, self._run.listed, group[-1].page.total))
-
-    def _note_problems(self, page: Page, asked_at: Micros) -> None:
-        for problem in page.problems:
-            self._run.note(f"an entry of the listing: {problem.field} {problem.error}")
-        for one in page.devices:
-            for problem in problems_of(one, asked_at, self._plan.dating):
-                self._run.note(f"{one.external_id}: {problem.field} {problem.error}")
 
     async def _believed(self, options: Options) -> bool:
         """Let the guards look at the whole listing."""
@@ -158,7 +155,8 @@ class Phases:
         return why is None
 
     async def _apply(self) -> Applied:
-        run, all_of_it, done = self._run, Applied(), 0
+        run, all_of_it = self._run, Applied()
+        done = await self._settle()
         staged, chunk = await self._next(0)
         while staged:
             following = asyncio.create_task(self._next(staged[-1].id))
@@ -172,6 +170,15 @@ class Phases:
             del all_of_it.pushes[MAX_PUSHES:], all_of_it.differences[MAX_DIFFERENCES:]
             self._show(Progress(run, done, run.listed))
         return all_of_it
+
+    async def _settle(self) -> int:
+        """Apply without decoding what can be; return how many that was. A dry run decodes all, to compare the rows."""
+        run, done = self._run, 0
+        windows = iter(()) if run.dry_run else await self._settled.windows(run)
+        while pair := tuple(itertools.islice(windows, SETTLED_AT_ONCE)):
+            done += await self._settled.apply(run, pair)
+            self._show(Progress(run, done, run.listed))
+        return done
 
     async def _next(self, after: int) -> tuple[list[Staged], Chunk | None]:
         """Read and decode the next chunk; the last is being committed meanwhile."""

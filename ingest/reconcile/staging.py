@@ -1,7 +1,7 @@
 """Staging: pages stream in, each with its cursor in one transaction; chunks come out in the order of their ids."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -9,7 +9,7 @@ import asyncpg
 from handlers.events import Micros
 from ingest.providers.port import ListedDevice
 from ingest.reconcile.guard import Coverage
-from ingest.reconcile.listing import from_json, to_json
+from ingest.reconcile.listing import Dating, digest_of, from_json, problems_of, to_json
 from ingest.reconcile.pages import AskedPage
 from ingest.reconcile.runs import Run, Runs
 from ingest.store.queries import queries
@@ -17,16 +17,20 @@ from ingest.store.refusals import acquired
 
 WHOLE_LISTINGS = "set local enable_nestloop = off"
 """Nobody has analyzed what was staged just now: a plan for a few rows would take minutes."""
-_COLUMNS = ("run_id", "external_id", "serial_number", "listed_at", "device")
+_COLUMNS = (
+    "run_id", "external_id", "serial_number", "listed_at", "device", "digest", "online_at", "offline_at", "battery",
+    "battery_at", "signal", "signal_at", "components", "versions", "version_ats",
+)  # fmt: skip
+_NONE = (None, None, None)
 
 
 class Staged(NamedTuple):
-    """A listed device on its way to the rows. `listed_at` is when its page was asked for; `form` its JSON."""
+    """A listed device on its way to the rows. `listed_at` is when its page was asked for."""
 
     id: int
     device: ListedDevice
     listed_at: Micros
-    form: str
+    digest: int | None
 
 
 class Staging:
@@ -37,13 +41,9 @@ class Staging:
         self._runs = runs
         self._timeout_s = timeout_s
 
-    async def add(self, run: Run, group: Sequence[AskedPage]) -> None:
+    async def add(self, run: Run, group: Sequence[AskedPage], dating: Dating) -> None:
         """Store pages, and that the listing goes on after them; the last one ends the phase."""
-        records = [
-            (run.id, one.external_id, one.serial_number, asked_at, to_json(one))
-            for page, asked_at in group
-            for one in page.devices
-        ]
+        records = [_record(run, one, asked_at, dating) for page, asked_at in group for one in page.devices]
         run.cursor = group[-1].page.cursor
         run.phase = "listed" if run.cursor is None else "listing"
         async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
@@ -85,4 +85,23 @@ class Staging:
         """Return the next devices after a staging id."""
         async with acquired(self._pool, self._timeout_s) as connection:
             rows = await connection.fetch(queries()["staged"], run_id, after, limit)
-        return [Staged(row["id"], from_json(row["device"]), row["listed_at"], row["device"]) for row in rows]
+        return [
+            Staged(number, from_json(form), listed_at, digest) for number, listed_at, form, digest in rows
+        ]
+
+
+def _record(run: Run, device: ListedDevice, listed_at: Micros, dating: Dating) -> tuple[Any, ...]:
+    """Return a row of staging. What stands beside `device` is what `rollcall.apply_settled` may apply by itself.
+
+    An entry with problems has no digest: it is decoded later, and what is wrong with it left out.
+    """
+    problems = problems_of(device, listed_at, dating)
+    for problem in problems:
+        run.note(f"{device.external_id}: {problem.field} {problem.error}")
+    digest = None if problems else digest_of(device)
+    components, versions, version_ats = zip(*device.firmware, strict=True) if device.firmware else _NONE
+    return (
+        run.id, device.external_id, device.serial_number, listed_at, to_json(device), digest,
+        device.online_at, device.offline_at, device.battery_level, device.battery_at,
+        device.signal_strength, device.signal_at, components, versions, version_ats,
+    )  # fmt: skip

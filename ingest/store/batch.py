@@ -136,16 +136,20 @@ class Batch:
 
 
 def apply_arguments(batch: Batch, presence_resolution: Micros) -> list[Any]:
-    """Return the arguments of `rollcall.apply`, in its order. A column in which nothing is said is an empty array."""
+    """Return the arguments of `rollcall.apply`, in its order.
+
+    A column in which nothing is said is an empty array; so is `online_first` where it equals `online_last`, and
+    `signal_ats` where it equals `battery_ats`. One element of `after_settings` and `sources` counts for all.
+    """
     ids, evidence, targets = list(batch.devices), list(batch.devices.values()), list(batch.targets.values())
     said = batch.devices.items()
     columns: list[Any] = [
         ids,
-        [target.offline_after for target in targets],
+        _once([target.offline_after for target in targets]),
         *_presence(evidence),
         *_values(evidence),
     ]
-    columns.append([target.source for target in targets])
+    columns.append(_once([target.source for target in targets]))
     columns += _columns([row for one, e in said if e.streams for row in _stream_rows(one, e)], 7)
     columns += _columns([row for one, e in said if e.firmware for row in _firmware_rows(one, e)], 4)
     columns += _columns([row for one, e in said if e.readings for row in _reading_rows(one, e)], 5)
@@ -165,12 +169,23 @@ def _sparse(column: list[Any]) -> list[Any]:
     return [] if column.count(None) == len(column) else column
 
 
+def _once(column: list[Any]) -> list[Any]:
+    """Return one element for all where all are equal."""
+    return column[:1] if column and column.count(column[0]) == len(column) else column
+
+
+def _unless(column: list[Any], other: list[Any]) -> list[Any]:
+    """Return the column, or an empty one where it says what the other says."""
+    return [] if column == other else column
+
+
 def _presence(evidence: list[Evidence]) -> list[Any]:
-    newest = [e.online[-1] if e.online else (None, None) for e in evidence]
+    newest = [e.online[-1] if e.online else _UNSAID for e in evidence]
+    first, last = [one for one, _ in newest], [one for _, one in newest]
     runs = [_runs(e.online) if len(e.online) > 1 else None for e in evidence]
     return [
-        _sparse([first for first, _ in newest]),
-        _sparse([last for _, last in newest]),
+        _unless(first, last),
+        _sparse(last),
         _sparse(runs),
         _sparse([e.offline_at for e in evidence]),
         _sparse([e.snapshot_online_at for e in evidence]),
@@ -181,11 +196,12 @@ def _presence(evidence: list[Evidence]) -> list[Any]:
 def _values(evidence: list[Evidence]) -> list[Any]:
     battery = [e.battery or _UNSAID for e in evidence]
     signal = [e.signal or _UNSAID for e in evidence]
+    battery_at, signal_at = [at for at, _ in battery], [at for at, _ in signal]
     return [
         _sparse([value for _, value in battery]),
-        _sparse([at for at, _ in battery]),
+        _sparse(battery_at),
         _sparse([value for _, value in signal]),
-        _sparse([at for at, _ in signal]),
+        _unless(_sparse(signal_at), battery_at),
     ]
 
 

@@ -10,7 +10,9 @@ from handlers.events import Micros
 from ingest.store.refusals import acquired
 
 _SESSIONS = """
-select s.integration_id, n.name, s.client_id, s.state, s.detail, s.heard_until
+select s.integration_id, n.name, s.client_id, case when s.state = 'connected' and not exists (
+    select from rollcall.leases l where l.name = 'mqtt/' || s.client_id and l.expires_at >= now()) then 'unheld'
+    else s.state end as state, s.detail, s.heard_until
 from rollcall.mqtt_sessions s join public.device_integrations n on n.id = s.integration_id
 join unnest($1::uuid[], $2::text[]) as t (i, c) on t.i = s.integration_id and t.c = s.client_id
 order by n.name, s.client_id"""
@@ -23,6 +25,7 @@ class SessionHealth(NamedTuple):
     name: str
     client_id: str
     state: str
+    """As its row says; `unheld` where it was connected and no replica holds its lease."""
     detail: str
     heard_until: Micros | None
 

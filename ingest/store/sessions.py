@@ -1,5 +1,6 @@
 """What the database remembers of an MQTT session: digests, how far it was heard, and how it is."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -25,6 +26,20 @@ class StoredSession:
     id: int
     heard_until: Micros | None
     digests: Digests
+    subscriptions: tuple[str, ...]
+    """The filters that it was last granted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Who lives and holds what, of one integration."""
+
+    replicas: tuple[str, ...]
+    """The leases of the living replicas."""
+    holders: Mapping[str, str]
+    """Lease of a session -> who holds it."""
+    subscriptions: Mapping[str, tuple[str, ...]]
+    """Client id of a session -> the filters that it was last granted."""
 
 
 class Sessions:
@@ -41,7 +56,19 @@ class Sessions:
             digests = await connection.fetch(queries()["session_digests"], row["id"])
             received = await connection.fetch(queries()["session_received"], row["id"])
         known = Digests.load([tuple(r) for r in digests], [tuple(r) for r in received])
-        return StoredSession(row["id"], row["heard_until"], known)
+        return StoredSession(row["id"], row["heard_until"], known, _granted(row["subscriptions"]))
+
+    async def standing(self, integration_id: UUID, replicas: str, leases: Sequence[str]) -> Standing:
+        """Return who holds these leases and those that begin with `replicas`, and the integration's sessions."""
+        async with acquired(self._pool, self._timeout_s) as connection:
+            held = await connection.fetch(queries()["leases_held"], replicas, [*leases])
+            sessions = await connection.fetch(queries()["integration_sessions"], integration_id)
+        names = {row["name"]: row["holder"] for row in held}
+        return Standing(
+            tuple(name for name in names if name.startswith(replicas)),
+            names,
+            {row["client_id"]: _granted(row["subscriptions"]) for row in sessions},
+        )
 
     async def connected(
         self,
@@ -50,12 +77,14 @@ class Sessions:
         connected: Connected,
         granted: list[Granted],
         at: Micros,
+        note: str = "",
     ) -> None:
         """Record a connection. Where the session was lost, its digests go and the timeline says that there is a gap."""
         lost = not connected.session_present
         anew = lost or stored.heard_until is None or at - stored.heard_until > GAP
         refused = [f"{g.topic_filter}: {g.reason}" for g in granted if g.qos is None]
         detail = f"MQTT {connected.protocol}" + (f"; refused: {'; '.join(refused)}" if refused else "")
+        detail += f"; {note}" if note else ""
         answers = orjson.dumps(
             [{"filter": g.topic_filter, "qos": g.qos, "reason": g.reason} for g in granted]
         )
@@ -66,14 +95,8 @@ class Sessions:
                 await record(connection, "gap", [integration_id], {"heard_until": str(stored.heard_until)})
             since = at if anew else None
             await connection.execute(
-                queries()["session_connected"], stored.id, since, detail, answers.decode()
+                queries()["session_connected"], stored.id, since, detail, answers.decode(), at
             )
-
-    async def others(self, integration_id: UUID, client_id: str) -> list[str]:
-        """Return the client ids of the integration's other sessions."""
-        async with acquired(self._pool, self._timeout_s) as connection:
-            rows = await connection.fetch(queries()["other_sessions"], integration_id, client_id)
-        return [row["client_id"] for row in rows]
 
     async def forget(self, integration_id: UUID, client_id: str) -> None:
         """Delete a session that the broker has no more, with its digests."""
@@ -99,3 +122,7 @@ class Sessions:
     async def _execute(self, name: str, *arguments: Any) -> None:
         async with acquired(self._pool, self._timeout_s) as connection:
             await connection.execute(queries()[name], *arguments, timeout=self._timeout_s)
+
+
+def _granted(subscriptions: str) -> tuple[str, ...]:
+    return tuple(one["filter"] for one in orjson.loads(subscriptions) if one["qos"] is not None)

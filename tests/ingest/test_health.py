@@ -73,6 +73,7 @@ async def test_a_broker_that_is_away_is_named_and_a_session_at_work_makes_it_rea
             "ready": True,
             "database": {"writable": True, "outage": None},
             "sessions": [],
+            "slots": [],
         }
         await service.add_integration("away", port=1, password="hunter2")
 

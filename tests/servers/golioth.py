@@ -16,28 +16,30 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Made(Sequence[dict[str, Any]]):
-    """Devices d0 to d<count - 1>, each made when it is asked for."""
+    """Devices d0 to d<count - 1>, each made when it is asked for, and seen last `seen_s` seconds after START."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, seen_s: int = 50) -> None:
         self._numbers = range(count)
+        self._seen_s = seen_s
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def __getitem__(self, index: Any) -> Any:
         found = self._numbers[index]
-        return (
-            device_of(f"d{found}")
-            if isinstance(found, int)
-            else [device_of(f"d{number}") for number in found]
-        )
+        return self._made(found) if isinstance(found, int) else [self._made(number) for number in found]
+
+    def _made(self, number: int) -> dict[str, Any]:
+        device = device_of(f"d{number}")
+        device["lastReport"] = device["metadata"]["lastReport"] = _time(self._seen_s)
+        return device
 
 
 class MadeFleet(Mapping[str, dict[str, Any]]):
     """As many devices as needed, without keeping them; `cloud.devices = MadeFleet(50_000)`."""
 
-    def __init__(self, count: int) -> None:
-        self._made = Made(count)
+    def __init__(self, count: int, seen_s: int = 50) -> None:
+        self._made = Made(count, seen_s)
 
     def __len__(self) -> int:
         return len(self._made)

@@ -232,6 +232,21 @@ async def test_a_second_connection_with_the_client_id_ends_the_first(
     assert "lost" in str(ended)
 
 
+async def test_what_was_unsubscribed_comes_no_more_and_what_waits_still_does(
+    adapter: Adapter, shared_mosquitto: MosquittoServer, name: str
+) -> None:
+    connection, _ = await adapter.open(shared_mosquitto.port, name)
+    given_up = [f"{name}/{n}" for n in range(9)] + [f"$share/{name}/{name}/s"]
+    await connection.subscribe([Subscription(one) for one in [*given_up, f"{name}/kept"]])
+    await send(shared_mosquitto, (f"{name}/0", b"before", 1))
+    await connection.unsubscribe([*given_up, f"{name}/never", "a+"])
+    await send(shared_mosquitto, *[(f"{name}/{n}", b"after", 1) for n in [*range(9), "s", "kept"]])
+    assert [one.topic for one in await publishes(connection, 2)] == [f"{name}/0", f"{name}/kept"]
+    await connection.close()
+    with pytest.raises(BrokerAway):
+        await connection.unsubscribe([f"{name}/kept"])
+
+
 async def test_a_port_where_nobody_listens_is_away(adapter: Adapter, mosquitto: MosquittoServer) -> None:
     mosquitto.stop()
     with pytest.raises(BrokerAway, match="cannot be reached"):

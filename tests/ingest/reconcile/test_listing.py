@@ -1,6 +1,7 @@
 """Listed devices as observations: the pure part, and that they converge with events in any order."""
 
 import asyncio
+from random import Random
 from typing import Any
 
 import asyncpg
@@ -9,13 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers import facts
-from handlers.events import SECOND, Observation
-from handlers.evidence import Evidence
-from ingest.providers.port import Installed, ListedDevice
+from handlers.events import SECOND, Micros, Observation
+from ingest.providers.port import Installed, ListedDevice, Page
 from ingest.reconcile.listing import Dating, digest_of, evidence_of, from_json, observations, to_json
-from ingest.store.confirm import confirm
-from tests.ingest.store.world import DEVICE, World, model
-from tests.strategies import INTEGRATION, START, arrivals, times
+from ingest.reconcile.pages import AskedPage
+from ingest.reconcile.plan import Plan
+from ingest.reconcile.runs import Runs
+from ingest.reconcile.settled import Settled
+from ingest.reconcile.staging import Staging
+from ingest.store.creation import UnknownPolicy
+from tests.ingest.store.world import World, model
+from tests.strategies import INTEGRATION, OFFLINE_AFTER, START, arrivals, times
 
 DATING = Dating(300 * SECOND, 300 * SECOND)
 NOW = START + 13_000 * SECOND
@@ -78,20 +83,20 @@ def test_times_of_the_providers_own_are_kept() -> None:
     assert evidence.facts["cohort_id"] == (START + 2, '"c"')
 
 
-def test_what_is_said_without_a_time_counts_also_of_an_entry_that_was_applied_before() -> None:
-    device = ListedDevice("d", online_at=START, battery_level=5, signal_strength=-50, signal_at=START)
-    evidence = evidence_of(INTEGRATION, device, NOW, DATING, settled=True)
-    assert (evidence.battery, evidence.online, evidence.signal) == ((NOW - DATING.lag, 5), (), None)
-    assert not evidence.facts
-
-
-def test_an_entry_whose_facts_have_no_time_is_never_taken_for_applied() -> None:
+def test_the_digest_of_an_entry_is_about_its_facts_and_nothing_without_their_time() -> None:
     device = ListedDevice("d", cohort_id="c")
-    assert digest_of(to_json(device), device, NOW, DATING) is None
+    assert digest_of(device) is None
     dated = device._replace(updated_at=START)
-    assert digest_of(to_json(dated), dated, NOW, DATING) is not None
-    ahead = dated._replace(online_at=NOW + DATING.max_ahead + 1)
-    assert digest_of(to_json(ahead), ahead, NOW, DATING) is None
+    assert digest_of(dated) is not None
+    assert digest_of(dated) == digest_of(dated._replace(online_at=NOW, battery_level=3))
+    for change in (
+        {"cohort_id": "e"},
+        {"updated_at": NOW},
+        {"metadata": {"a": 1}},
+        {"tags": ("t",)},
+        {"name": "n"},
+    ):
+        assert digest_of(dated) != digest_of(dated._replace(**change))
 
 
 @st.composite
@@ -133,40 +138,60 @@ def test_listings_and_events_in_any_order_give_the_same_rows(database: str) -> N
             runner.run(world.pool.close())
 
 
-def test_clocks_that_are_moved_without_an_apply_give_the_same_rows(database: str) -> None:
-    """What has values only goes through `confirm` first, as an entry of a listing that was applied before does."""
+async def staged(world: World, device: ListedDevice, listed_at: Micros) -> bool:
+    """List the device as one whose facts were applied before; return whether no decoding was needed."""
+    plan = Plan(INTEGRATION, "m", UnknownPolicy(), OFFLINE_AFTER, DATING, False, 0)
+    runs = Runs(world.pool, "here")
+    await world.pool.execute(
+        "insert into rollcall.device_identity (integration_id, external_device_id, device_id, listed_digest)"
+        " select $1, 'd', d.id, rollcall.listed_digest(d, $2) from devices d on conflict"
+        " (integration_id, external_device_id) do update set listed_digest = excluded.listed_digest",
+        INTEGRATION,
+        digest_of(device),
+    )
+    run = await runs.begin(INTEGRATION, "demand", dry_run=False, anew=True)
+    await Staging(world.pool, runs).add(run, [AskedPage(Page((device,), None), listed_at)], DATING)
+    settled = Settled(world.pool, runs, plan, Random(1))
+    done = await settled.apply(run, await settled.windows(run))
+    await runs.finish(run, "done")
+    return done == 1
+
+
+def test_entries_that_are_applied_without_being_decoded_give_the_same_rows(database: str) -> None:
     with asyncio.Runner() as runner:
 
         async def opened() -> World:
             return World(await asyncpg.create_pool(database, min_size=1, max_size=2))
 
-        world, confirmed = runner.run(opened()), 0
+        world, settled = runner.run(opened()), 0
 
-        async def check(arrival: tuple[list[Observation], list[list[Observation]]]) -> None:
-            nonlocal confirmed
+        async def check(arrival: Any, listed: list[tuple[ListedDevice, Micros]]) -> None:
+            nonlocal settled
             seen, batches = arrival
             await world.reset()
-            again = [one._replace(presence=None, snapshot=False, readings=()) for one in seen]
-            later = [one._replace(at=one.at + 70 * SECOND) for one in again]
-            for batch in [*([one] for one in again[::2]), *batches, *([one] for one in later + again)]:
-                evidence = Evidence()
-                for observation in batch:
-                    evidence.add(observation)
-                async with world.pool.acquire() as connection:
-                    done = await confirm(connection, [DEVICE], {DEVICE: evidence}, timeout_s=10)
-                confirmed += len(done)
-                if not done:
+            said = list(seen)
+            for turn in range(max(len(batches), len(listed))):
+                for batch in batches[turn : turn + 1]:
                     await world.apply(batch)
-            assert await world.rows() == model(seen + later)
+                for device, listed_at in listed[turn : turn + 1]:
+                    if await staged(world, device, listed_at):
+                        settled += 1
+                        told = observations(INTEGRATION, device, listed_at, DATING)
+                        said += [one._replace(facts=None, seen_at=one.at) for one in told]
+            assert await world.rows() == model(said)
 
+        entries = st.tuples(
+            listed_devices.map(lambda one: one._replace(updated_at=START)),
+            times.map(lambda at: at + 400 * SECOND),
+        )
         try:
 
-            @given(arrivals())
-            def holds(arrival: Any) -> None:
-                runner.run(check(arrival))
+            @given(arrivals(), st.lists(entries, min_size=1, max_size=3))
+            def holds(arrival: Any, listed: Any) -> None:
+                runner.run(check(arrival, listed))
 
             holds()
-            assert confirmed > 50
+            assert settled > 50
         finally:
             runner.run(world.pool.close())
 

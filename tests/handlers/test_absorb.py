@@ -1,0 +1,66 @@
+"""A publish straight into its device's evidence gives what decoding and coalescing give."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handlers.dialects import absorb as module
+from handlers.dialects.absorb import absorb
+from handlers.dialects.plain import Context, decode
+from handlers.events import DeviceKey, Publish
+from handlers.evidence import Evidence, coalesce
+from handlers.topics import Topics
+from tests.handlers.test_plain import INTEGRATION, NOW
+from tests.handlers.test_plain_fuzz import bodies, contexts, heard, plain_bodies
+
+topics = st.sampled_from(
+    [
+        "devices/d1/telemetry",
+        "devices/d2/telemetry",
+        "devices/d1/connection",
+        "devices//telemetry",
+        "elsewhere",
+    ]
+)
+moments = st.one_of(st.integers(NOW - 10**9, NOW + 10**9), st.integers(0, 2**62))
+spoken = st.builds(lambda body, ts: {**body, "ts": ts}, plain_bodies, moments)
+payloads = (spoken | plain_bodies | bodies | st.just("offline")).map(orjson.dumps) | st.binary(max_size=20)
+
+
+@st.composite
+def publishes(draw: st.DrawFn) -> Publish:
+    payload, retain = draw(payloads), draw(st.integers(0, 6)) == 0
+    more = 1 if draw(st.integers(0, 9)) == 0 else 0
+    return Publish(
+        draw(topics), payload, 1, retain, False, 1, NOW + draw(st.integers(0, 5)), len(payload) + more
+    )
+
+
+def forms(devices: dict[DeviceKey, Evidence]) -> dict[DeviceKey, dict[str, Any]]:
+    return {key: evidence.to_json() for key, evidence in devices.items()}
+
+
+@given(st.lists(publishes(), max_size=8), contexts, heard)
+def test_it_says_what_decoding_and_coalescing_say(
+    said: list[Publish], context: Context, heard_until: int | None
+) -> None:
+    quick: dict[DeviceKey, Evidence] = {}
+    careful: dict[DeviceKey, Evidence] = {}
+    for publish in said:
+        told = absorb(publish, context, heard_until, quick)
+        decoded = decode(publish, context, heard_until)
+        coalesce(decoded.observations, careful)
+        assert told[1:] == decoded[1:]
+        assert forms(quick) == forms(careful)
+
+
+def test_the_commonest_telemetry_takes_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_the_whole_way", None)
+    payload = b'{"battery": 87, "rssi": -71, "ts": %d}' % NOW
+    devices: dict[DeviceKey, Evidence] = {}
+    publish = Publish("devices/d1/telemetry", payload, 1, False, False, 1, NOW, len(payload))
+    absorb(publish, Context(INTEGRATION, Topics.parse(None)), None, devices)
+    assert devices[DeviceKey("d1")].battery == (NOW, 87)

@@ -1,0 +1,5 @@
+"""A broker of one's own."""
+
+from tests.ingest.conftest import mosquitto
+
+__all__ = ["mosquitto"]

@@ -1,0 +1,34 @@
+"""scripts/audit: red for what is known to be vulnerable, and never green by silence. pip-audit's answers are given."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+GOOD = {"name": "good", "version": "1", "vulns": []}
+UNKNOWN = {"name": "unknown", "skip_reason": "not found"}
+BAD = {"name": "bad", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}]}
+
+
+@pytest.mark.parametrize(
+    "packages, code, said",
+    [
+        ([GOOD], 0, "1 of 1 packages audited"),
+        ([GOOD, UNKNOWN], 0, "NOT AUDITED, the index knows nothing of them: unknown"),
+        ([GOOD, BAD, UNKNOWN], 1, "bad 2 has CVE-1, fixed in 3"),
+        (None, 0, "NOT DONE, no package was audited"),
+    ],
+)
+def test_only_a_known_vulnerability_fails_and_what_was_not_audited_is_said(
+    tmp_path: Path, packages: list[object] | None, code: int, said: str
+) -> None:
+    answer = "" if packages is None else json.dumps({"dependencies": packages})
+    command = tmp_path / "pip-audit"
+    command.write_text(f"#!/bin/sh\ncat <<'END'\n{answer}\nEND\nexit 1\n")
+    command.chmod(0o755)
+    done = subprocess.run(
+        [ROOT / "scripts/audit"], env={"PIP_AUDIT": str(command)}, capture_output=True, text=True
+    )
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
