@@ -5,9 +5,10 @@ from pathlib import Path
 
 import orjson
 
-from benches import jetstream
 from benches.drain import Drained, drain
 from benches.flood import floods
+from benches.jetstream import as_lines as as_fetched
+from benches.jetstream import jetstream
 from benches.latency import Latency, latency
 from benches.loss import Loss, loss
 from benches.reconcile import as_lines, reconcile_all
@@ -68,9 +69,6 @@ def latencies(there: World) -> list[Latency]:
 def main() -> None:
     """Run what is wanted and print the tables."""
     wanted = options()
-    if wanted.only == "jetstream":
-        print("\n".join(jetstream.as_lines(jetstream.jetstream(wanted.messages, FLEET))))
-        return
     if wanted.only == "reconcile":
         print("\n".join(as_lines(reconcile_all(wanted.listed))))
         return
@@ -81,6 +79,11 @@ def main() -> None:
             shared = replicas(there, there.known(FLEET), wanted.messages, FLEET)
             print(", ".join(f"{name} {value}" for name, value in about.items()))
             print("\n".join(["", *as_shares(shared)]))
+            return
+        if wanted.only == "jetstream":
+            fetched = jetstream(there, wanted.messages, FLEET)
+            print(", ".join(f"{name} {value}" for name, value in about.items()))
+            print("\n".join(["", *as_fetched(fetched)]))
             return
         drains = (
             drain_all(there, fleets, contenders, wanted.messages) if wanted.only in (None, "drain") else []

@@ -1,154 +1,198 @@
-"""Drain a stream of one NATS server: only fetching and acknowledging, then Rollcall with one and with two replicas."""
+"""Drain a stream of one NATS server: only fetching and acknowledging, then Rollcall's replicas, which share it."""
 
 import asyncio
-import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import NamedTuple
-from uuid import uuid4
 
 import nats
 import orjson
+import psutil
+import psycopg
 from nats.aio.client import Client
+from nats.js.errors import NotFoundError
 
+from benches.contenders.place import Place
+from benches.drain import rows_wrong
 from benches.load import backlog
-from benches.world import INTEGRATION, SEED
+from benches.process import cpu, start, stop
+from benches.world import INTEGRATION, World
 from handlers.topics import Topics
 from ingest.jetstream.cluster import Cluster
 from ingest.jetstream.connection import JetStreamConnection
 from ingest.jetstream.consumers import PREFIX, STREAM, durables
 from ingest.jetstream.subjects import subjects_of
-from ingest.migrate.runner import migrate
 from ingest.mqtt.clock import StrictClock
 from ingest.mqtt.port import Broker, Subscription
 from tests.servers.nats import NatsServer
-from tests.servers.postgres import PostgresServer
-from tests.servers.rollcall import RollcallProcess
 from tests.servers.started import started
 
+REPLICAS = (1, 2)
 WITHIN_S = 300.0
-POLL_S = 0.02
+POLL_S = 0.05
 FILTERS = Topics.parse(None).filters()
 CLIENT_ID = f"rollcall-{INTEGRATION}-jetstream"
+TELEMETRY = durables(CLIENT_ID, subjects_of(FILTERS[0]))[0].name
+SETTINGS = "update device_integrations set settings = settings || %s::jsonb"
 
 
-class Rate(NamedTuple):
+class Fetched(NamedTuple):
     """What was drained, by whom, how fast."""
 
-    contender: str
+    reader: str
     messages: int
     per_second: float
+    cpu_us: float
+    """Of all replicas, a message."""
+    again: int
+    """Deliveries beyond one a message."""
+    rows_wrong: int
 
 
-def jetstream(messages: int, devices: int) -> list[Rate]:
-    """Measure all three; each begins with the same backlog."""
-    return asyncio.run(_all(messages, devices))
+def jetstream(world: World, messages: int, devices: int) -> list[Fetched]:
+    """Measure the ceiling, then devices that are known and devices that are not; each with the same backlog."""
+    fetched = [asyncio.run(_ceiling(messages, devices))]
+    for template in (world.known(devices), world.seed(devices)):
+        for count in REPLICAS:
+            fetched.append(asyncio.run(_rollcall(world, template, messages, devices, count)))
+            print(fetched[-1], flush=True)
+    return fetched
 
 
-async def _all(messages: int, devices: int) -> list[Rate]:
-    with started(NatsServer()) as server, started(PostgresServer(durable=True)) as postgres:
-        postgres.psql("create database fleet")
-        await migrate(postgres.dsn("fleet"))
-        settings = {"protocol": "jetstream", "nats": {"servers": [server.address]}}
-        seed = SEED.format(id=INTEGRATION, settings=orjson.dumps(settings).decode(), devices=devices)
-        postgres.psql(seed, "fleet")
-        await _streams_made(server)
-        rates = [Rate("fetch and ack only", messages, await _ceiling(server, messages, devices))]
-        for replicas in (1, 2):
-            database = f"fleet_{replicas}"
-            postgres.psql(f"create database {database} template fleet")
-            rate = await _rollcall(server, postgres.dsn(database), messages, devices, replicas)
-            rates.append(Rate(f"Rollcall, replicas: {replicas}", messages, rate))
-        return rates
-
-
-async def _streams_made(server: NatsServer) -> None:
-    """Connect as an MQTT client once: CONNECT of 3.1.1, until CONNACK."""
-    reader, writer = await asyncio.open_connection(server.host, server.mqtt_port)
-    writer.write(bytes([0x10, 13]) + b"\0\4MQTT\4\2\0\x3c\0\1b")
-    await asyncio.wait_for(reader.readexactly(4), 30)
-    writer.close()
-
-
-@asynccontextmanager
-async def _backlog(server: NatsServer, messages: int, devices: int) -> AsyncIterator[tuple[Client, str]]:
-    """Make the consumers, put the backlog into the stream as the server does, and look on."""
-    host, port = server.host, server.port
-    maker = JetStreamConnection(Broker(host, port, CLIENT_ID), _cluster(server), FILTERS, StrictClock())
-    await maker.connect()
-    await maker.subscribe([Subscription(one) for one in FILTERS])
-    await maker.close()
-    client = await nats.connect(f"nats://{server.address}")
-    for topic, body in backlog(messages, devices):
-        await client.publish(PREFIX + topic.replace("/", "."), body, headers={"Nmqtt-Pub": "1"})
-    await client.flush(60)
-    telemetry = durables(CLIENT_ID, subjects_of(FILTERS[0]))[0].name
-    await _until_left(client, telemetry, messages)
-    try:
-        yield client, telemetry
-    finally:
-        await client.close()
-
-
-def _cluster(server: NatsServer) -> Cluster:
-    return Cluster((server.address,), qos_0=False)
-
-
-async def _ceiling(server: NatsServer, messages: int, devices: int) -> float:
-    async with _backlog(server, messages, devices) as (client, telemetry):
-        broker = Broker(server.host, server.port, CLIENT_ID)
-        connection = JetStreamConnection(broker, _cluster(server), FILTERS, StrictClock())
+async def _ceiling(messages: int, devices: int) -> Fetched:
+    with started(NatsServer()) as server:
+        client = await _visited(server)
+        connection = _connection(server)
         await connection.connect()
-        began, taken = time.monotonic(), 0
         await connection.subscribe([Subscription(one) for one in FILTERS])
+        connection.pause()
+        await _fill(client, messages, devices)
+        before, began, taken = cpu(psutil.Process()), time.monotonic(), 0
+        connection.resume()
         while taken < messages:
             publishes = await connection.receive()
             taken += len(publishes)
             connection.acknowledge(publishes)  # type: ignore[arg-type]
-        await _until_left(client, telemetry, 0)
-        spent = time.monotonic() - began
+        await _until_drained(client)
+        seconds, spent = time.monotonic() - began, cpu(psutil.Process()) - before
+        again = await _deliveries(client) - messages
         await connection.close()
-        return messages / spent
+        await client.close()
+    return Fetched(
+        "fetch and acknowledge only", messages, messages / seconds, spent * 1e6 / messages, again, 0
+    )
 
 
-async def _rollcall(server: NatsServer, database: str, messages: int, devices: int, replicas: int) -> float:
-    async with _backlog(server, messages, devices) as (client, telemetry):
-        log = Path(tempfile.gettempdir()) / f"rollcall-bench-{uuid4().hex}"
-        processes = [RollcallProcess(database, log) for _ in range(replicas)]
+async def _rollcall(world: World, template: str, messages: int, devices: int, count: int) -> Fetched:
+    """Let the replicas connect, stop them, fill the stream, let them go on, wait for the last acknowledgement."""
+    place = world.place(template, "rollcall")
+    with started(NatsServer()) as server:
+        client = await _visited(server)
+        settings = {"protocol": "jetstream", "nats": {"servers": [server.address]}}
+        with psycopg.connect(place.database, autocommit=True) as database:
+            database.execute(SETTINGS, [orjson.dumps(settings).decode()])
+        processes = [start("rollcall", place) for _ in range(count)]
         try:
+            await _until_pulled_by(client, count)
             for process in processes:
-                process.start()
-            await _until_left(client, telemetry, messages - 1)
-            began, left = time.monotonic(), await _left(client, telemetry)
-            await _until_left(client, telemetry, 0)
-            return left / (time.monotonic() - began)
+                process.suspend()
+            await _fill(client, messages, devices)
+            before, began = sum(map(cpu, processes)), time.monotonic()
+            for process in processes:
+                process.resume()
+            await _until_drained(client)
+            seconds, spent = time.monotonic() - began, sum(map(cpu, processes)) - before
+            again = await _deliveries(client) - messages
         finally:
-            for process in processes:
-                process.stop()
-            log.unlink(missing_ok=True)
+            _stop(processes)
+            await client.close()
+    return _result(world, place, template, messages, devices, count, seconds, spent, again)
 
 
-async def _left(client: Client, durable: str) -> int:
-    info = await client.jsm().consumer_info(STREAM, durable)
-    return (info.num_pending or 0) + (info.num_ack_pending or 0)
+def _result(
+    world: World,
+    place: Place,
+    template: str,
+    messages: int,
+    devices: int,
+    count: int,
+    seconds: float,
+    spent: float,
+    again: int,
+) -> Fetched:
+    wrong = rows_wrong(place.database, messages, devices)
+    world.forget(place)
+    reader = f"Rollcall, replicas: {count}, devices {'known' if 'known' in template else 'not known before'}"
+    return Fetched(reader, messages, messages / seconds, spent * 1e6 / messages, again, wrong)
 
 
-async def _until_left(client: Client, durable: str, count: int) -> None:
-    """Wait until so many, or fewer, are not acknowledged; at the start: until all are there."""
+def _stop(processes: list[psutil.Popen]) -> None:
+    for process in processes:
+        process.resume()
+        stop(process)
+
+
+async def _visited(server: NatsServer) -> Client:
+    """Connect as an MQTT client once (CONNECT of 3.1.1, until CONNACK): the server makes its streams then."""
+    reader, writer = await asyncio.open_connection(server.host, server.mqtt_port)
+    writer.write(bytes([0x10, 13]) + b"\0\4MQTT\4\2\0\x3c\0\1b")
+    await asyncio.wait_for(reader.readexactly(4), 30)
+    writer.close()
+    return await nats.connect(f"nats://{server.address}")
+
+
+def _connection(server: NatsServer) -> JetStreamConnection:
+    broker = Broker(server.host, server.port, CLIENT_ID)
+    return JetStreamConnection(broker, Cluster((server.address,), qos_0=False), FILTERS, StrictClock())
+
+
+async def _fill(client: Client, messages: int, devices: int) -> None:
+    """Put the backlog into the stream as the server does."""
+    for topic, body in backlog(messages, devices):
+        await client.publish(PREFIX + topic.replace("/", "."), body, headers={"Nmqtt-Pub": "1"})
+    await client.flush(60)
+    await _until(client, lambda left, waiting: left >= messages)
+
+
+async def _until_pulled_by(client: Client, replicas: int) -> None:
+    await _until(client, lambda left, waiting: waiting >= replicas)
+
+
+async def _until_drained(client: Client) -> None:
+    await _until(client, lambda left, waiting: left == 0)
+
+
+async def _until(client: Client, done: Callable[[int, int], bool]) -> None:
+    """Wait until `done` says so of the messages that are not acknowledged and the requests that wait."""
     end = time.monotonic() + WITHIN_S
-    whole = (await _left(client, durable)) < count
-    while (left := await _left(client, durable)) > count or (whole and left < count):
+    while not done(*await _standing(client)):
         if time.monotonic() > end:
-            raise RuntimeError(f"{left} are left")
+            raise RuntimeError(f"(left, requests) are still {await _standing(client)}")
         await asyncio.sleep(POLL_S)
 
 
-def as_lines(rates: list[Rate]) -> list[str]:
-    """Return the table."""
-    lines = ["| reader | messages | messages/s | of the first |", "|---|---|---|---|"]
+async def _standing(client: Client) -> tuple[int, int]:
+    try:
+        info = await client.jsm().consumer_info(STREAM, TELEMETRY)
+    except NotFoundError:
+        return 0, 0
+    return (info.num_pending or 0) + (info.num_ack_pending or 0), info.num_waiting or 0
+
+
+async def _deliveries(client: Client) -> int:
+    info = await client.jsm().consumer_info(STREAM, TELEMETRY)
+    assert info.delivered is not None
+    return info.delivered.consumer_seq
+
+
+def as_lines(found: list[Fetched]) -> list[str]:
+    """Return the table in Markdown."""
+    lines = [
+        "| reader | messages | msg/s | of the first | CPU us/msg | delivered again | rows wrong |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
     return lines + [
-        f"| {one.contender} | {one.messages} | {one.per_second:,.0f} | {one.per_second / rates[0].per_second:.2f} |"
-        for one in rates
+        f"| {one.reader} | {one.messages:,} | {one.per_second:,.0f} | {one.per_second / found[0].per_second:.2f}"
+        f" | {one.cpu_us:.1f} | {one.again:,} | {one.rows_wrong} |"
+        for one in found
     ]
