@@ -12,7 +12,6 @@ import psycopg
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from benches.contenders.place import Place
 from benches.drain import rows_wrong
 from benches.load import backlog
 from benches.process import cpu, start, stop
@@ -44,6 +43,8 @@ class Fetched(NamedTuple):
     per_second: float
     cpu_us: float
     """Of all replicas, a message."""
+    server_cpu_us: float
+    """Of nats-server, a message."""
     again: int
     """Deliveries beyond one a message."""
     rows_wrong: int
@@ -67,20 +68,18 @@ async def _ceiling(messages: int, devices: int) -> Fetched:
         await connection.subscribe([Subscription(one) for one in FILTERS])
         connection.pause()
         await _fill(client, messages, devices)
-        before, began, taken = cpu(psutil.Process()), time.monotonic(), 0
+        before, began, taken = _spent([psutil.Process()], server), time.monotonic(), 0
         connection.resume()
         while taken < messages:
             publishes = await connection.receive()
             taken += len(publishes)
             connection.acknowledge(publishes)  # type: ignore[arg-type]
         await _until_drained(client)
-        seconds, spent = time.monotonic() - began, cpu(psutil.Process()) - before
+        seconds, after = time.monotonic() - began, _spent([psutil.Process()], server)
         again = await _deliveries(client) - messages
         await connection.close()
         await client.close()
-    return Fetched(
-        "fetch and acknowledge only", messages, messages / seconds, spent * 1e6 / messages, again, 0
-    )
+    return _fetched("fetch and acknowledge only", messages, seconds, before, after, again, 0)
 
 
 async def _rollcall(world: World, template: str, messages: int, devices: int, count: int) -> Fetched:
@@ -97,33 +96,38 @@ async def _rollcall(world: World, template: str, messages: int, devices: int, co
             for process in processes:
                 process.suspend()
             await _fill(client, messages, devices)
-            before, began = sum(map(cpu, processes)), time.monotonic()
+            before, began = _spent(processes, server), time.monotonic()
             for process in processes:
                 process.resume()
             await _until_drained(client)
-            seconds, spent = time.monotonic() - began, sum(map(cpu, processes)) - before
+            seconds, after = time.monotonic() - began, _spent(processes, server)
             again = await _deliveries(client) - messages
         finally:
             _stop(processes)
             await client.close()
-    return _result(world, place, template, messages, devices, count, seconds, spent, again)
-
-
-def _result(
-    world: World,
-    place: Place,
-    template: str,
-    messages: int,
-    devices: int,
-    count: int,
-    seconds: float,
-    spent: float,
-    again: int,
-) -> Fetched:
     wrong = rows_wrong(place.database, messages, devices)
     world.forget(place)
     reader = f"Rollcall, replicas: {count}, devices {'known' if 'known' in template else 'not known before'}"
-    return Fetched(reader, messages, messages / seconds, spent * 1e6 / messages, again, wrong)
+    return _fetched(reader, messages, seconds, before, after, again, wrong)
+
+
+class Spent(NamedTuple):
+    """CPU seconds so far."""
+
+    readers: float
+    server: float
+
+
+def _spent(readers: list[psutil.Popen], server: NatsServer) -> Spent:
+    return Spent(sum(map(cpu, readers)), cpu(psutil.Process(server.pid)))
+
+
+def _fetched(
+    reader: str, messages: int, seconds: float, before: Spent, after: Spent, again: int, wrong: int
+) -> Fetched:
+    each = 1e6 / messages
+    spent = (after.readers - before.readers) * each, (after.server - before.server) * each
+    return Fetched(reader, messages, messages / seconds, *spent, again, wrong)
 
 
 def _stop(processes: list[psutil.Popen]) -> None:
@@ -188,11 +192,11 @@ async def _deliveries(client: Client) -> int:
 def as_lines(found: list[Fetched]) -> list[str]:
     """Return the table in Markdown."""
     lines = [
-        "| reader | messages | msg/s | of the first | CPU us/msg | delivered again | rows wrong |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| reader | messages | msg/s | of the first | CPU us/msg | NATS us/msg | delivered again | rows wrong |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     return lines + [
         f"| {one.reader} | {one.messages:,} | {one.per_second:,.0f} | {one.per_second / found[0].per_second:.2f}"
-        f" | {one.cpu_us:.1f} | {one.again:,} | {one.rows_wrong} |"
+        f" | {one.cpu_us:.1f} | {one.server_cpu_us:.1f} | {one.again:,} | {one.rows_wrong} |"
         for one in found
     ]

@@ -42,6 +42,12 @@ class NatsServer:
         """host:port for NATS clients."""
         return f"{self.host}:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """The running server's process."""
+        assert self._process is not None
+        return self._process.pid
+
     def launch(self) -> None:
         """Start it and return at once."""
         config = self.folder / "nats.conf"

@@ -3,10 +3,13 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiomqtt
+import nats as library
 import pytest
+from nats.js.manager import JetStreamManager
 
 from handlers.events import Publish
 from ingest.jetstream.cluster import Cluster
@@ -57,6 +60,16 @@ async def send(server: NatsServer, *messages: tuple[str, bytes, int], retain: bo
             await device.publish(topic, payload, qos, retain)
 
 
+@asynccontextmanager
+async def manager(server: NatsServer) -> AsyncIterator[JetStreamManager]:
+    """Somebody else who looks at the server's streams and changes them."""
+    client = await library.connect(f"nats://{server.address}")
+    try:
+        yield client.jsm()
+    finally:
+        await client.close()
+
+
 @pytest.fixture
 async def opened() -> AsyncIterator[Open]:
     """Open a connection and read `filters`: `opened(address, client_id, *filters)`; closed at the end."""
@@ -64,9 +77,10 @@ async def opened() -> AsyncIterator[Open]:
 
     async def open_one(address: str, client_id: str, *filters: str, **changes: Any) -> Opened:
         cluster = {k: changes.pop(k) for k in ("ack_wait_s", "qos_0", "max_ahead_s") if k in changes}
+        clock = changes.pop("clock", None) or StrictClock()
         host, port = address.split(":")
         broker = Broker(host, int(port), client_id, **changes)
-        connection = JetStreamConnection(broker, Cluster((address,), **cluster), filters, StrictClock())
+        connection = JetStreamConnection(broker, Cluster((address,), **cluster), filters, clock)
         connections.append(connection)
         connected = await asyncio.wait_for(connection.connect(), WITHIN_S)
         if filters:
