@@ -15,6 +15,7 @@ from nats.js.errors import NotFoundError
 from benches.drain import rows_wrong
 from benches.load import backlog
 from benches.process import cpu, start, stop
+from benches.replicas import DONE
 from benches.world import INTEGRATION, World
 from handlers.topics import Topics
 from ingest.jetstream.cluster import Cluster
@@ -95,10 +96,11 @@ async def _rollcall(world: World, template: str, messages: int, devices: int, co
             await _until_pulled_by(client, count)
             for process in processes:
                 process.suspend()
-            await _fill(client, messages, devices)
+            last_round = await _fill(client, messages, devices)
             before, began = _spent(processes, server), time.monotonic()
             for process in processes:
                 process.resume()
+            await _until_written(place.database, devices, last_round)
             await _until_drained(client)
             seconds, after = time.monotonic() - began, _spent(processes, server)
             again = await _deliveries(client) - messages
@@ -150,12 +152,26 @@ def _connection(server: NatsServer) -> JetStreamConnection:
     return JetStreamConnection(broker, Cluster((server.address,), qos_0=False), FILTERS, StrictClock())
 
 
-async def _fill(client: Client, messages: int, devices: int) -> None:
-    """Put the backlog into the stream as the server does."""
-    for topic, body in backlog(messages, devices):
+async def _fill(client: Client, messages: int, devices: int) -> int:
+    """Put the backlog into the stream as the server does; return the time in the first of the last round."""
+    last_round = 0
+    for n, (topic, body) in enumerate(backlog(messages, devices)):
+        if n == messages - devices:
+            last_round = orjson.loads(body)["ts"]
         await client.publish(PREFIX + topic.replace("/", "."), body, headers={"Nmqtt-Pub": "1"})
     await client.flush(60)
     await _until(client, lambda left, waiting: left >= messages)
+    return last_round
+
+
+async def _until_written(url: str, devices: int, last_round: int) -> None:
+    """Wait for the rows. To ask the server on the way would hold it up: it counts what is pending each time."""
+    end = time.monotonic() + WITHIN_S
+    with psycopg.connect(url, autocommit=True) as database:
+        while database.execute(DONE, [last_round]).fetchone() != (devices,):
+            if time.monotonic() > end:
+                raise RuntimeError("the stream was not drained")
+            await asyncio.sleep(POLL_S)
 
 
 async def _until_pulled_by(client: Client, replicas: int) -> None:

@@ -20,17 +20,17 @@ NOT_AUTHORIZED = 0x87
 """What MQTT 5 calls it."""
 
 
-async def open_client(
+async def connect(
+    client: Client,
     broker: Broker,
     cluster: Cluster,
     closed: Callable[[], Awaitable[None]],
     failed: Callable[[Exception], Awaitable[None]],
-) -> Client:
+) -> None:
     """Connect to one of the servers. It does not reconnect by itself: `closed` is called once when it ends.
 
     Raises: BrokerAway, BrokerRefused.
     """
-    client = Client()
     try:
         async with asyncio.timeout(broker.connect_timeout_s):
             await client.connect(
@@ -50,7 +50,6 @@ async def open_client(
         with contextlib.suppress(Exception):  # it never was whole: what its end says is of no use
             await client.close()
         raise _in_words(error, broker, cluster) from None
-    return client
 
 
 def _credentials(broker: Broker, cluster: Cluster) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from nats.js.errors import NotFoundError
 from handlers.events import SECOND, Micros, Publish
 from ingest.errors import BrokerAway, BrokerRefused
 from ingest.jetstream.acks import Acks
-from ingest.jetstream.client import open_client, translated
+from ingest.jetstream.client import connect, translated
 from ingest.jetstream.cluster import Cluster
 from ingest.jetstream.consumers import PREFIX, Consumers, Durable, durables
 from ingest.jetstream.pull import Pull
@@ -50,20 +50,18 @@ class JetStreamConnection:
         self._ahead = False
         self._dropping = False
         self._durables: list[Durable] = []
-        self._client: Client
-        self._consumers: Consumers
-        self._acks: Acks
+        self._client = Client()
+        self._acks = Acks(self._client)
+        manager = self._client.jsm(timeout=broker.connect_timeout_s)
+        self._consumers = Consumers(manager, broker, cluster, clock)
 
     async def connect(self) -> Connected:
         """Connect; a session is present where all consumers are there.
 
-        Raises: BrokerRefused, BrokerAway, Misconfigured.
+        Raises: BrokerRefused, BrokerAway.
         """
-        self._client = await open_client(self._broker, self._cluster, self._closed, self._failed)
-        self._acks = Acks(self._client)
+        await connect(self._client, self._broker, self._cluster, self._closed, self._failed)
         self._run(self._acks.run())
-        manager = self._client.jsm(timeout=self._broker.connect_timeout_s)
-        self._consumers = Consumers(manager, self._broker, self._cluster, self._clock)
         wanted = durables(self._broker.client_id, [s for one in self._filters for s in _sound(one)])
         return Connected(await self._consumers.exist(wanted), PROTOCOL)
 
@@ -139,8 +137,6 @@ class JetStreamConnection:
 
     async def close(self) -> None:
         """Send the acknowledgements that wait, then disconnect; the consumers stay."""
-        if not hasattr(self, "_client"):
-            return
         with contextlib.suppress(Error, OSError, TimeoutError):
             async with asyncio.timeout(CLOSE_WITHIN_S):
                 if self._client.is_connected:

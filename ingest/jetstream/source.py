@@ -24,6 +24,8 @@ from ingest.store.sessions import Sessions
 log = logging.getLogger(__name__)
 
 BACKOFF_CAP_S = 5.0
+ASKING_SHARE = 0.02
+"""Of the time, at most, for asking how far we have heard: nats-server counts what waits, and delivers nothing then."""
 
 
 class JetStreamSource:
@@ -113,10 +115,14 @@ class JetStreamSource:
 
     async def _hear(self, connection: JetStreamConnection, session_id: int) -> None:
         """Move on how far the integration has heard: the row is one for all replicas, and only goes forward."""
+        clock = asyncio.get_running_loop().time
         while True:
+            asked_at, took_s = clock(), 0.0
             with contextlib.suppress(RollcallError):  # lost: the reader is told; the database: next time
-                await self._sessions.heard(session_id, await connection.heard_until())
-            await asyncio.sleep(self._plan.marker_interval_s)
+                until = await connection.heard_until()
+                took_s = clock() - asked_at
+                await self._sessions.heard(session_id, until)
+            await asyncio.sleep(ask_again_in(self._plan.marker_interval_s, took_s))
 
     def _origin(self, session_id: int, connection: JetStreamConnection) -> Origin:
         plan = self._plan
@@ -129,3 +135,8 @@ class JetStreamSource:
             Undigested(),
             connection,
         )
+
+
+def ask_again_in(interval_s: float, took_s: float) -> float:
+    """Return the pause after a question that took so long, in seconds: longer where a backlog makes it dear."""
+    return max(interval_s, took_s / ASKING_SHARE)

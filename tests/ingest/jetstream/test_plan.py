@@ -12,6 +12,7 @@ import pytest
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
 from ingest.integrations import Planner
+from ingest.jetstream.source import ask_again_in
 from ingest.settings import load_settings
 from ingest.store.integrations import IntegrationRow
 from tests.servers.nats import nats_server
@@ -78,3 +79,8 @@ def test_nats_server_takes_the_configuration_on_the_page(tmp_path: Path) -> None
     config.write_text(text)
     tried = subprocess.run([nats_server(), "-t", "-c", config], capture_output=True, text=True)
     assert tried.returncode == 0, tried.stderr
+
+
+def test_a_question_that_a_backlog_makes_slow_is_asked_less_often() -> None:
+    assert ask_again_in(5.0, 0.002) == 5.0
+    assert ask_again_in(5.0, 0.5) == pytest.approx(25.0)
