@@ -7,8 +7,6 @@ import orjson
 
 from benches.drain import Drained, drain
 from benches.flood import floods
-from benches.jetstream import as_lines as as_fetched
-from benches.jetstream import jetstream
 from benches.latency import Latency, latency
 from benches.loss import Loss, loss
 from benches.reconcile import as_lines, reconcile_all
@@ -81,9 +79,11 @@ def main() -> None:
             print("\n".join(["", *as_shares(shared)]))
             return
         if wanted.only == "jetstream":
-            fetched = jetstream(there, wanted.messages, FLEET)
+            from benches import jetstream  # its library is an extra
+
+            fetched = jetstream.jetstream(there, wanted.messages, FLEET)
             print(", ".join(f"{name} {value}" for name, value in about.items()))
-            print("\n".join(["", *as_fetched(fetched)]))
+            print("\n".join(["", *jetstream.as_lines(fetched)]))
             return
         drains = (
             drain_all(there, fleets, contenders, wanted.messages) if wanted.only in (None, "drain") else []
