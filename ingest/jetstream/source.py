@@ -117,12 +117,10 @@ class JetStreamSource:
         """Move on how far the integration has heard: the row is one for all replicas, and only goes forward."""
         clock = asyncio.get_running_loop().time
         while True:
-            asked_at, took_s = clock(), 0.0
+            asked_at = clock()
             with contextlib.suppress(RollcallError):  # lost: the reader is told; the database: next time
-                until = await connection.heard_until()
-                took_s = clock() - asked_at
-                await self._sessions.heard(session_id, until)
-            await asyncio.sleep(ask_again_in(self._plan.marker_interval_s, took_s))
+                await self._sessions.heard(session_id, await connection.heard_until())
+            await asyncio.sleep(ask_again_in(self._plan.marker_interval_s, clock() - asked_at))
 
     def _origin(self, session_id: int, connection: JetStreamConnection) -> Origin:
         plan = self._plan
