@@ -7,7 +7,18 @@ where it answers, the answer is the same.
 from typing import Any, NamedTuple
 
 from handlers.events import MAX_READINGS, Micros, Reading
-from handlers.keys import BATTERY_GROUP, KNOWN, READING, SIGNAL_GROUP, TIME_GROUP, code_of, codes
+from handlers.keys import (
+    BATTERY_GROUP,
+    DEVICE_GROUP,
+    KNOWN,
+    LEVELS,
+    NAMES,
+    READING,
+    SIGNAL_GROUP,
+    TIME_GROUP,
+    code_of,
+    codes,
+)
 from handlers.timestamps import MICROS_BELOW, MILLIS_BELOW, micros
 
 _MAX_SHAPES = 4_096
@@ -35,11 +46,15 @@ class Shape(NamedTuple):
     signal: str | None
     time: str | None
     readings: tuple[str, ...]
+    device: str | None = None
+    device_name: str = ""
+    """As the key of the device is called in errors, however it is spelled."""
 
 
 _shapes: dict[tuple[str, ...], Shape | None] = {}
 """A memo of `_shape_of`, nothing else."""
 _UNSEEN = Shape(None, None, None, ())
+_SIMPLE = (BATTERY_GROUP, SIGNAL_GROUP, TIME_GROUP, DEVICE_GROUP)
 _IN_OTHER_UNITS = (KNOWN["battery_mv"], KNOWN["csq"])
 
 
@@ -51,7 +66,7 @@ def quickly_read(body: dict[str, Any]) -> Fields | None:
         shape = _shape_of(keys)
     if shape is None:
         return None
-    battery_key, signal_key, time_key, names = shape
+    battery_key, signal_key, time_key, names, device_key, device_name = shape
     battery = signal = time = None
     if battery_key is not None:
         battery = body[battery_key]
@@ -67,12 +82,11 @@ def quickly_read(body: dict[str, Any]) -> Fields | None:
             time = micros(time)
             if time.__class__ is not int:
                 return None
-    readings: tuple[Reading, ...] | None = ()
-    if names:
-        readings = _readings(body, names)
-        if readings is None:
-            return None
-    return _new(Fields, (battery, signal, (), readings, time, (), None))
+    readings: tuple[Reading, ...] | None = _readings(body, names) if names else ()
+    device = None if device_key is None else (device_name, body[device_key])
+    if readings is None or (device is not None and (device[1].__class__ is not str or not device[1])):
+        return None
+    return _new(Fields, (battery, signal, (), readings, time, (), device))
 
 
 def _readings(body: dict[str, Any], names: tuple[str, ...]) -> tuple[Reading, ...] | None:
@@ -101,7 +115,7 @@ def _shape_of(keys: tuple[str, ...]) -> Shape | None:
         group = code >> 8
         if code == READING:
             readings.append(key)
-        elif group in (BATTERY_GROUP, SIGNAL_GROUP, TIME_GROUP) and group not in places:
+        elif group in _SIMPLE and group not in places:
             simple = simple and code not in _IN_OTHER_UNITS
             places[group] = key
         else:
@@ -109,7 +123,9 @@ def _shape_of(keys: tuple[str, ...]) -> Shape | None:
     shape = None
     if simple and len(readings) <= MAX_READINGS:
         found = places.get(BATTERY_GROUP), places.get(SIGNAL_GROUP), places.get(TIME_GROUP)
-        shape = Shape(*found, tuple(readings))
+        device = places.get(DEVICE_GROUP)
+        name = NAMES[code_of(device) & ~LEVELS] if device is not None else ""
+        shape = Shape(*found, tuple(readings), device, name)
     if len(keys) <= _MAX_KEYS and sum(map(len, keys)) <= 1_024:
         if len(_shapes) >= _MAX_SHAPES:
             _shapes.clear()

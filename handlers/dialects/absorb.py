@@ -34,7 +34,10 @@ def absorb(
     fields = quickly_read(body) if body.__class__ is dict and route.error is None else None
     if fields is None:
         return _the_whole_way(publish, context, heard_until, devices)
-    battery, signal, _, readings, time, _, _ = fields
+    battery, signal, _, readings, time, _, claimed = fields
+    device = route.device
+    if claimed is not None and claimed[1] != device.external_id:
+        return _the_whole_way(publish, context, heard_until, devices)
     at = seen_at = received_at
     told = _NOTHING_TO_TELL
     if time is not None:
@@ -45,7 +48,6 @@ def absorb(
             at = time
             if liveness.event_time or (heard_until is not None and heard_until <= time <= received_at):
                 seen_at = time
-    device = route.device
     seen = devices.get(device)
     if seen is None:
         seen = devices[device] = Evidence()

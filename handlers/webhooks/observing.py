@@ -27,11 +27,14 @@ EXTERNAL_IDS = ("device_id", "deviceid", "device", "external_id", "externalid")
 SERIAL_NUMBERS = ("serial_number", "serialnumber")
 HARDWARE_IDS = ("hardware_ids", "hardwareids")
 """Keys in lower case."""
+_FEW = 32
 NO_DEVICE = (
     "the event names no device: send device_id, deviceId, device, external_id, serial_number or hardware_ids"
 )
 
 Errors = list[FieldError]
+_new = tuple.__new__
+"""Makes a named tuple out of all its values in order, without its keyword arguments."""
 
 
 def observed(
@@ -67,14 +70,15 @@ def observed(
                 seen_at = at
         else:
             skewed = True
-    observation = Observation(
+    seen = (
         context.integration_id, device, at, seen_at, received_at, "webhook", sequence, presence, False,
         fields.battery_level, fields.signal_strength, fields.firmware, fields.readings, facts,
     )  # fmt: skip
+    observation = _new(Observation, seen)
     if presence is Presence.OFFLINE:
         decoded = went_offline(observation._replace(at=seen_at), fields.time, context.liveness, errors)
         return decoded._replace(skewed=skewed)
-    return Decoded((observation,), capped(errors), skewed)
+    return _new(Decoded, ((observation,), capped(errors) if errors else (), skewed, None))
 
 
 def inner(body: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -108,7 +112,10 @@ def named(external_id: object, errors: Errors, key: str = "device_id") -> Device
 
 def identified(body: Mapping[str, Any], fields: Fields, errors: Errors) -> DeviceKey | str:
     """Return the device that an object names at its top, or inside; or a text that says that it names none."""
-    lower = {key.lower(): body[key] for key in sorted(body, reverse=True) if len(key) <= 32}
+    if len(body) <= _FEW and all(map(str.islower, body)):
+        lower = dict(body)
+    else:
+        lower = {key.lower(): body[key] for key in sorted(body, reverse=True) if len(key) <= 32}
     if isinstance(lower.get("device"), dict):
         del lower["device"]
     own: Errors = []

@@ -6,14 +6,13 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 import asyncpg
-import httpx
 
+from ingest.app.late import LatePlatform
 from ingest.app.pipeline import Pipeline, open_pool
-from ingest.app.platform import platform_side
 from ingest.app.sides import http_side, mqtt_side
 from ingest.errors import Misconfigured, RollcallError
 from ingest.housekeeping import Housekeeping
@@ -24,6 +23,10 @@ from ingest.settings import Settings
 from ingest.store.retention import Retention
 from ingest.store.silences import Silences
 from ingest.sweep import Sweep
+from ingest.webhooks.sns import Signatures
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["open_pool", "serve"]
 
@@ -44,7 +47,7 @@ async def serve(
     stop: asyncio.Event,
     *,
     bound: Callable[[int], None] = lambda port: None,
-    amazon: httpx.AsyncBaseTransport | None = None,
+    amazon: "httpx.AsyncBaseTransport | None" = None,
 ) -> None:
     """Run until `stop` is set; then stop reading, commit and acknowledge what is in hand, disconnect.
 
@@ -56,7 +59,8 @@ async def serve(
     async with contextlib.AsyncExitStack() as closing:
         pool = await open_pool(settings)
         closing.push_async_callback(_close, pool)
-        client = await closing.enter_async_context(httpx.AsyncClient(transport=amazon))
+        signatures = Signatures(amazon)
+        closing.push_async_callback(signatures.aclose)
         pipeline = Pipeline.of(settings, pool)
         holder = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         mqtt = mqtt_side(pipeline, holder)
@@ -64,13 +68,13 @@ async def serve(
             pool, settings, pipeline.keyring, pipeline.clock, holder, pipeline.jitter,
             observe=pipeline.measured.run,
         )  # fmt: skip
-        platform = await closing.enter_async_context(platform_side(pipeline, mqtt, reconciler, holder))
-        hooks, http = http_side(pipeline, mqtt, client, platform.app, bound)
+        platform = LatePlatform(pipeline, mqtt, reconciler, holder)
+        hooks, http = http_side(pipeline, mqtt, signatures, platform, bound)
         parts: list[Part] = [
             Sweep(Silences(pool), pipeline.sessions, pipeline.clock, settings, holder),
             Housekeeping(Retention(pool), pipeline.sessions, holder),
             reconciler,
-            platform.deployments,
+            platform,
         ]
         parts += [mqtt] if settings.mqtt == "on" else []
         parts += [hooks, http] if settings.http == "on" else []

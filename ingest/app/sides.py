@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-import httpx
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from ingest.app.pipeline import Pipeline
 from ingest.http import Http, application
@@ -31,13 +30,12 @@ def mqtt_side(pipeline: Pipeline, holder: str) -> Integrations:
 def http_side(
     pipeline: Pipeline,
     mqtt: Integrations,
-    client: httpx.AsyncClient,
-    platform: FastAPI,
+    signatures: Signatures,
+    platform: ASGIApp,
     bound: Callable[[int], None],
 ) -> tuple[Hooks, Http]:
     """Wire the webhooks and the pages about the process's health before the platform's API."""
     settings, pool, intake, jitter = pipeline.settings, pipeline.pool, pipeline.intake, pipeline.jitter
-    signatures = Signatures(client)
     reader = HookReader(settings, pipeline.keyring, signatures)
     hooks = Hooks(pipeline.rows, WebhookRows(pool), reader, pipeline.parking, jitter)
     webhooks = Webhooks(

@@ -7,8 +7,6 @@ import sys
 from typing import Literal
 from uuid import UUID
 
-import httpx
-
 from ingest.crypto import Keyring, secret_context
 from ingest.errors import Misconfigured
 from ingest.store.session import Row
@@ -43,7 +41,7 @@ def webhook_of(auth: str | None, secret: str | None, topic_arns: list[str], *, n
     if auth not in WITHOUT_SECRET:
         webhook["secret"] = sys.stdin.readline().strip() if secret else made(auth)
     try:
-        Authenticator.parse({"webhook": webhook}, None, Signatures(httpx.AsyncClient()))
+        Authenticator.parse({"webhook": webhook}, None, Signatures())
     except ValueError as error:
         raise Misconfigured(str(error)) from None
     return webhook

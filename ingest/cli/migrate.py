@@ -5,7 +5,6 @@ import dataclasses
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ingest.cli.options import AsJson, DatabaseUrl
 from ingest.cli.output import console, print_json, print_rows
@@ -36,6 +35,8 @@ def migrate(
     if status:
         _show_status(dsn, as_json=as_json)
         return
+    from rich.console import Console
+
     tell = None if as_json else Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print
     report = asyncio.run(run_migrations(dsn, dry_run=dry_run, on_progress=tell))
     if as_json:

@@ -6,12 +6,9 @@ import random
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 
 from ingest.app import open_pool
 from ingest.cli.options import AsJson, DatabaseUrl, Organization
@@ -24,6 +21,9 @@ from ingest.reconcile.reconciler import Reconciler
 from ingest.settings import Settings, load_settings
 from ingest.store import admin
 from ingest.store.session import Row, session
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
 
 COLUMNS = ["device", "what", "field", "from", "to"]
 
@@ -72,6 +72,10 @@ async def _sync(settings: Settings, name: str, slug: str | None, options: Option
 @contextmanager
 def _bar(quiet: bool) -> Iterator["_Shown"]:
     """Show progress on stderr where a person looks at it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Bar(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
@@ -81,7 +85,7 @@ def _bar(quiet: bool) -> Iterator["_Shown"]:
 class _Shown:
     """One line a phase."""
 
-    def __init__(self, bar: Bar) -> None:
+    def __init__(self, bar: "Bar") -> None:
         self._bar = bar
         self._tasks: dict[str, int] = {}
 

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from ingest.cli.dashboard import Dashboard
 from ingest.cli.simulate import fleet_class
 
 
@@ -36,6 +35,8 @@ async def _up(data: Path, devices: int, rate: float, for_s: float | None, *, cha
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with stack(data, message_every_s=devices / rate) as running:
         fleet = fleet_class()("127.0.0.1", running.broker.port, count=devices, rate=rate, chaos=chaos)
+        from ingest.cli.dashboard import Dashboard
+
         dashboard = Dashboard(running, fleet)
         dashboard.introduce()
         parts = [running.service.keep_running(), dashboard.run(), *([fleet.run()] if devices else [])]

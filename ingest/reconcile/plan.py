@@ -61,12 +61,17 @@ def plan_of(row: ProviderRow, settings: Settings) -> Plan:
     return Plan(
         row.id,
         row.name,
-        UnknownPolicy(**wanted.unknown_devices.model_dump()),
+        _policy(wanted.unknown_devices),
         (wanted.offline_after_s or settings.offline_after_s) * SECOND,
         Dating(int(settings.provider_lag_s * SECOND), int(settings.max_ahead_s * SECOND)),
         row.integration_type not in NAMED_BY_SERIAL,
         int(2.5 * settings.reconcile_every_s * SECOND),
     )
+
+
+def _policy(wanted: UnknownDevices) -> UnknownPolicy:
+    """Return the policy for listed devices: nobody invents those, so only the cap on all of them holds."""
+    return UnknownPolicy(**{**wanted.model_dump(), "max_per_minute": wanted.max_total})
 
 
 def provider_of(

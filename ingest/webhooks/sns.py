@@ -10,10 +10,9 @@ import binascii
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import orjson
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -22,6 +21,9 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 
 from handlers.events import Micros
 from ingest.errors import Unauthorized, Unavailable
+
+if TYPE_CHECKING:
+    import httpx
 
 _REGION = r"\.[a-z]{2,4}(?:-[a-z]+){1,3}-[0-9]{1,2}\.amazonaws\.com(?:\.cn)?"
 CERTIFICATE_URL = re.compile(rf"https://sns{_REGION}/[A-Za-z0-9_-]{{1,128}}\.pem")
@@ -47,10 +49,15 @@ HASHES: Mapping[str, type[HashAlgorithm]] = {"1": SHA1, "2": SHA256}
 
 
 class Signatures:
-    """Verifies messages against certificates that Amazon serves, and keeps those. Uses the client of its maker."""
+    """Verifies messages against certificates that Amazon serves, and keeps those.
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
+    `transport` is another way to Amazon's hosts. The client is made, and its library imported, at the first request:
+    together that is a fifth of a start.
+    """
+
+    def __init__(self, transport: "httpx.AsyncBaseTransport | None" = None) -> None:
+        self._transport = transport
+        self._client: httpx.AsyncClient | None = None
         self._certificates: dict[str, x509.Certificate] = {}
         self._slots = asyncio.Semaphore(MAX_AT_ONCE)
 
@@ -124,6 +131,10 @@ class Signatures:
 
     async def _get(self, url: str, what: str) -> bytes:
         """Return a small answer of a pinned host; redirects are not followed."""
+        import httpx
+
+        if self._client is None:
+            self._client = httpx.AsyncClient(transport=self._transport)
         body = b""
         plain = {"accept-encoding": "identity"}
         try:
@@ -138,6 +149,11 @@ class Signatures:
         except (httpx.HTTPError, TimeoutError) as error:
             raise Unavailable(f"{what} cannot be had from Amazon: {type(error).__name__}") from None
         return body
+
+    async def aclose(self) -> None:
+        """Close the connections to Amazon."""
+        if self._client is not None:
+            await self._client.aclose()
 
 
 def canonical(message: Mapping[str, Any]) -> bytes:

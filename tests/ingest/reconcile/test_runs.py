@@ -137,6 +137,12 @@ async def test_no_more_devices_are_made_than_the_cap_allows(fleet: Fleet) -> Non
     assert (run.created, run.unknown) == (4, 6)
 
 
+async def test_the_cap_a_minute_is_for_invented_ids_and_not_for_a_listing(fleet: Fleet) -> None:
+    policy = orjson.dumps({"unknown_devices": {"policy": "create", "max_per_minute": 2}}).decode()
+    await fleet.pool.execute("update device_integrations set settings = $1", policy)
+    assert (await fleet.reconcile()).run.created == 10
+
+
 async def test_one_device_that_the_database_refuses_costs_only_itself(fleet: Fleet) -> None:
     await fleet.pool.execute("alter table devices add check (name <> 'SN-d7')")
     run = (await fleet.reconcile()).run

@@ -34,8 +34,9 @@ def amazon() -> Amazon:
 
 @pytest.fixture
 async def signatures(amazon: Amazon) -> AsyncIterator[Signatures]:
-    async with httpx.AsyncClient(transport=httpx.MockTransport(amazon)) as client:
-        yield Signatures(client)
+    signatures = Signatures(httpx.MockTransport(amazon))
+    yield signatures
+    await signatures.aclose()
 
 
 async def check(signatures: Signatures, body: bytes) -> None:
@@ -194,9 +195,10 @@ async def test_a_host_that_does_not_answer_is_given_up(monkeypatch: pytest.Monke
         raise AssertionError
 
     monkeypatch.setattr(sns, "DEADLINE_S", 0.05)
-    async with httpx.AsyncClient(transport=httpx.MockTransport(silent)) as client:
-        with pytest.raises(Unavailable, match="TimeoutError"):
-            await check(Signatures(client), signed(message()))
+    signatures = Signatures(httpx.MockTransport(silent))
+    with pytest.raises(Unavailable, match="TimeoutError"):
+        await check(signatures, signed(message()))
+    await signatures.aclose()
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b"{}", b'{"TopicArn": []}', b'{"Type": 1}'])

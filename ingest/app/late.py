@@ -1,0 +1,56 @@
+"""What is made ready while the rest serves already: the platform's API, whose imports take half of a start."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ingest.app.pipeline import Pipeline
+from ingest.integrations import Integrations
+from ingest.reconcile.reconciler import Reconciler
+
+if TYPE_CHECKING:
+    from ingest.app.platform import Platform
+
+READY_WITHIN_S = 15.0
+Side = Callable[[Pipeline, Integrations, Reconciler, str], "AbstractAsyncContextManager[Platform]"]
+
+
+class LatePlatform:
+    """An app that becomes the platform's API; a request that comes before waits for it, within a bound."""
+
+    def __init__(self, pipeline: Pipeline, mqtt: Integrations, reconciler: Reconciler, holder: str) -> None:
+        self._pipeline = pipeline
+        self._mqtt = mqtt
+        self._reconciler = reconciler
+        self._holder = holder
+        self._app: asyncio.Future[ASGIApp] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        """Import it beside the loop, wire it, and do what goes on beside it, for ever.
+
+        Raises: Misconfigured where the API's settings are; DatabaseAway.
+        """
+        side = await asyncio.to_thread(_imported)
+        async with side(self._pipeline, self._mqtt, self._reconciler, self._holder) as there:
+            self._app.set_result(there.app)
+            await there.deployments.run()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the API does (ASGI)."""
+        try:
+            app = await asyncio.wait_for(asyncio.shield(self._app), READY_WITHIN_S)
+        except TimeoutError:
+            body = {"detail": "the API is not ready yet: try again in a moment"}
+            await JSONResponse(body, 503, {"retry-after": "1"})(scope, receive, send)
+            return
+        await app(scope, receive, send)
+
+
+def _imported() -> Side:
+    from ingest.app.platform import platform_side
+
+    return platform_side
