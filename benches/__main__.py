@@ -31,7 +31,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--devices", default="1000,20000,100000", help="fleet sizes, comma-separated")
     parser.add_argument("--contenders", default=",".join(CONTENDERS))
     parser.add_argument("--json", type=Path, help="write the result here, too")
-    measurements = ("drain", "loss", "latency", "webhooks", "reconcile", "replicas", "flood")
+    measurements = ("drain", "loss", "latency", "webhooks", "reconcile", "replicas", "flood", "jetstream")
     parser.add_argument("--only", choices=measurements, help="one of the measurements")
     parser.add_argument("--flood", type=int, default=1_000_000, help="invented device ids of `--only flood`")
     parser.add_argument("--listed", type=int, default=50_000, help="devices of the listing to reconcile")
@@ -77,6 +77,13 @@ def main() -> None:
             shared = replicas(there, there.known(FLEET), wanted.messages, FLEET)
             print(", ".join(f"{name} {value}" for name, value in about.items()))
             print("\n".join(["", *as_shares(shared)]))
+            return
+        if wanted.only == "jetstream":
+            from benches import jetstream  # its library is an extra
+
+            fetched = jetstream.jetstream(there, wanted.messages, FLEET)
+            print(", ".join(f"{name} {value}" for name, value in about.items()))
+            print("\n".join(["", *jetstream.as_lines(fetched)]))
             return
         drains = (
             drain_all(there, fleets, contenders, wanted.messages) if wanted.only in (None, "drain") else []

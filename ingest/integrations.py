@@ -5,7 +5,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from handlers.dialects.plain import Context
@@ -13,6 +13,7 @@ from handlers.events import SECOND, Liveness
 from handlers.topics import Topics
 from ingest.crypto import Keyring, is_encrypted, password_context
 from ingest.errors import BrokerAway, Misconfigured, ProviderAway, RollcallError
+from ingest.jetstream.cluster import cluster_of
 from ingest.mqtt.port import Broker, Clock, Tls
 from ingest.pipeline.intake import Intake
 from ingest.settings import MqttSettings, Settings, mqtt_settings
@@ -22,6 +23,9 @@ from ingest.store.creation import UnknownPolicy
 from ingest.store.integrations import IntegrationRow, IntegrationRows, News
 from ingest.store.parking import Parking
 from ingest.store.sessions import Sessions
+
+if TYPE_CHECKING:
+    from ingest.jetstream.source import JetStreamSource
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +46,10 @@ class Planner:
         Raises: Misconfigured, naming the integration and the key.
         """
         wanted = mqtt_settings(row.settings, row.name)
+        jetstream = wanted.protocol == "jetstream"
         try:
             topics = Topics.parse(wanted.topics)
-            shared = tuple(topics.shared()) if wanted.slots > 1 else ()
+            shared = tuple(topics.shared()) if wanted.slots > 1 and not jetstream else ()
         except ValueError as error:
             raise Misconfigured(f"integration {row.name!r}: topics: {error}") from error
         ahead = int(self._settings.max_ahead_s * SECOND)
@@ -66,6 +71,7 @@ class Planner:
             lease_ttl_s=self._settings.lease_ttl_s,
             shared=shared,
             slots=wanted.slots if shared else 1,
+            cluster=cluster_of(row.name, wanted, self._settings.max_ahead_s) if jetstream else None,
         )
 
     def _broker(self, integration_id: UUID, wanted: MqttSettings) -> Broker:
@@ -91,15 +97,15 @@ class Planner:
 
 
 def client_id(wanted: MqttSettings, integration_id: UUID, slot: int = 0) -> str:
-    """Return the client id of an integration's session; the number is its slot."""
-    return f"{wanted.client_id}-{integration_id}-{slot}"
+    """Return the client id of an integration's session; the number is its slot, and a JetStream has none."""
+    return f"{wanted.client_id}-{integration_id}-{'jetstream' if wanted.protocol == 'jetstream' else slot}"
 
 
 class Running(NamedTuple):
     """An integration that runs."""
 
     plan: SessionPlan
-    slots: Slots
+    source: "Slots | JetStreamSource"
     task: asyncio.Task[None]
 
 
@@ -156,9 +162,16 @@ class Integrations:
                 await self._end(integration_id)
         for integration_id, plan in plans.items():
             if integration_id not in self._running:
-                slots = Slots(plan, self._sessions, self._intake, self._clock, self._holder, self._jitter)
-                task = asyncio.create_task(slots.run(), name=f"slots {plan.name}")
-                self._running[integration_id] = Running(plan, slots, task)
+                source = self._source(plan)
+                task = asyncio.create_task(source.run(), name=f"source {plan.name}")
+                self._running[integration_id] = Running(plan, source, task)
+
+    def _source(self, plan: SessionPlan) -> "Slots | JetStreamSource":
+        if plan.cluster is None:
+            return Slots(plan, self._sessions, self._intake, self._clock, self._holder, self._jitter)
+        from ingest.jetstream.source import JetStreamSource  # its library is an extra
+
+        return JetStreamSource(plan, plan.cluster, self._sessions, self._intake, self._clock, self._jitter)
 
     def _planned(self, row: IntegrationRow) -> SessionPlan:
         try:
@@ -194,27 +207,27 @@ class Integrations:
         """The sessions that should run: (integration id, client id)."""
         return [
             (plan.integration_id, one)
-            for plan, slots, _ in self._running.values()
-            for one in slots.client_ids
+            for plan, source, _ in self._running.values()
+            for one in source.client_ids
         ]
 
     @property
     def slots(self) -> list[Held]:
         """What this process holds of each integration."""
         return [
-            Held(plan.integration_id, plan.name, slots.held, plan.slots)
-            for plan, slots, _ in self._running.values()
+            Held(plan.integration_id, plan.name, source.held, plan.slots)
+            for plan, source, _ in self._running.values()
         ]
 
     def state(self, integration_id: UUID) -> str:
         """Say whether an integration is connected here."""
         running = self._running.get(integration_id)
-        return "connected" if running and running.slots.connection else "not connected by this process"
+        return "connected" if running and running.source.connection else "not connected by this process"
 
     async def publish(self, integration_id: UUID, topic: str, payload: bytes, *, retain: bool) -> None:
         """Publish at QoS 1 on a session of an integration. Raises: ProviderAway where it is not connected here."""
         running = self._running.get(integration_id)
-        connection = running.slots.connection if running else None
+        connection = running.source.connection if running else None
         if connection is None:
             raise ProviderAway("this process is not connected to the broker: another may be, or nobody is")
         try:

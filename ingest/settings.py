@@ -28,7 +28,7 @@ OFFLINE_AFTER_MAX_S = 31_536_000
 
 _Model = TypeVar("_Model", bound=BaseModel)
 LogLevel = Literal["debug", "info", "warning", "error"]
-Protocol = Literal["5", "3.1.1", "auto"]
+Protocol = Literal["5", "3.1.1", "auto", "jetstream"]
 Switch = Literal["on", "off"]
 
 
@@ -156,6 +156,19 @@ class WebhookSettings(BaseModel):
     offline_after_s: OfflineAfter | None = None
 
 
+class NatsSettings(BaseModel):
+    """What `protocol: "jetstream"` needs beside host, tls, username and password (docs/nats.md)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    servers: tuple[Annotated[str, Field(pattern=r"^[^\s/@]+:\d{1,5}$")], ...] = ()
+    """host:port of some or all servers of the cluster; without any, the setting host at port 4222."""
+    creds_file: str | None = None
+    nkey_file: str | None = None
+    ack_wait_s: float = Field(30, ge=1, le=3_600)
+    qos_0: bool = True
+
+
 class MqttSettings(BaseModel):
     """The `settings` of a device_integrations row of type mqtt. Unknown keys are somebody else's."""
 
@@ -179,6 +192,7 @@ class MqttSettings(BaseModel):
     liveness: Literal["receipt", "event_time"] = "receipt"
     offline_after_s: OfflineAfter | None = None
     session_expiry_s: int | None = Field(None, ge=0, le=4_294_967_295)
+    nats: NatsSettings = NatsSettings()
 
     @field_validator("tls", mode="before")
     @classmethod

@@ -49,7 +49,7 @@ def add(
         str | None, typer.Option(help="Verify the broker with this CA (implies --tls).")
     ] = None,
     unknown_devices: Annotated[str | None, typer.Option(help="create, park or ignore.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="5, 3.1.1 or auto.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="5, 3.1.1, auto or jetstream.")] = None,
     kind: Annotated[Kind, typer.Option("--type", help="What it is.")] = "mqtt",
     key_env: Annotated[
         str | None, typer.Option(help="Of a provider: the variable that holds its key, or - for stdin.")
@@ -213,6 +213,9 @@ async def _stored(settings: Settings, name: str, slug: str | None) -> tuple[UUID
     if row["type"] != "mqtt":
         raise Misconfigured(f"integration {name!r} is of type {row['type']}: this can only be done with mqtt")
     mqtt = mqtt_settings(row["settings"], name)
+    if mqtt.protocol == "jetstream":
+        told = "it has no MQTT session. The log says how it is; its consumers are removed with `nats consumer rm`"
+        raise Misconfigured(f"integration {name!r} reads a JetStream: {told} (docs/nats.md)")
     return row["id"], mqtt, _broker(mqtt, Keyring.from_setting(settings.keys), row["id"])
 
 

@@ -1,7 +1,7 @@
 """What one MQTT session brought: decoded in order, acknowledged in order once it is committed."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import uuid4
@@ -10,7 +10,7 @@ from handlers.dialects.absorb import absorb
 from handlers.dialects.plain import Context
 from handlers.events import DeadReason, Micros, Publish
 from handlers.text import shown
-from ingest.digests import Digests, unpacked
+from ingest.digests import unpacked
 from ingest.mqtt.port import Inbound, Released
 from ingest.pipeline.pile import Feed, Pile
 from ingest.store.batch import Batch, DeadLetter, SessionProgress
@@ -35,6 +35,21 @@ class Connection(Protocol):
         """Read again."""
 
 
+class Judge(Protocol):
+    """What says which arrivals are to be applied: digests, or nothing where a redelivery is the same observation."""
+
+    seq: int
+
+    def judged(self, inbounds: Iterable[Inbound], marker_topic: str) -> list[bytes | None]:
+        """Return a digest for each that is to be applied, b"" where none is stored, None for anything else."""
+
+    def committed(self, inbounds: Iterable[Inbound], digests: Iterable[bytes | None]) -> None:
+        """Remember these."""
+
+    def release(self, packet_id: int) -> None:
+        """Forget a QoS 2 packet id."""
+
+
 @dataclass(slots=True, eq=False)
 class Origin:
     """One connection of one MQTT session."""
@@ -44,7 +59,7 @@ class Origin:
     client_id: str
     context: Context
     marker_topic: str
-    digests: Digests
+    digests: Judge
     connection: Connection
     draining_since: Micros | None = None
     """heard_until of the session while its backlog is drained: until the first marker of this connection came back."""

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from handlers.dialects.plain import Context
 from handlers.events import Micros
+from ingest.jetstream.cluster import Cluster
 from ingest.mqtt.port import Broker, Subscription
 from ingest.store.creation import UnknownPolicy
 
@@ -28,6 +29,8 @@ class SessionPlan:
     """Read by all slots together; none where there is one slot."""
     slots: int = 1
     slot: int = 0
+    cluster: Cluster | None = None
+    """Set where the messages are read from a JetStream (ingest/jetstream), which has no slots."""
 
     def of(self, slot: int) -> "SessionPlan":
         """Return the plan of a slot: only slot 0 reads alone."""

@@ -130,6 +130,15 @@ def test_a_broker_that_is_away_exits_with_3(rollcall):
     assert code == 3, err
 
 
+@pytest.mark.parametrize("command", [("test",), ("reset-session", "--yes")])
+def test_a_jetstream_has_no_session_to_try_or_to_reset_and_that_is_said(rollcall, command):
+    rollcall("integration", "add", "fleet", "--organization", "acme", "--protocol", "jetstream")
+    code, _, err = rollcall("integration", command[0], "fleet", *command[1:])
+    assert code == 1
+    assert "'fleet' reads a JetStream" in err
+    assert "nats consumer rm" in err
+
+
 def test_a_database_that_is_away_exits_with_3(rollcall):
     code, _, err = rollcall("devices", "list", "--database-url", "postgresql://127.0.0.1:1/x")
     assert code == 3

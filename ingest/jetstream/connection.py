@@ -1,0 +1,221 @@
+"""A JetStream source behind the port of the MQTT adapters."""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error, SlowConsumerError
+from nats.js.errors import NotFoundError
+
+from handlers.events import SECOND, Micros, Publish
+from ingest.errors import BrokerAway, BrokerRefused
+from ingest.jetstream.acks import Acks
+from ingest.jetstream.client import connect, translated
+from ingest.jetstream.cluster import Cluster
+from ingest.jetstream.consumers import PREFIX, Consumers, Durable, durables
+from ingest.jetstream.pull import Pull
+from ingest.jetstream.subjects import subjects_of, topic_of
+from ingest.mqtt.inbox import BRIM, BRIM_BYTES, Inbox
+from ingest.mqtt.port import Broker, Clock, Connected, Granted, Inbound, Released, Subscription
+
+log = logging.getLogger(__name__)
+
+PROTOCOL = "jetstream"
+QOS = "Nmqtt-Pub"
+"""The header in which the server says at which QoS a device published."""
+HEAD = 65_536
+"""Bytes that are kept of a payload above max_payload."""
+CLOSE_WITHIN_S = 5.0
+RETAIN_NOT_SUPPORTED = 0x9A
+
+
+class JetStreamConnection:
+    """One connection to the cluster; see the port for the contract. `filters` are those that will be subscribed to."""
+
+    def __init__(self, broker: Broker, cluster: Cluster, filters: Sequence[str], clock: Clock) -> None:
+        self._broker = broker
+        self._cluster = cluster
+        self._clock = clock
+        self._filters = filters
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._inbox = Inbox(self._hold)
+        self._unacknowledged: deque[str] = deque()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ahead = False
+        self._dropping = False
+        self._durables: list[Durable] = []
+        self._client = Client()
+        self._acks = Acks(self._client)
+        manager = self._client.jsm(timeout=broker.connect_timeout_s)
+        self._consumers = Consumers(manager, broker, cluster, clock)
+
+    async def connect(self) -> Connected:
+        """Connect; a session is present where all consumers are there.
+
+        Raises: BrokerRefused, BrokerAway.
+        """
+        await connect(self._client, self._broker, self._cluster, self._closed, self._failed)
+        self._run(self._acks.run())
+        wanted = durables(self._broker.client_id, [s for one in self._filters for s in _sound(one)])
+        return Connected(await self._consumers.exist(wanted), PROTOCOL)
+
+    async def subscribe(self, subscriptions: Sequence[Subscription]) -> list[Granted]:
+        """Make the consumers and begin to pull; a filter that NATS cannot have is an answer, not an exception."""
+        granted: list[Granted] = []
+        for subscription in subscriptions:
+            try:
+                wanted = durables(self._broker.client_id, subjects_of(subscription.topic_filter))
+            except ValueError as error:
+                granted.append(Granted(subscription.topic_filter, None, str(error)))
+                continue
+            for durable in wanted:
+                await self._begin(durable)
+            granted.append(Granted(subscription.topic_filter, 1, "granted QoS 1"))
+        return granted
+
+    async def _begin(self, durable: Durable) -> None:
+        await self._consumers.make(durable)
+        self._durables.append(durable)
+        self._run(Pull(self._client, durable.name, self._flowing, self._stored).run())
+        if self._cluster.qos_0:
+            with translated():
+                await self._client.subscribe(
+                    durable.subject, queue=durable.name, cb=self._passing,
+                    pending_msgs_limit=BRIM, pending_bytes_limit=BRIM_BYTES,
+                )  # fmt: skip
+
+    async def receive(self) -> list[Inbound]:
+        """Return all that came, at least one. Raises: BrokerAway once the connection has ended."""
+        return await self._inbox.take()
+
+    def acknowledge(self, publishes: Sequence[Publish]) -> None:
+        """Acknowledge these, the oldest unacknowledged ones; QoS 0 is passed over."""
+        count = sum([1 for one in publishes if one.qos])
+        self._acks.add([self._unacknowledged.popleft() for _ in range(count)])
+
+    def complete(self, released: Sequence[Released]) -> None:
+        """Do nothing: there is no QoS 2 here."""
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Publish to whoever is subscribed now: what NATS itself publishes, MQTT clients get at QoS 0.
+
+        Raises: BrokerRefused for a retained message or a topic that NATS cannot have, BrokerAway.
+        """
+        if retain:
+            told = "through NATS nothing can be retained: publish it over MQTT"
+            raise BrokerRefused(RETAIN_NOT_SUPPORTED, told, f"a publish to {topic}")
+        try:
+            subject = subjects_of(topic)[0]
+        except ValueError as error:
+            raise BrokerRefused(0x90, str(error), f"a publish to {topic}") from error
+        with translated():
+            await self._client.publish(subject, payload)
+            await self._client.flush(int(self._broker.connect_timeout_s))
+
+    async def heard_until(self) -> Micros:
+        """Return until when everything that came is committed, over all replicas. Raises: BrokerAway."""
+        try:
+            return await self._consumers.heard_until(self._durables)
+        except NotFoundError as missing:
+            gone = BrokerAway("a consumer is gone: it was removed, or not read for too long")
+            self._inbox.end(gone)
+            raise gone from missing
+
+    def pause(self) -> None:
+        """Ask for no more."""
+        self._flowing.clear()
+
+    def resume(self) -> None:
+        """Ask again."""
+        self._flowing.set()
+
+    async def close(self) -> None:
+        """Send the acknowledgements that wait, then disconnect; the consumers stay."""
+        with contextlib.suppress(Error, OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                if self._client.is_connected:
+                    await self._acks.sent.wait()
+                    await self._client.flush()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(Error, OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                await self._client.close()
+
+    def _stored(self, message: Msg) -> None:
+        """Take a message of the stream. Its stamp is the same at each delivery, and so is what becomes of it."""
+        told = message.reply.split(".")
+        delivered, sequence, stamp = (
+            (told[4], told[5], told[7]) if len(told) == 9 else (told[6], told[7], told[9])
+        )
+        payload = message.data
+        self._unacknowledged.append(message.reply)
+        publish = Publish(
+            topic_of(message.subject[len(PREFIX) :]),
+            payload if len(payload) <= self._broker.max_payload else payload[:HEAD],
+            1,
+            False,
+            delivered != "1",
+            int(sequence) % 65_535 + 1,
+            self._received_at(int(stamp) // 1_000),
+            len(payload),
+        )
+        self._inbox.items.append(publish)
+        self._inbox.wake(len(payload))
+
+    async def _passing(self, message: Msg) -> None:
+        """Take a message of QoS 0; the others are in the stream. While there is no room the library drops."""
+        if (message.headers or {}).get(QOS, "0") != "0":
+            return
+        await self._flowing.wait()
+        payload, size = message.data, len(message.data)
+        kept = payload if size <= self._broker.max_payload else payload[:HEAD]
+        topic = topic_of(message.subject)
+        self._inbox.items.append(Publish(topic, kept, 0, False, False, 0, self._clock(), size))
+        self._inbox.wake(size)
+
+    def _received_at(self, stamp: Micros) -> Micros:
+        now = self._clock()
+        if stamp - now <= self._cluster.max_ahead_s * SECOND:
+            return stamp
+        if not self._ahead:
+            self._ahead = True
+            seconds = (stamp - now) / SECOND
+            log.error("a NATS server's clock is %.0f s ahead of ours: ours is taken, set that one", seconds)
+        return now
+
+    def _hold(self, held: bool) -> None:
+        (self.pause if held else self.resume)()
+
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        task.add_done_callback(self._task_ended)
+        self._tasks.append(task)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._inbox.end(BrokerAway(f"the connection is lost: {error}"))
+
+    async def _closed(self) -> None:
+        self._inbox.end(BrokerAway("the connection is lost"))
+
+    async def _failed(self, error: Exception) -> None:
+        if not isinstance(error, SlowConsumerError):
+            log.debug("NATS: %s", error)
+        elif not self._dropping:
+            self._dropping = True
+            log.warning("more QoS 0 publishes come than can be committed: some are dropped")
+
+
+def _sound(topic_filter: str) -> list[str]:
+    try:
+        return subjects_of(topic_filter)
+    except ValueError:
+        return []

@@ -1,0 +1,140 @@
+"""One integration's JetStream source: connect, pull, say how far it has heard, reconnect, for ever.
+
+No lease: all replicas read at once, and the consumers deal the messages out among them.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+
+from ingest.errors import BrokerRefused, Misconfigured, RollcallError
+from ingest.jetstream.cluster import Cluster
+from ingest.jetstream.connection import JetStreamConnection
+from ingest.jetstream.undigested import Undigested
+from ingest.mqtt.backoff import Backoff
+from ingest.mqtt.port import Clock, Subscription
+from ingest.pipeline.intake import Intake
+from ingest.pipeline.pile import Feed
+from ingest.pipeline.publishes import Origin
+from ingest.session import together
+from ingest.slots.plan import SessionPlan
+from ingest.store.sessions import Sessions
+
+log = logging.getLogger(__name__)
+
+BACKOFF_CAP_S = 5.0
+ASKING_SHARE = 0.02
+"""Of the time, at most, for asking how far we have heard: nats-server counts what waits, and delivers nothing then."""
+
+
+class JetStreamSource:
+    """Runs a plan until cancelled."""
+
+    def __init__(
+        self,
+        plan: SessionPlan,
+        cluster: Cluster,
+        sessions: Sessions,
+        intake: Intake,
+        clock: Clock,
+        jitter: random.Random,
+    ) -> None:
+        self._plan = plan
+        self._cluster = cluster
+        self._sessions = sessions
+        self._intake = intake
+        self._clock = clock
+        self._backoff = Backoff(jitter, cap_s=BACKOFF_CAP_S)
+        self._session_id: int | None = None
+        self.connection: JetStreamConnection | None = None
+        """The connection while there is one."""
+
+    @property
+    def held(self) -> list[int]:
+        """The slots that this process holds: one, while it is connected."""
+        return [0] if self.connection else []
+
+    @property
+    def client_ids(self) -> list[str]:
+        """The name that all replicas share."""
+        return [self._plan.broker.client_id]
+
+    async def run(self) -> None:
+        """Serve for ever."""
+        while True:
+            refused = False
+            try:
+                await self._serve()
+            except (BrokerRefused, Misconfigured) as error:
+                refused = True
+                await self._say("refused", str(error))
+            except RollcallError as error:
+                await self._say("away", str(error))
+            await asyncio.sleep(self._backoff.next(refused=refused))
+
+    async def _say(self, state: str, detail: str) -> None:
+        log.warning("integration %s: %s: %s", self._plan.name, state, detail)
+        if self._session_id is not None:
+            with contextlib.suppress(RollcallError):  # the log has it; the row is for those who look later
+                await self._sessions.set_state(self._session_id, state, detail)
+
+    async def _serve(self) -> None:
+        plan = self._plan
+        stored = await self._sessions.open(plan.integration_id, plan.broker.client_id)
+        self._session_id = stored.id
+        await self._forget_others()
+        connection = JetStreamConnection(plan.broker, self._cluster, plan.filters, self._clock)
+        origin = self._origin(stored.id, connection)
+        try:
+            connected = await connection.connect()
+            granted = await connection.subscribe([Subscription(one) for one in plan.filters])
+            await self._sessions.connected(plan.integration_id, stored, connected, granted, self._clock())
+            if all(one.qos is None for one in granted):
+                raise Misconfigured("no topic can be read: " + "; ".join(one.reason for one in granted))
+            log.info("integration %s: connected, JetStream", plan.name)
+            self._backoff.reset()
+            self.connection = connection
+            async with together(self._hear(connection, stored.id)):
+                while True:
+                    await self._intake.put(origin, await connection.receive())
+        finally:
+            self.connection = None
+            try:
+                await origin.idle.wait()
+            finally:
+                await connection.close()
+
+    async def _forget_others(self) -> None:
+        """Forget the integration's former MQTT session: it would never be heard from again."""
+        plan = self._plan
+        standing = await self._sessions.standing(plan.integration_id, plan.lease, [])
+        for client_id in standing.subscriptions.keys() - {plan.broker.client_id}:
+            log.warning("integration %s: the session %s is given up", plan.name, client_id)
+            await self._sessions.forget(plan.integration_id, client_id)
+
+    async def _hear(self, connection: JetStreamConnection, session_id: int) -> None:
+        """Move on how far the integration has heard: the row is one for all replicas, and only goes forward."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            asked_at = clock()
+            with contextlib.suppress(RollcallError):  # lost: the reader is told; the database: next time
+                await self._sessions.heard(session_id, await connection.heard_until())
+            await asyncio.sleep(ask_again_in(self._plan.marker_interval_s, clock() - asked_at))
+
+    def _origin(self, session_id: int, connection: JetStreamConnection) -> Origin:
+        plan = self._plan
+        return Origin(
+            Feed(plan.integration_id, plan.policy, plan.offline_after),
+            session_id,
+            plan.broker.client_id,
+            plan.context,
+            plan.marker_topic,
+            Undigested(),
+            connection,
+        )
+
+
+def ask_again_in(interval_s: float, took_s: float) -> float:
+    """Return the pause after a question that took so long, in seconds: longer where a backlog makes it dear."""
+    return max(interval_s, took_s / ASKING_SHARE)

@@ -1,0 +1,1 @@
+"""The JetStream source, on real nats-servers."""
