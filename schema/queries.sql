@@ -25,7 +25,7 @@ delete from rollcall.webhook_events w using old where w.ctid = old.ctid;
 
 -- name: receive_qos2
 insert into rollcall.mqtt_received (session_id, packet_id, digest)
-select * from unnest($1::bigint[], $2::int[], $3::bigint[]) order by 1, 2
+select distinct on (1, 2) * from unnest($1::bigint[], $2::int[], $3::bigint[]) as t (s, p, d) order by 1, 2
 on conflict (session_id, packet_id) do update set digest = excluded.digest;
 
 -- name: release_qos2

@@ -1,6 +1,7 @@
 """What is made ready while the rest serves already: the platform's API, whose imports take half of a start."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
@@ -9,11 +10,15 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ingest.app.pipeline import Pipeline
+from ingest.errors import DatabaseAway
 from ingest.integrations import Integrations
+from ingest.mqtt.backoff import Backoff
 from ingest.reconcile.reconciler import Reconciler
 
 if TYPE_CHECKING:
     from ingest.app.platform import Platform
+
+log = logging.getLogger(__name__)
 
 READY_WITHIN_S = 15.0
 Side = Callable[[Pipeline, Integrations, Reconciler, str], "AbstractAsyncContextManager[Platform]"]
@@ -32,12 +37,19 @@ class LatePlatform:
     async def run(self) -> None:
         """Import it beside the loop, wire it, and do what goes on beside it, for ever.
 
-        Raises: Misconfigured where the API's settings are; DatabaseAway.
+        The database may have gone away meanwhile: then it is tried again. Raises: Misconfigured where the API is.
         """
-        side = await asyncio.to_thread(_imported)
-        async with side(self._pipeline, self._mqtt, self._reconciler, self._holder) as there:
-            self._app.set_result(there.app)
-            await there.deployments.run()
+        side, backoff = await asyncio.to_thread(_imported), Backoff(self._pipeline.jitter)
+        while not self._app.done():
+            try:
+                async with side(self._pipeline, self._mqtt, self._reconciler, self._holder) as there:
+                    self._app.set_result(there.app)
+                    await there.deployments.run()
+            except DatabaseAway as away:
+                if self._app.done():
+                    raise
+                log.warning("the API waits for the database: %s", away)
+                await asyncio.sleep(backoff.next())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as the API does (ASGI)."""

@@ -50,7 +50,7 @@ class Parking:
         """
         if policy.policy == "ignore":
             return len(strangers)
-        unknown = {label(key): (key, evidence) for key, evidence in strangers.items()}
+        unknown = _by_label(strangers)
         async with acquired(self._pool, self._timeout_s) as connection:
             parked = await connection.fetch(queries()["parked"], integration_id, sorted(unknown))
             room = policy.max_parked - await connection.fetchval(queries()["count_parked"], integration_id)
@@ -59,12 +59,19 @@ class Parking:
         }
         fresh = [name for name in unknown if name not in known]
         taken = fresh[: max(0, room)]
+        # another sender of the integration may have parked the same id in this batch: they count together
+        placed = {one.label: n for n, one in enumerate(batch.parked) if one.integration_id == integration_id}
         for name in [*known, *taken]:
             key, evidence = unknown[name]
             merged = known.get(name, Evidence())
             merged.merge(evidence)
+            place = placed.get(name, len(batch.parked))
+            if place < len(batch.parked):
+                merged.merge(Evidence.from_json(orjson.loads(batch.parked[place].evidence)))
+                key = _united(_key(batch.parked[place].key), key)
             form = orjson.dumps(merged.to_json()).decode()
-            batch.parked.append(Parked(integration_id, name, orjson.dumps(key._asdict()).decode(), form, 1))
+            named = orjson.dumps(key._asdict()).decode()
+            batch.parked[place : place + 1] = [Parked(integration_id, name, named, form, 1)]
         if len(taken) < len(fresh):
             self._full_until[integration_id] = monotonic() + FULL_FOR_S
         return len(fresh) - len(taken)
@@ -91,6 +98,30 @@ class Parking:
         gone = await self._applier.commit(batch)
         self._identities.forget(gone)
         return 0 if gone else len(batch.unparked)
+
+
+def _by_label(strangers: dict[DeviceKey, Evidence]) -> dict[str, tuple[DeviceKey, Evidence]]:
+    """Return what is said of each label: keys that share one share its row, with all names that they have."""
+    said: dict[str, tuple[DeviceKey, Evidence]] = {}
+    for key, evidence in strangers.items():
+        name = label(key)
+        if name in said:
+            other, before = said[name]
+            merged = Evidence()
+            merged.merge(before)
+            merged.merge(evidence)
+            said[name] = _united(other, key), merged
+        else:
+            said[name] = key, evidence
+    return said
+
+
+def _united(one: DeviceKey, other: DeviceKey) -> DeviceKey:
+    return DeviceKey(
+        one.external_id or other.external_id,
+        one.serial_number or other.serial_number,
+        tuple(sorted({*one.hardware_ids, *other.hardware_ids})),
+    )
 
 
 def _key(form: str) -> DeviceKey:
