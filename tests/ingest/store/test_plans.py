@@ -136,10 +136,15 @@ async def test_digests_that_are_known_no_longer_are_found_without_reading_those_
         INTEGRATION,
     )
     said = Batch(sessions=[SessionProgress(session, 1, b"0123456789", None)])
-    for _ in range(8):  # the plan that is kept was made while the table was empty
+    await connection.execute(
+        "insert into rollcall.mqtt_digests select $1, n, '0123456789' from generate_series(1, 3000) as n",
+        session,
+    )
+    await connection.execute("vacuum analyze rollcall.mqtt_digests")  # as a fleet's is known that has spoken
+    for _ in range(2):
         await connection.fetchval(queries()["apply"], *apply_arguments(said, 0))
     await connection.execute(
-        "insert into rollcall.mqtt_digests select $1, n, '0123456789' from generate_series(2, 60000) as n",
+        "insert into rollcall.mqtt_digests select $1, n, '0123456789' from generate_series(3001, 60000) as n",
         session,
     )
     explained.plans.clear()
