@@ -74,7 +74,7 @@ class Client:
         return sent
 
     def waiting(self, quiet_s: float = 1.0) -> set[str]:
-        """Return the topics of what the session holds, and acknowledge none of it; ends when nothing comes for a while."""
+        """Return the topics of what the session holds, acknowledging none of it; ends when nothing comes for a while."""
         self._socket.settimeout(quiet_s)
         topics: set[str] = set()
         while True:
