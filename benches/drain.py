@@ -38,11 +38,12 @@ def drain(
     devices: int,
     settings: Mapping[str, str] | None = None,
     stride: int = 1,
+    steady: bool = False,
 ) -> Drained:
     """Fill the contender's session, let it connect to a broker that stands still, let that go on, wait for the end."""
     place = world.place(template, contender)
     publisher = Client(place.port, "bench-publisher")
-    publisher.publish(backlog(messages, devices, stride))
+    publisher.publish(backlog(messages, devices, stride, steady))
     publisher.close()
     world.broker.freeze()
     process = start(contender, place, settings)
@@ -58,7 +59,7 @@ def drain(
     finally:
         world.broker.thaw()
         stop(process)
-    wrong = rows_wrong(place.database, expected(messages, devices, stride))
+    wrong = rows_wrong(place.database, expected(messages, devices, stride, steady))
     world.forget(place)
     each = 1e6 / messages
     return Drained(

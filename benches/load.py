@@ -16,9 +16,15 @@ LAST = (100, -150)
 """Battery and signal of the last message, and of no other one."""
 
 
-def values(n: int, messages: int) -> tuple[int, int]:
-    """Return battery and signal of message n."""
-    return LAST if n == messages - 1 else (n % 100, -(n // 100 % 120))
+STEADY = (50, -50)
+"""What each device says when it is introduced."""
+
+
+def values(n: int, messages: int, steady: bool = False) -> tuple[int, int]:
+    """Return battery and signal of message n: what its device said when it was introduced, or something new."""
+    if n == messages - 1:
+        return LAST
+    return STEADY if steady else (n % 100, -(n // 100 % 120))
 
 
 def device(n: int, devices: int, stride: int = 1) -> str:
@@ -26,19 +32,23 @@ def device(n: int, devices: int, stride: int = 1) -> str:
     return f"d{n * stride % devices}"
 
 
-def backlog(messages: int, devices: int, stride: int = 1) -> Iterator[tuple[str, bytes]]:
+def backlog(
+    messages: int, devices: int, stride: int = 1, steady: bool = False
+) -> Iterator[tuple[str, bytes]]:
     """Yield topic and payload of each message; each was measured 1 ms after the one before."""
     start = time.time_ns() // 1_000 - messages * 1_000
     for n in range(messages):
-        battery, rssi = values(n, messages)
+        battery, rssi = values(n, messages, steady)
         body = orjson.dumps({"battery": battery, "rssi": rssi, "ts": start + n * 1_000})
         yield f"devices/{device(n, devices, stride)}/telemetry", body
 
 
-def expected(messages: int, devices: int, stride: int = 1) -> dict[str, tuple[int, int]]:
+def expected(
+    messages: int, devices: int, stride: int = 1, steady: bool = False
+) -> dict[str, tuple[int, int]]:
     """Return what each device's row must say in the end."""
     first = max(0, messages - devices)
-    return {device(n, devices, stride): values(n, messages) for n in range(first, messages)}
+    return {device(n, devices, stride): values(n, messages, steady) for n in range(first, messages)}
 
 
 class Client:
@@ -74,7 +84,7 @@ class Client:
         return sent
 
     def waiting(self, quiet_s: float = 1.0) -> set[str]:
-        """Return the topics of what the session holds, acknowledging none of it; ends when nothing comes for a while."""
+        """Return the topics of what the session holds, and acknowledge none of it. It ends when nothing comes."""
         self._socket.settimeout(quiet_s)
         topics: set[str] = set()
         while True:

@@ -9,8 +9,7 @@ import psycopg
 
 from benches.contenders.place import Place
 from benches.drain import await_connection, devices_wrong, rows_wrong
-from benches.introduction import BATTERY as INTRODUCED
-from benches.load import Client, backlog, expected
+from benches.load import STEADY, Client, backlog, expected
 from benches.process import start
 from benches.world import World
 
@@ -79,7 +78,7 @@ def await_effect(database: str) -> None:
     end = time.monotonic() + WITHIN_S
     sql = "select exists (select from devices where battery_level <> %s)"
     with psycopg.connect(database, autocommit=True) as connection:
-        while connection.execute(sql, [INTRODUCED]).fetchone() != (True,):
+        while connection.execute(sql, [STEADY[0]]).fetchone() != (True,):
             if time.monotonic() > end:
                 raise RuntimeError("no message has had an effect")
             time.sleep(0.01)

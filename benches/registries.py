@@ -28,9 +28,9 @@ def folder() -> Iterator[Path]:
 def install_faststream(into: Path) -> dict[str, str]:
     """Make a virtual environment and return what its contender needs to be told. Raises: InstallError."""
     python = into / "python" / "bin" / "python"
-    _run("FastStream", [sys.executable, "-m", "venv", str(into / "python")])
+    run("FastStream", [sys.executable, "-m", "venv", str(into / "python")])
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run("FastStream", [*pip, *PYTHON_PACKAGES])
+    run("FastStream", [*pip, *PYTHON_PACKAGES])
     return {"BENCH_PYTHON": str(python)}
 
 
@@ -45,11 +45,12 @@ def install_node_red(into: Path) -> dict[str, str]:
     user = into / "node-red"
     user.mkdir()
     (user / "package.json").write_text('{"name": "peers", "private": true}\n')
-    _run("Node-RED", [npm, "install", "--no-audit", "--no-fund", "--prefix", str(user), *NODE_PACKAGES])
+    run("Node-RED", [npm, "install", "--no-audit", "--no-fund", "--prefix", str(user), *NODE_PACKAGES])
     return {"BENCH_NODE_RED": str(user)}
 
 
-def _run(peer: str, command: list[str]) -> None:
+def run(peer: str, command: list[str]) -> None:
+    """Run an installer. Raises: InstallError."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=WITHIN_S, check=False)
     except subprocess.TimeoutExpired:
