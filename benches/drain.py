@@ -1,12 +1,13 @@
 """Drain a backlog with one contender and measure it."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import psutil
 import psycopg
 
-from benches.load import LAST, Client, backlog, expected
+from benches.load import LAST, Client, backlog, device, expected
 from benches.process import cpu, peak_mib, start, stop
 from benches.world import World
 
@@ -29,27 +30,36 @@ class Drained:
     rows_wrong: int
 
 
-def drain(world: World, template: str, contender: str, messages: int, devices: int) -> Drained:
+def drain(
+    world: World,
+    template: str,
+    contender: str,
+    messages: int,
+    devices: int,
+    settings: Mapping[str, str] | None = None,
+    stride: int = 1,
+    steady: bool = False,
+) -> Drained:
     """Fill the contender's session, let it connect to a broker that stands still, let that go on, wait for the end."""
     place = world.place(template, contender)
     publisher = Client(place.port, "bench-publisher")
-    publisher.publish(backlog(messages, devices))
+    publisher.publish(backlog(messages, devices, stride, steady))
     publisher.close()
     world.broker.freeze()
-    process = start(contender, place)
+    process = start(contender, place, settings)
     try:
         await_connection(process, place.port)
         before, postgres_before = cpu(process), postgres_cpu(world)
         began = time.monotonic()
         world.broker.thaw()
-        await_last(place.database, process, messages, devices)
+        await_last(place.database, process, device(messages - 1, devices, stride))
         seconds = time.monotonic() - began
         spent, postgres_spent = cpu(process) - before, postgres_cpu(world) - postgres_before
         peak = peak_mib(process)
     finally:
         world.broker.thaw()
         stop(process)
-    wrong = rows_wrong(place.database, messages, devices)
+    wrong = rows_wrong(place.database, expected(messages, devices, stride, steady))
     world.forget(place)
     each = 1e6 / messages
     return Drained(
@@ -75,14 +85,13 @@ def await_connection(process: psutil.Popen, port: int, within_s: float = 30) -> 
     time.sleep(0.3)
 
 
-def await_last(database: str, process: psutil.Popen, messages: int, devices: int) -> None:
-    """Wait until the last message's effect is in its row: each contender applies in order."""
-    device = f"d{(messages - 1) % devices}"
+def await_last(database: str, process: psutil.Popen, of: str) -> None:
+    """Wait until the last message's effect is in the row of the device that it is of: contenders apply in order."""
     end = time.monotonic() + WITHIN_S
     sql = "select battery_level, signal_strength from devices where id = %s"
     with psycopg.connect(database, autocommit=True) as connection:
         device_id = connection.execute(
-            "select id from devices where external_device_id = %s", [device]
+            "select id from devices where external_device_id = %s", [of]
         ).fetchone()
         while connection.execute(sql, device_id).fetchone() != LAST:
             if time.monotonic() > end or process.poll() is not None:
@@ -90,12 +99,17 @@ def await_last(database: str, process: psutil.Popen, messages: int, devices: int
             time.sleep(POLL_S)
 
 
-def rows_wrong(database: str, messages: int, devices: int) -> int:
-    """Count the devices whose row does not say what their last message said."""
+def rows_wrong(database: str, wanted: Mapping[str, tuple[int, int]]) -> int:
+    """Count the devices whose row does not say what their last message said: battery and signal."""
+    return len(devices_wrong(database, wanted))
+
+
+def devices_wrong(database: str, wanted: Mapping[str, tuple[int, int]]) -> set[str]:
+    """Return the names of the same."""
     with psycopg.connect(database) as connection:
         rows = connection.execute("select external_device_id, battery_level, signal_strength from devices")
         found = {name: (battery, signal) for name, battery, signal in rows}
-    return sum(found.get(name) != value for name, value in expected(messages, devices).items())
+    return {name for name, value in wanted.items() if found.get(name) != value}
 
 
 def postgres_cpu(world: World) -> float:

@@ -5,18 +5,18 @@ import time
 import psycopg
 
 from benches.contenders.place import Place
-from benches.load import Client
+from benches.load import STEADY, Client
 from benches.process import start, stop
 
 WITHIN_S = 300.0
-SQL = "select count(*) from devices where battery_level = 50"
+SQL = f"select count(*) from devices where battery_level = {STEADY[0]}"
 
 
 def introduce(place: Place, devices: int) -> None:
     """Publish one message a device and wait until Rollcall has written all of them."""
     publisher = Client(place.port, "bench-publisher")
     stamp = time.time_ns() // 1_000 - 3_600_000_000
-    body = b'{"battery":50,"rssi":-50,"ts":%d}' % stamp
+    body = b'{"battery":%d,"rssi":%d,"ts":%d}' % (*STEADY, stamp)
     publisher.publish((f"devices/d{n}/telemetry", body) for n in range(devices))
     publisher.close()
     process = start("rollcall", place)

@@ -16,24 +16,39 @@ LAST = (100, -150)
 """Battery and signal of the last message, and of no other one."""
 
 
-def values(n: int, messages: int) -> tuple[int, int]:
-    """Return battery and signal of message n."""
-    return LAST if n == messages - 1 else (n % 100, -(n // 100 % 120))
+STEADY = (50, -50)
+"""What each device says when it is introduced."""
 
 
-def backlog(messages: int, devices: int) -> Iterator[tuple[str, bytes]]:
-    """Message n goes to device n modulo `devices`, and was measured 1 ms after the one before."""
+def values(n: int, messages: int, steady: bool = False) -> tuple[int, int]:
+    """Return battery and signal of message n: what its device said when it was introduced, or something new."""
+    if n == messages - 1:
+        return LAST
+    return STEADY if steady else (n % 100, -(n // 100 % 120))
+
+
+def device(n: int, devices: int, stride: int = 1) -> str:
+    """Return whom message n is of: each device in turn, `stride` apart, which shares no factor with `devices`."""
+    return f"d{n * stride % devices}"
+
+
+def backlog(
+    messages: int, devices: int, stride: int = 1, steady: bool = False
+) -> Iterator[tuple[str, bytes]]:
+    """Yield topic and payload of each message; each was measured 1 ms after the one before."""
     start = time.time_ns() // 1_000 - messages * 1_000
     for n in range(messages):
-        battery, rssi = values(n, messages)
+        battery, rssi = values(n, messages, steady)
         body = orjson.dumps({"battery": battery, "rssi": rssi, "ts": start + n * 1_000})
-        yield f"devices/d{n % devices}/telemetry", body
+        yield f"devices/{device(n, devices, stride)}/telemetry", body
 
 
-def expected(messages: int, devices: int) -> dict[str, tuple[int, int]]:
+def expected(
+    messages: int, devices: int, stride: int = 1, steady: bool = False
+) -> dict[str, tuple[int, int]]:
     """Return what each device's row must say in the end."""
     first = max(0, messages - devices)
-    return {f"d{n % devices}": values(n, messages) for n in range(first, messages)}
+    return {device(n, devices, stride): values(n, messages, steady) for n in range(first, messages)}
 
 
 class Client:
@@ -68,6 +83,23 @@ class Client:
             sent += len(part)
         return sent
 
+    def waiting(self, quiet_s: float = 1.0) -> set[str]:
+        """Return the topics of what the session holds, and acknowledge none of it. It ends when nothing comes."""
+        self._socket.settimeout(quiet_s)
+        topics: set[str] = set()
+        while True:
+            try:
+                packet, size = mqtt5.read(self._rest)
+            except IndexError:
+                try:
+                    self._receive()
+                except TimeoutError:
+                    return topics
+                continue
+            self._rest = self._rest[size:]
+            if isinstance(packet, mqtt5.PublishPacket):
+                topics.add(packet.topic)
+
     def close(self) -> None:
         """DISCONNECT; a kept session stays."""
         self._socket.sendall(mqtt5.DisconnectPacket().write())
@@ -78,15 +110,18 @@ class Client:
             try:
                 packet, size = mqtt5.read(self._rest)
             except IndexError:
-                data = self._socket.recv(65_536)
-                if not data:
-                    raise ConnectionError("the broker closed the connection") from None
-                self._rest += data
+                self._receive()
                 continue
             self._rest = self._rest[size:]
             if int(getattr(packet, "reason_code", 0)) >= 0x80:
                 raise ConnectionError(f"refused: {packet}")
             count -= 1
+
+    def _receive(self) -> None:
+        data = self._socket.recv(65_536)
+        if not data:
+            raise ConnectionError("the broker closed the connection")
+        self._rest += data
 
 
 def paced(port: int, rate: int, devices: int, seconds: float, prefix: str = "d") -> None:

@@ -11,9 +11,10 @@ from benches.contenders.place import Place
 
 
 def start(contender: str, place: Place, settings: Mapping[str, str] | None = None) -> psutil.Popen:
-    """Start a contender, with further variables in its environment."""
-    command = [sys.executable, "-m", f"benches.contenders.{contender}"]
-    return psutil.Popen(command, env={**place.environment(), **(settings or {})})
+    """Start a contender, with further variables in its environment; BENCH_PYTHON is an interpreter of its own."""
+    env = {**place.environment(), **(settings or {})}
+    python = env.get("BENCH_PYTHON", sys.executable)
+    return psutil.Popen([python, "-m", f"benches.contenders.{contender}"], env=env)
 
 
 def stop(process: psutil.Popen) -> None:

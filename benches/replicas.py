@@ -10,7 +10,7 @@ import psycopg
 
 from benches.contenders.place import Place
 from benches.drain import postgres_cpu, rows_wrong
-from benches.load import Client, backlog
+from benches.load import Client, backlog, expected
 from benches.process import cpu, start, stop
 from benches.world import World
 
@@ -59,7 +59,7 @@ def _drain(world: World, template: str, count: int, slots: int, messages: int, d
             for process in processes:
                 process.resume()
                 stop(process)
-    wrong = rows_wrong(place.database, messages, devices)
+    wrong = rows_wrong(place.database, expected(messages, devices))
     for slot in range(1, slots):
         Client(place.port, f"{place.client_id[:-1]}{slot}").close()
     world.forget(place)

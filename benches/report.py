@@ -97,11 +97,12 @@ def _drains(drains: list[dict[str, Any]]) -> list[str]:
 
 def _losses(losses: list[dict[str, Any]]) -> list[str]:
     lines = [
-        "| killed once on the way | messages, one a device | in the rows at the kill | lost |",
-        "|---|---:|---:|---:|",
+        "| killed once on the way | messages, one a device | in the rows at the kill | still at the broker | lost |",
+        "|---|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {one['contender']} | {one['messages']:,} | {one['before_kill']:,} | {one['lost']:,} |"
+        f"| {one['contender']} | {one['messages']:,} | {one['before_kill']:,} | {one['waiting']:,}"
+        f" | {one['lost']:,} |"
         for one in losses
     ]
     return lines
