@@ -22,7 +22,7 @@ settings.register_profile("thorough", max_examples=2000, deadline=None, suppress
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="2000 examples a property instead of 100")
-    parser.addoption("--faults-minutes", type=float, default=0.5, help="how long the faults go on")
+    parser.addoption("--faults-minutes", type=float, default=1.0, help="how long the faults go on")
     parser.addoption("--faults-seed", type=int, default=None, help="repeat the faults of a run")
 
 
