@@ -22,7 +22,7 @@ class Cloud:
         for external_id in ids:
             # what has no time of its own would be dated by when it is listed: nothing of that here
             metadata = {"status": "-"}
-            self.golioth.add(external_id, metadata=metadata, data={}, lastReport=None, updatedAt=_now())
+            del self.golioth.add(external_id, metadata=metadata, data={}, updatedAt=_now())["lastReport"]
 
     @property
     def cohorts(self) -> dict[str, str]:
