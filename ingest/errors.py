@@ -19,6 +19,7 @@ RollcallError
 │   ├── NotFound           it knows no such device, artifact or deployment
 │   └── NotSupported       this kind of provider cannot do it at all
 ├── Unauthorized           a request did not prove itself: answer 401, nothing of it is kept
+├── SessionsLost           other processes read these MQTT sessions now: leave what is in hand of them to those
 └── Refused                the data itself was refused by the database (SQLSTATE 22, 23): dead-letter it
 """
 
@@ -90,6 +91,14 @@ class NoConnack(BrokerAway):
 
 class Unauthorized(RollcallError):  # noqa: N818
     """A request did not prove itself. The message is the reason, without the secret and without what was given."""
+
+
+class SessionsLost(RollcallError):  # noqa: N818
+    """Nothing was committed: other processes have taken up some of the sessions. `session_ids` are those."""
+
+    def __init__(self, session_ids: frozenset[int]) -> None:
+        super().__init__(f"{len(session_ids)} MQTT sessions are read by another process now")
+        self.session_ids = session_ids
 
 
 class Refused(RollcallError):  # noqa: N818

@@ -234,6 +234,7 @@ def origin_of(
         plan.marker_topic,
         stored.digests,
         connection,
+        epoch=stored.epoch,
         draining_since=draining_since,
     )
 

@@ -1,8 +1,19 @@
 -- The hot path's only SQL, by name. One block a statement: `-- name: words`, then the statement.
 
 -- name: apply
-select rollcall.apply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-    $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40);
+-- NULL, and nothing is applied, where another process has taken up one of the sessions. Whoever takes one up waits for this
+-- lock, and then sees the digests of this commit.
+with held as materialized (
+    select m.epoch = t.epoch as ours from unnest($41::bigint[], $42::bigint[]) as t (id, epoch)
+    join rollcall.mqtt_sessions m on m.id = t.id order by m.id for no key update of m
+)
+select case when (select count(*) from held where ours) = cardinality($41::bigint[]) then
+    rollcall.apply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+        $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40) end;
+
+-- name: sessions_lost
+select t.id from unnest($1::bigint[], $2::bigint[]) as t (id, epoch)
+where not exists (select 1 from rollcall.mqtt_sessions m where m.id = t.id and m.epoch = t.epoch);
 
 -- name: insert_dead_letters
 insert into rollcall.dead_letters (id, integration_id, session, topic, qos, retain, content_type, received_at, kind,
@@ -143,8 +154,8 @@ delete from rollcall.leases where name = $1 and holder = $2;
 
 -- name: open_session
 insert into rollcall.mqtt_sessions (integration_id, client_id) values ($1, $2)
-on conflict (integration_id, client_id) do update set client_id = excluded.client_id
-returning id, heard_since, heard_until, subscriptions;
+on conflict (integration_id, client_id) do update set epoch = mqtt_sessions.epoch + 1
+returning id, epoch, heard_since, heard_until, subscriptions;
 
 -- name: session_digests
 select seq, digests from rollcall.mqtt_digests where session_id = $1 order by seq;

@@ -440,6 +440,7 @@ table rollcall.mqtt_sessions with (fillfactor=70)
     state text not null default 'new'::text
     detail text not null default ''::text
     subscriptions jsonb not null default '[]'::jsonb
+    epoch bigint not null default 0
     constraint mqtt_sessions_integration_id_client_id_key UNIQUE (integration_id, client_id)
     constraint mqtt_sessions_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
     constraint mqtt_sessions_pkey PRIMARY KEY (id)

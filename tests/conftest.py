@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--hostile-payloads", type=int, default=10_000, help="how many payloads the fuzzer makes"
     )
     parser.addoption("--hostile-seed", type=int, default=None, help="repeat the payloads of a run")
-    parser.addoption("--faults-minutes", type=float, default=0.5, help="how long the faults go on")
+    parser.addoption("--faults-minutes", type=float, default=1.0, help="how long the faults go on")
     parser.addoption("--faults-seed", type=int, default=None, help="repeat the faults of a run")
 
 

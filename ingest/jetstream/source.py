@@ -132,6 +132,7 @@ class JetStreamSource:
             plan.marker_topic,
             Undigested(),
             connection,
+            epoch=None,
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from handlers.events import DeadReason, DeviceKey
 from handlers.evidence import Evidence
-from ingest.errors import DatabaseAway, Refused
+from ingest.errors import DatabaseAway, Refused, SessionsLost
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.pile import Counts, Feed, Pile
 from ingest.pipeline.refusals import Refusals
@@ -87,6 +87,16 @@ class Committer:
         return pile, batch
 
     async def _settle(self, pile: Pile, batch: Batch | None = None) -> None:
+        """Commit and acknowledge it, but what came by sessions that another process has taken up since."""
+        try:
+            await self._settle_ours(pile, batch)
+        except SessionsLost as lost:
+            log.warning("%s: what is in hand of them is left to it", lost)
+            kept = pile.without(lost.session_ids)
+            if kept.count:
+                await self._settle(kept)
+
+    async def _settle_ours(self, pile: Pile, batch: Batch | None) -> None:
         """Commit it, split down to the entries that the database refuses, and acknowledge."""
         try:
             await self._commit_with_retries(pile, batch)

@@ -61,6 +61,8 @@ class Origin:
     marker_topic: str
     digests: Judge
     connection: Connection
+    epoch: int | None = 0
+    """Of the session when it was taken up; None where several processes share it."""
     draining_since: Micros | None = None
     """heard_until of the session while its backlog is drained: until the first marker of this connection came back."""
     pending: int = 0
@@ -173,7 +175,18 @@ class Publishes:
                     batch.received.append((session_id, inbound.packet_id, unpacked(digest)))
         batch.released += [(session_id, one.packet_id) for one in self._released()]
         progress.seq += len(self._inbounds)
-        batch.sessions.append(SessionProgress(session_id, progress.seq, b"".join(packs), self._heard_until()))
+        batch.sessions.append(
+            SessionProgress(
+                session_id, progress.seq, b"".join(packs), self._heard_until(), self._origin.epoch
+            )
+        )
+
+    def left_to_another(self, session_ids: frozenset[int]) -> bool:
+        """Give up what came by one of these sessions: it is not acknowledged, and comes again to who has it now."""
+        if self._origin.session_id not in session_ids:
+            return False
+        self._origin.left(len(self._inbounds))
+        return True
 
     def _released(self) -> list[Released]:
         return [one for one in self._others if isinstance(one, Released)]

@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from handlers.events import Micros
-from ingest.errors import Refused
+from ingest.errors import Refused, SessionsLost
 from ingest.store.batch import Batch, apply_arguments
 from ingest.store.facts import apply_facts
 from ingest.store.queries import queries
@@ -36,7 +36,8 @@ class Applier:
     async def commit(self, batch: Batch) -> list[UUID]:
         """Commit all of `batch` and return [], or commit nothing and return the ids of devices that are gone.
 
-        Raises: Refused (class 22 or 23), DatabaseAway (anything else; Contended where another writer was in the way).
+        Raises: Refused (class 22 or 23), SessionsLost, DatabaseAway (anything else; Contended where another writer was
+        in the way).
         """
         try:
             async with self._pool.acquire(timeout=self._timeout_s) as connection:
@@ -56,7 +57,13 @@ class Applier:
 
     async def _apply(self, connection: Connection, batch: Batch) -> list[UUID]:
         arguments = batch.arguments or apply_arguments(batch, self._resolution)
-        gone: list[UUID] = await connection.fetchval(queries()["apply"], *arguments, timeout=self._timeout_s)
+        gone: list[UUID] | None = await connection.fetchval(
+            queries()["apply"], *arguments, timeout=self._timeout_s
+        )
+        if gone is None:
+            epochs = batch.epochs
+            lost = await connection.fetch(queries()["sessions_lost"], list(epochs), list(epochs.values()))
+            raise SessionsLost(frozenset(row["id"] for row in lost))
         return gone
 
     async def _extras(self, connection: Connection, batch: Batch) -> None:

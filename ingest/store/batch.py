@@ -42,12 +42,17 @@ class DeadLetter(NamedTuple):
 
 
 class SessionProgress(NamedTuple):
-    """What a commit says about one MQTT session: digests of what it answers, and the newest marker."""
+    """What a commit says about one MQTT session: digests of what it answers, and the newest marker.
+
+    `epoch` is the session's when it was taken up: the commit counts only while nobody else has done so since. None
+    where several processes share the session, and what comes again is the same observation.
+    """
 
     session_id: int
     seq: int
     digests: bytes
     heard_until: Micros | None
+    epoch: int | None = 0
 
 
 class Parked(NamedTuple):
@@ -109,6 +114,11 @@ class Batch:
     arguments: list[Any] | None = None
     """Those of `rollcall.apply`, where they were made ready before."""
 
+    @property
+    def epochs(self) -> dict[int, int]:
+        """The sessions that this commit is about, with the epoch in which each was taken up."""
+        return {one.session_id: one.epoch for one in self.sessions if one.epoch is not None}
+
     def add(self, device_id: UUID, target: Target, evidence: Evidence) -> None:
         """Put a device in; where two senders spoke for it, they count together."""
         self.has_facts = self.has_facts or bool(evidence.facts)
@@ -139,7 +149,7 @@ class Batch:
 
 
 def apply_arguments(batch: Batch, presence_resolution: Micros) -> list[Any]:
-    """Return the arguments of `rollcall.apply`, in its order.
+    """Return the arguments of `rollcall.apply`, in its order, then the sessions and their epochs.
 
     A column in which nothing is said is an empty array; so is `online_first` where it equals `online_last`, and
     `signal_ats` where it equals `battery_ats`. One element of `after_settings` and `sources` counts for all.
@@ -159,8 +169,8 @@ def apply_arguments(batch: Batch, presence_resolution: Micros) -> list[Any]:
     columns += _columns(
         [row for one, e in said if e.marks for row in _mark_rows(one, e, batch.targets[one].source)], 5
     )
-    columns += _columns(batch.sessions, 4)
-    return [*columns, DIGESTS_KEPT, presence_resolution]
+    columns += _columns([one[:4] for one in batch.sessions], 4)
+    return [*columns, DIGESTS_KEPT, presence_resolution, list(batch.epochs), list(batch.epochs.values())]
 
 
 def _columns(rows: list[Any], width: int) -> list[Any]:

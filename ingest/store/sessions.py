@@ -24,6 +24,8 @@ class StoredSession:
     """A session as it was left."""
 
     id: int
+    epoch: int
+    """Which taking up of it this is: what a former one has in hand is committed no more."""
     heard_until: Micros | None
     digests: Digests
     subscriptions: tuple[str, ...]
@@ -50,13 +52,15 @@ class Sessions:
         self._timeout_s = timeout_s
 
     async def open(self, integration_id: UUID, client_id: str) -> StoredSession:
-        """Return the session as it was left, made where there was none."""
+        """Take up the session: return it as it was left, made where there was none."""
         async with acquired(self._pool, self._timeout_s) as connection:
             row = await connection.fetchrow(queries()["open_session"], integration_id, client_id)
             digests = await connection.fetch(queries()["session_digests"], row["id"])
             received = await connection.fetch(queries()["session_received"], row["id"])
         known = Digests.load([tuple(r) for r in digests], [tuple(r) for r in received])
-        return StoredSession(row["id"], row["heard_until"], known, _granted(row["subscriptions"]))
+        return StoredSession(
+            row["id"], row["epoch"], row["heard_until"], known, _granted(row["subscriptions"])
+        )
 
     async def standing(self, integration_id: UUID, replicas: str, leases: Sequence[str]) -> Standing:
         """Return who holds these leases and those that begin with `replicas`, and the integration's sessions."""

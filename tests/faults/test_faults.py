@@ -4,69 +4,161 @@
 """
 
 import asyncio
+import logging
 import random
 import time
+from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import asyncpg
+import orjson
 import pytest
 
 from ingest.migrate.runner import migrate
-from tests.crash.load import assert_rows_are_the_models
 from tests.crash.setting import add_integration, connected_once
+from tests.faults.bounds import Bounds
+from tests.faults.cloud import API_KEY, Cloud
+from tests.faults.disk import Disk
+from tests.faults.faults import Faults
+from tests.faults.model import OFFLINE_AFTER_S, Model
+from tests.faults.oracle import Oracle
+from tests.faults.webhooks import Webhooks
+from tests.faults.workload import Devices
 from tests.faults.world import World
 from tests.servers.mosquitto import MosquittoServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.proxy import Proxy
 
-A_SECOND = 400
-"""Messages that are published, about."""
-RECOVERED_WITHIN_S = 30
-MAX_RSS_MIB = 250
+log = logging.getLogger(__name__)
+
+RECOVERED_WITHIN_S = 10.0
+MOST_BETWEEN_S = 1.5
+PROVIDER = """
+insert into device_integrations
+    (organization_id, integration_type, name, project_id, base_url, api_key_encrypted, webhook_enabled, settings)
+select id, 'golioth', 'g', 'fleet', $1, $2, true, $3 from organizations returning id"""
 
 
-@pytest.fixture
-def servers():
-    broker, postgres = MosquittoServer(), PostgresServer(max_connections="30")
-    try:
-        broker.start()
-        postgres.start()
-        yield broker, postgres
-    finally:
-        broker.thaw_if_running()
-        broker.destroy()
-        postgres.destroy()
-
-
-@pytest.mark.timeout(0)
-async def test_no_sequence_of_faults_loses_or_doubles_anything(servers, tmp_path: Path, request):
-    broker, postgres = servers
+async def test_no_sequence_of_faults_loses_or_doubles_anything(
+    broker: MosquittoServer, postgres: PostgresServer, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     minutes = request.config.getoption("--faults-minutes")
     seed = request.config.getoption("--faults-seed") or random.randrange(1 << 30)
-    await migrate(postgres.dsn())
-    async with Proxy(broker.port) as link:
-        await add_integration(postgres.dsn(), link.port)
-        world = World(broker, postgres, link, tmp_path, seed)
-        world.start(0)
+    befell: list[str] = []
+    try:
+        async with AsyncExitStack() as closing:
+            run = await Run.prepare(closing, broker, postgres, tmp_path, seed)
+            took_s = await run.through(minutes * 60, befell)
+    except BaseException as error:
+        error.add_note(f"repeat with --faults-seed={seed}; it befell: {', '.join(befell)}; logs: {tmp_path}")
+        raise
+    log.info("%s", run.summary(seed, befell, took_s))
+    run.bounds.check()
+
+
+class Run:
+    """Everything that takes part, and the schedule."""
+
+    def __init__(
+        self, world: World, disk: Disk, webhooks: Webhooks, cloud: Cloud, oracle: Oracle, model: Model
+    ):
+        self.world = world
+        self.disk = disk
+        self.faults = Faults(world, disk)
+        self.webhooks = webhooks
+        self.cloud = cloud
+        self.oracle = oracle
+        self.bounds = Bounds(world, model)
+        self.model = model
+
+    @classmethod
+    async def prepare(
+        cls,
+        closing: AsyncExitStack,
+        broker: MosquittoServer,
+        postgres: PostgresServer,
+        folder: Path,
+        seed: int,
+    ) -> "Run":
+        """Start everything, with two replicas."""
+        chance = random.Random(seed)
+        await migrate(postgres.dsn())
+        disk = Disk(postgres)
+        closing.callback(disk.unmount)
+        disk.mount()
+        link = await closing.enter_async_context(Proxy(broker.port, recording=False))
+        cloud = Cloud(random.Random(seed))
+        provider = await closing.enter_async_context(cloud.golioth.http)
+        devices = Devices(broker.port, random.Random(seed))
+        world = World(broker, postgres, provider, link, devices, folder, chance)
+        closing.callback(world.end)
+        administrator = await world.administrator()
+        integration = await _add_integrations(administrator, postgres.dsn(), link.port, provider.url)
+        await administrator.close()
+        webhooks = Webhooks(integration, world.ports, random.Random(seed))
+        for place in range(2):
+            world.start(place)
         await connected_once(postgres.dsn())
-        messages = int(minutes * 60 * A_SECOND)
-        publishing = asyncio.create_task(world.publish(messages))
-        befell: list[str] = []
-        try:
-            end = time.monotonic() + minutes * 60
-            while time.monotonic() < end:
-                await asyncio.sleep(world.chance.uniform(0, 1.5))
-                name = world.chance.choice(list(world.faults))
-                befell.append(name)
-                await world.faults[name]()
-            world.calm()
-            await asyncio.wait_for(publishing, 120)
-            await assert_rows_are_the_models(postgres.dsn(), messages, within_s=RECOVERED_WITHIN_S)
-            resident = [replica.rss_mib() for replica in world.replicas]
-            assert max(resident) < MAX_RSS_MIB
-        except BaseException as error:
-            error.add_note(f"repeat with --faults-seed={seed}; it befell: {', '.join(befell)}")
-            raise
-        finally:
-            publishing.cancel()
-            for replica in world.replicas:
-                replica.kill9()
+        model = Model(devices, webhooks)
+        return cls(
+            world, disk, webhooks, cloud, Oracle(world.administrator, model, devices, webhooks, cloud), model
+        )
+
+    async def through(self, seconds: float, befell: list[str]) -> float:
+        """Let faults befall the world for so long; return how long it took to recover from the last of them."""
+        devices = self.world.devices
+        async with asyncio.TaskGroup() as group:
+            background = [group.create_task(self.bounds.watch()), group.create_task(self.world.keep())]
+            senders = [group.create_task(one.run()) for one in (devices, self.webhooks, self.cloud)]
+            await self._befall(seconds, befell)
+            await self.world.calm()
+            began = time.monotonic()
+            for one in (devices, self.webhooks, self.cloud):
+                one.stop()
+            await asyncio.wait_for(asyncio.gather(*senders), RECOVERED_WITHIN_S)
+            await self._recover(began)
+            took_s = time.monotonic() - began
+            for task in background:
+                task.cancel()
+        return took_s
+
+    async def _befall(self, seconds: float, befell: list[str]) -> None:
+        chance, faults = self.world.chance, self.faults.by_name
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            await asyncio.sleep(chance.uniform(0, MOST_BETWEEN_S))
+            befell.append(chance.choice(list(faults)))
+            await faults[befell[-1]]()
+
+    async def _recover(self, began: float) -> None:
+        self.model.follow()
+        while wrong := await self.oracle.differences():
+            late = time.monotonic() - began > RECOVERED_WITHIN_S
+            assert not late, f"{len(wrong)} differences after {RECOVERED_WITHIN_S} s:\n" + "\n".join(
+                line[:700] for line in wrong[:6] + wrong[-4:]
+            )
+            await asyncio.sleep(0.2)
+
+    def summary(self, seed: int, befell: list[str], took_s: float) -> str:
+        """Return what to tell of a run that went well."""
+        faults = ", ".join(f"{name} {count}" for name, count in sorted(Counter(befell).items()))
+        webhooks, bounds = self.webhooks, self.bounds
+        return (
+            f"seed {seed}, {len(befell)} faults: {faults}; disk full by {self.disk.way};"
+            f" {len(self.world.devices.acknowledged)} publishes,"
+            f" {len(webhooks.answered) + len(webhooks.versions)} webhooks ({webhooks.refusals} refused),"
+            f" {self.cloud.golioth.pages} pages listed; recovered in {took_s:.1f} s;"
+            f" at most {bounds.rss_mib:.0f} MiB a replica, {bounds.connections} connections;"
+            f" {self.world.restarts} replicas ended by themselves"
+        )
+
+
+async def _add_integrations(
+    administrator: asyncpg.Connection, database: str, port: int, provider_url: str
+) -> object:
+    """Add the broker's integration and the provider's; return the id of the latter."""
+    every = {"offline_after_s": OFFLINE_AFTER_S}
+    await add_integration(database, port, slots=4, liveness="event_time", **every)
+    settings = orjson.dumps({"webhook": {"auth": "none"}, **every}).decode()
+    return await administrator.fetchval(PROVIDER, provider_url, API_KEY, settings)

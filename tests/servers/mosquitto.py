@@ -72,6 +72,14 @@ class MosquittoServer:
         """Kill it: what was not persisted is gone."""
         self._end(signal.SIGKILL)
 
+    def saved_at(self) -> float:
+        """Return when it has last saved what it holds, in seconds since 1970; 0 where it never has.
+
+        One thread does everything, and none of it while it saves: whatever it has answered before this moment is saved.
+        """
+        saved = self.folder / "mosquitto.db"
+        return saved.stat().st_mtime if saved.exists() else 0.0
+
     def restart(self) -> None:
         """Stop and start on the same port, with what was persisted."""
         self.stop()

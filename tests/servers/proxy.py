@@ -8,22 +8,28 @@ from typing import Self
 class Proxy:
     """`async with Proxy(port) as proxy`: connect to proxy.port instead.
 
-    `sent`: what clients wrote. `swallow`: what the client sends from now on never arrives. `byte_by_byte`: what the
-    server sends comes in single bytes.
+    `sent`: what clients wrote, while `recording`. `swallow`: what the client sends from now on never arrives.
+    `byte_by_byte`: what either side sends comes in single bytes. `delay_s`: and so much later, a piece at a time.
+    `refusing`: nobody gets in.
     """
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, *, recording: bool = True) -> None:
         self.host = "127.0.0.1"
         self.port = 0
         self.swallow = False
         self.byte_by_byte = False
+        self.delay_s = 0.0
+        self.refusing = False
         self.sent = bytearray()
         self.swallowed = bytearray()
+        self._recording = recording
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._target_port = target_port
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._near: set[asyncio.StreamWriter] = set()
+        self._far: set[asyncio.StreamWriter] = set()
+        self._half_open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -42,9 +48,18 @@ class Proxy:
 
     def cut(self) -> None:
         """Cut every connection now, on both sides."""
-        for writer in self._writers:
+        for writer in self._near | self._far:
             writer.transport.abort()
-        self._writers.clear()
+        self._near.clear()
+        self._far.clear()
+        self._half_open.clear()
+
+    def halve(self) -> None:
+        """Cut the server's side of every connection; the client's stays open, and nobody answers on it any more."""
+        self._half_open |= self._near
+        for writer in self._far:
+            writer.transport.abort()
+        self._far.clear()
 
     def stall(self) -> None:
         """Forward nothing any more; both connections stay open, as when the other side is gone without a word."""
@@ -56,11 +71,14 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            if self.refusing:
+                raise ConnectionRefusedError
             far_reader, far_writer = await asyncio.open_connection(self.host, self._target_port)
         except OSError:
             writer.transport.abort()
             return
-        self._writers |= {writer, far_writer}
+        self._near.add(writer)
+        self._far.add(far_writer)
         for pump in (self._up(reader, far_writer), self._down(far_reader, writer)):
             task = asyncio.create_task(pump)
             self._tasks.add(task)
@@ -69,28 +87,36 @@ class Proxy:
     async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(65_536):
-                self.sent += data
+                if self._recording:
+                    self.sent += data
                 await self._flowing.wait()
                 if self.swallow:
                     self.swallowed += data
-                else:
-                    writer.write(data)
-                    await writer.drain()
+                elif writer in self._far:
+                    await self._forward(data, writer)
         except ConnectionError:
             pass
         finally:
+            self._far.discard(writer)
             writer.close()
 
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(65_536):
                 await self._flowing.wait()
-                step = 1 if self.byte_by_byte else len(data)
-                for at in range(0, len(data), step):
-                    writer.write(data[at : at + step])
-                    await asyncio.sleep(0)
-                await writer.drain()
+                await self._forward(data, writer)
         except ConnectionError:
             pass
         finally:
-            writer.close()
+            if writer not in self._half_open:
+                self._near.discard(writer)
+                writer.close()
+
+    async def _forward(self, data: bytes, writer: asyncio.StreamWriter) -> None:
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        step = 1 if self.byte_by_byte else len(data)
+        for at in range(0, len(data), step):
+            writer.write(data[at : at + step])
+            await asyncio.sleep(0)
+        await writer.drain()

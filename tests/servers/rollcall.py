@@ -1,6 +1,7 @@
 """A Rollcall process that a test owns: started, killed, stopped."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,12 +21,14 @@ class RollcallProcess:
             **settings,
         }
         self.log = log
+        self._began_at = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start; a process that runs already is an error of the test."""
         assert self._process is None
         with self.log.open("ab") as log:
+            self._began_at = log.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-c", "from ingest.cli import main; main()", "run"],
                 env=self._environment,
@@ -40,6 +43,18 @@ class RollcallProcess:
     def stop(self) -> int:
         """Ask it to stop and return its exit code; longer than 10 s is a failure."""
         return self._end(signal.SIGTERM)
+
+    @property
+    def running(self) -> bool:
+        """Whether it is there; it may also have ended by itself."""
+        return self._process is not None and self._process.poll() is None
+
+    def port(self) -> int | None:
+        """Return the port on which HTTP listens; None where it has not said so since it was started."""
+        with self.log.open("rb") as log:
+            log.seek(self._began_at)
+            said = re.search(rb"HTTP listens on http://[^:\s]+:(\d+)", log.read())
+        return int(said[1]) if said else None
 
     def rss_mib(self) -> float:
         """Return what it holds in memory now."""
