@@ -10,7 +10,7 @@ from shutil import which
 
 PYTHON_PACKAGES = ("faststream[mqtt]==0.7.8", "asyncpg>=0.30,<0.33")
 NODE_PACKAGES = ("node@22", "node-red@5", "pg@8")
-"""The Postgres nodes of the registry need pg 6, which cannot connect with a Node that Node-RED 5 accepts."""
+"""`pg` for a function node: the Postgres nodes that were looked at need pg 6, which gets no connection with Node 22."""
 WITHIN_S = 600
 
 
