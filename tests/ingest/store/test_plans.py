@@ -135,10 +135,7 @@ async def test_digests_that_are_known_no_longer_are_found_without_reading_those_
     explained: Explained,
 ):
     connection = explained.connection
-    session = await connection.fetchval(
-        "insert into rollcall.mqtt_sessions (integration_id, client_id) values ($1, 'c') returning id",
-        INTEGRATION,
-    )
+    session = await connection.fetchval("select id from rollcall.mqtt_sessions")
     said = Batch(sessions=[SessionProgress(session, 1, b"0123456789", None)])
     await connection.execute(
         "insert into rollcall.mqtt_digests select $1, n, '0123456789' from generate_series(1, 3000) as n",
