@@ -138,6 +138,14 @@ def test_listings_and_events_in_any_order_give_the_same_rows(database: str) -> N
             runner.run(world.pool.close())
 
 
+def listed(device: ListedDevice, at: Micros, sound: bool) -> tuple[ListedDevice, Micros]:
+    """An entry whose facts have a time, and when it was listed: where it is `sound`, after all of its times."""
+    device = device._replace(updated_at=START)
+    given = device.online_at, device.offline_at, device.battery_at, device.signal_at
+    newest = max(at, *(one or 0 for one in given), *(one.at or 0 for one in device.firmware))
+    return device, newest if sound else at
+
+
 async def staged(world: World, device: ListedDevice, listed_at: Micros) -> bool:
     """List the device as one whose facts were applied before; return whether no decoding was needed."""
     plan = Plan(INTEGRATION, "m", UnknownPolicy(), OFFLINE_AFTER, DATING, False, 0)
@@ -180,9 +188,8 @@ def test_entries_that_are_applied_without_being_decoded_give_the_same_rows(datab
                         said += [one._replace(facts=None, seen_at=one.at) for one in told]
             assert await world.rows() == model(said)
 
-        entries = st.tuples(
-            listed_devices.map(lambda one: one._replace(updated_at=START)),
-            times.map(lambda at: at + 400 * SECOND),
+        entries = st.builds(
+            listed, listed_devices, times.map(lambda at: at + 400 * SECOND), st.integers(0, 4).map(bool)
         )
         try:
 
