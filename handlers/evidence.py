@@ -232,6 +232,14 @@ class Evidence:
         for field, (at, text) in other.facts.items():
             self.add_fact(field, at, text)
 
+    @classmethod
+    def united(cls, one: "Evidence", other: "Evidence") -> "Evidence":
+        """Return what both say together; neither is changed."""
+        self = cls()
+        self.merge(one)
+        self.merge(other)
+        return self
+
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` takes: the parked form. At most the newest MAX_PARKED_RUNS runs are kept."""
         return {

@@ -14,7 +14,7 @@ from ingest.mqtt.auto import open_connection
 from ingest.mqtt.port import Clock, Connection
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.publishes import Origin
-from ingest.session import QUIET_S, origin_of, together
+from ingest.session import QUIET_S, origin_of, read, together
 from ingest.slots.plan import SessionPlan
 from ingest.store.sessions import Sessions
 
@@ -71,15 +71,11 @@ class Retirement:
                 # From here on a shared filter brings it nothing, so behind the marker comes nothing that only it has.
                 kept = plan.marker_topic
                 await connection.unsubscribe([one for one in stored.subscriptions if not one.endswith(kept)])
-                async with together(self._read(connection, origin)):
+                async with together(read(connection, origin, self._intake)):
                     await self._until_marked(connection, origin)
                 await origin.idle.wait()
         finally:
             await connection.close()
-
-    async def _read(self, connection: Connection, origin: Origin) -> None:
-        while True:
-            await self._intake.put(origin, await connection.receive())
 
     async def _until_marked(self, connection: Connection, origin: Origin) -> None:
         """Wait until what waited before now is committed: a marker comes behind it."""

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator
+from typing import Protocol
 
 from handlers.events import Micros
 from ingest.errors import (
@@ -16,7 +17,7 @@ from ingest.errors import (
 )
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.backoff import Backoff
-from ingest.mqtt.port import Clock, Connected, Connection
+from ingest.mqtt.port import Clock, Connected, Connection, Inbound
 from ingest.mqtt.stumbles import Stumbles
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.pile import Feed
@@ -148,10 +149,10 @@ class Session:
             self.failing = False
             self.connection = connection
             async with together(self._mark(connection, origin)):
-                await self._read(connection, origin)
+                await read(connection, origin, self._intake)
         finally:
             self.connection = None
-            await self._let_go(connection, origin)
+            await let_go(connection, origin)
 
     async def _why_alone(self) -> str | None:
         """Where slot 0 is to share its telemetry and cannot, say why: it goes on alone then."""
@@ -203,20 +204,6 @@ class Session:
                 with contextlib.suppress(RollcallError):  # the next look tries again
                     await self._sessions.heard(origin.session_id, since)
 
-    async def _read(self, connection: Connection, origin: Origin) -> None:
-        while True:
-            await self._intake.put(origin, await connection.receive())
-
-    async def _let_go(self, connection: Connection, origin: Origin) -> None:
-        """Commit and acknowledge what was handed over, then disconnect; the session stays at the broker.
-
-        A new connection must not start before: what is in hand would come again and count twice.
-        """
-        try:
-            await origin.idle.wait()
-        finally:
-            await connection.close()
-
 
 class _LeaseLost(Exception):  # noqa: N818
     """Another replica has the lease now: this session ends."""
@@ -237,6 +224,33 @@ def origin_of(
         epoch=stored.epoch,
         draining_since=draining_since,
     )
+
+
+class Readable(Protocol):
+    """The part of a connection that reading needs."""
+
+    async def receive(self) -> list[Inbound]:
+        """Return what came, at least one. Raises: BrokerAway."""
+
+    async def close(self) -> None:
+        """Disconnect; the session stays."""
+
+
+async def read(connection: Readable, origin: Origin, intake: Intake) -> None:
+    """Put what comes into the intake until the connection ends. Raises: BrokerAway."""
+    while True:
+        await intake.put(origin, await connection.receive())
+
+
+async def let_go(connection: Readable, origin: Origin) -> None:
+    """Commit and acknowledge what was handed over, then disconnect; the session stays at the broker.
+
+    A new connection must not start before: what is in hand would come again and count twice.
+    """
+    try:
+        await origin.idle.wait()
+    finally:
+        await connection.close()
 
 
 @contextlib.asynccontextmanager

@@ -5,11 +5,10 @@ It knows nothing of its own: what is not an object of plain numbers goes the who
 
 import orjson
 
-from handlers.dialects.plain import Context, decode
+from handlers.dialects.plain import Context, dated, decode, telemetry
 from handlers.events import Decoded, DeviceKey, Micros, Publish
 from handlers.evidence import Evidence, coalesce
 from handlers.shapes import quickly_read
-from handlers.timestamps import usable
 
 _loads = orjson.loads
 _NOTHING_TO_TELL = Decoded()
@@ -25,41 +24,33 @@ def absorb(
     """
     topic, payload, _, retain, _, _, received_at, size, _ = publish
     route = context.topics.route(topic)
-    if route is None or route.kind != "telemetry" or retain or size != len(payload) or context.field_paths:
-        return _the_whole_way(publish, context, heard_until, devices)
+    if (
+        route is None
+        or route.error is not None
+        or route.kind != "telemetry"
+        or retain
+        or size != len(payload)
+    ):
+        return _coalesced(decode(publish, context, heard_until), devices)
     try:
         body = _loads(payload)
     except orjson.JSONDecodeError:
-        body = None
-    fields = quickly_read(body) if body.__class__ is dict and route.error is None else None
-    if fields is None:
-        return _the_whole_way(publish, context, heard_until, devices)
-    battery, signal, _, readings, time, _, claimed = fields
+        return _coalesced(decode(publish, context, heard_until), devices)
     device = route.device
-    if claimed is not None and claimed[1] != device.external_id:
-        return _the_whole_way(publish, context, heard_until, devices)
-    at = seen_at = received_at
-    told = _NOTHING_TO_TELL
-    if time is not None:
-        liveness = context.liveness
-        if not usable(time, received_at, liveness.max_ahead):
-            told = _SKEWED
-        else:
-            at = time
-            if liveness.event_time or (heard_until is not None and heard_until <= time <= received_at):
-                seen_at = time
+    fields = quickly_read(body) if body.__class__ is dict and not context.field_paths else None
+    if fields is None or (fields.device is not None and fields.device[1] != device.external_id):
+        return _coalesced(telemetry(body, publish, context, device, heard_until), devices)
+    battery, signal, _, readings, time, _, _ = fields
+    at, seen_at, skewed = dated(time, received_at, context.liveness, heard_until)
     seen = devices.get(device)
     if seen is None:
         seen = devices[device] = Evidence()
     seen.add_telemetry(at, seen_at, battery, signal)
     for name, value, unit in readings:
         seen.add_reading(name, (at, value, unit))
-    return told
+    return _SKEWED if skewed else _NOTHING_TO_TELL
 
 
-def _the_whole_way(
-    publish: Publish, context: Context, heard_until: Micros | None, devices: dict[DeviceKey, Evidence]
-) -> Decoded:
-    decoded = decode(publish, context, heard_until)
+def _coalesced(decoded: Decoded, devices: dict[DeviceKey, Evidence]) -> Decoded:
     coalesce(decoded.observations, devices)
     return decoded

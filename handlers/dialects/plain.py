@@ -62,24 +62,31 @@ def decode(publish: Publish, context: Context, heard_until: Micros | None) -> De
         return dead(
             "oversized", f"{publish.size} bytes exceed max_payload; the first {len(payload)} were kept"
         )
-    telemetry = route.kind == "telemetry"
-    if not payload or (telemetry and publish.retain):
+    is_telemetry = route.kind == "telemetry"
+    if not payload or (is_telemetry and publish.retain):
         return _NOTHING
-    if not telemetry:
+    if not is_telemetry:
         return _presence(publish, context, route.device, heard_until)
     try:
         body = orjson.loads(payload)
     except orjson.JSONDecodeError as error:
         return dead("json", f"the payload is not JSON: {error}")
-    if body.__class__ is list:
-        return _array(body, publish, context, route.device, heard_until)
-    if body.__class__ is not dict:
+    return telemetry(body, publish, context, route.device, heard_until)
+
+
+def telemetry(
+    body: object, publish: Publish, context: Context, device: DeviceKey, heard_until: Micros | None
+) -> Decoded:
+    """Turn what the payload of a telemetry message holds as JSON into observations, as `decode` does."""
+    if isinstance(body, list):
+        return _array(body, publish, context, device, heard_until)
+    if not isinstance(body, dict):
         return dead("shape", f"the payload is {described(body)}: send a JSON object or an array of objects")
     errors: list[FieldError] = []
     fields = read(body, context.field_paths, errors)
-    observation, skewed = _observe(fields, ONLINE, publish, context, route.device, heard_until)
+    observation, skewed = _observe(fields, ONLINE, publish, context, device, heard_until)
     if fields.device is not None:
-        _compare(fields.device, route.device, errors)
+        _compare(fields.device, device, errors)
     return _new(Decoded, ((observation,), capped(errors) if errors else (), skewed, None))
 
 
@@ -152,17 +159,10 @@ def _observe(
     heard_until: Micros | None,
 ) -> tuple[Observation, bool]:
     """Put the fields at their times; the flag tells that the device's clock was not usable."""
-    received_at = at = seen_at = publish.received_at
+    received_at = publish.received_at
     battery, signal, firmware, readings, time, _, _ = fields
-    skewed = False
-    if time is not None and presence is ONLINE:
-        liveness = context.liveness
-        if not usable(time, received_at, liveness.max_ahead):
-            skewed = True
-        else:
-            at = time
-            if liveness.event_time or (heard_until is not None and heard_until <= time <= received_at):
-                seen_at = time
+    told = time if presence is ONLINE else None
+    at, seen_at, skewed = dated(told, received_at, context.liveness, heard_until)
     snapshot = publish.retain
     if snapshot:
         battery, signal, firmware, readings = None, None, (), ()
@@ -171,6 +171,18 @@ def _observe(
         battery, signal, firmware, readings, None,
     )  # fmt: skip
     return _new(Observation, seen), skewed
+
+
+def dated(
+    time: Micros | None, received_at: Micros, liveness: Liveness, heard_until: Micros | None
+) -> tuple[Micros, Micros, bool]:
+    """Return the event time and the presence time of what came with this time, and whether its clock was not usable."""
+    if time is None:
+        return received_at, received_at, False
+    if not usable(time, received_at, liveness.max_ahead):
+        return received_at, received_at, True
+    drained = heard_until is not None and heard_until <= time <= received_at
+    return time, time if liveness.event_time or drained else received_at, False
 
 
 def _compare(claimed: tuple[str, str], device: DeviceKey, errors: list[FieldError]) -> None:

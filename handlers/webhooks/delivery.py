@@ -119,7 +119,7 @@ def parts(request: Request) -> Iterator[Part | Event]:
         for index, (entry, original) in enumerate(zip(body, _originals(body, raw), strict=True)):
             if isinstance(entry, dict):
                 own = _new(Request, (raw, request.headers, request.received_at + index))
-                identity = None if webhook_id is None else event_id(webhook_id, str(index))
+                identity = event_id(webhook_id, str(index))
                 yield _new(Part, (entry, original, identity, own, MAX_EVENTS // len(body)))
             else:
                 yield refused("shape", f"the event is {described(entry)}: send an object", original)
@@ -135,7 +135,7 @@ def event_id(*names: object) -> str | None:
 
     Whatever is too long, or not printable ASCII, becomes its digest: an id is only compared.
     """
-    if not all(isinstance(name, str) and name for name in names):
+    if None in names or not all(isinstance(name, str) and name for name in names):
         return None
     joined = " ".join(str(name) for name in names)
     if len(joined) <= MAX_EVENT_ID and joined.isascii() and joined.isprintable():

@@ -18,11 +18,10 @@ def _event(part: Part, context: Context) -> Event:
     errors: list[FieldError] = []
     fields = read(body, context.field_paths, errors)
     name = next((shown(body[key]) for key in ("event", "type") if isinstance(body.get(key), str)), "")
-    own_id = body.get("event_id")
-    identity = fallback_id or (None if own_id is None else event_id(own_id, "generic"))
+    identity = fallback_id or event_id(body.get("event_id"), "generic")
     device = identified(body, fields, errors)
     if isinstance(device, str):
         return refused("device_id", device, original, name, identity)
-    presence = (spoken(fields.words) if fields.words else None) or Presence.ONLINE
+    presence = spoken(fields.words) or Presence.ONLINE
     decoded = observed(request, context, device, errors, fields=fields, presence=presence)
     return Event(identity, decoded, name, original)

@@ -22,20 +22,22 @@ from ingest.jetstream.pull import Pull
 from ingest.jetstream.subjects import subjects_of, topic_of
 from ingest.mqtt.inbox import BRIM, BRIM_BYTES, Inbox
 from ingest.mqtt.port import Broker, Clock, Connected, Granted, Inbound, Released, Subscription
+from ingest.mqtt.skimming import HEAD
 
 log = logging.getLogger(__name__)
 
 PROTOCOL = "jetstream"
 QOS = "Nmqtt-Pub"
 """The header in which the server says at which QoS a device published."""
-HEAD = 65_536
-"""Bytes that are kept of a payload above max_payload."""
 CLOSE_WITHIN_S = 5.0
 RETAIN_NOT_SUPPORTED = 0x9A
 
 
 class JetStreamConnection:
-    """One connection to the cluster; see the port for the contract. `filters` are those that will be subscribed to."""
+    """One connection to the cluster; see the port for the contract. `filters` are those that will be subscribed to.
+
+    It cannot unsubscribe: the consumers of filters that are given up stay until they are removed (docs/nats.md).
+    """
 
     def __init__(self, broker: Broker, cluster: Cluster, filters: Sequence[str], clock: Clock) -> None:
         self._broker = broker
@@ -159,7 +161,7 @@ class JetStreamConnection:
         self._unacknowledged.append(message.reply)
         publish = Publish(
             topic_of(message.subject[len(PREFIX) :]),
-            payload if len(payload) <= self._broker.max_payload else payload[:HEAD],
+            self._kept(payload),
             1,
             False,
             delivered != "1",
@@ -176,10 +178,13 @@ class JetStreamConnection:
             return
         await self._flowing.wait()
         payload, size = message.data, len(message.data)
-        kept = payload if size <= self._broker.max_payload else payload[:HEAD]
         topic = topic_of(message.subject)
-        self._inbox.items.append(Publish(topic, kept, 0, False, False, 0, self._clock(), size))
+        self._inbox.items.append(Publish(topic, self._kept(payload), 0, False, False, 0, self._clock(), size))
         self._inbox.wake(size)
+
+    def _kept(self, payload: bytes) -> bytes:
+        """Return the payload, or the head of one that is too large."""
+        return payload if len(payload) <= self._broker.max_payload else payload[:HEAD]
 
     def _received_at(self, stamp: Micros) -> Micros:
         now = self._clock()

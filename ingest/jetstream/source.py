@@ -17,7 +17,7 @@ from ingest.mqtt.port import Clock, Subscription
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.pile import Feed
 from ingest.pipeline.publishes import Origin
-from ingest.session import together
+from ingest.session import let_go, read, together
 from ingest.slots.plan import SessionPlan
 from ingest.store.sessions import Sessions
 
@@ -96,14 +96,10 @@ class JetStreamSource:
             self._backoff.reset()
             self.connection = connection
             async with together(self._hear(connection, stored.id)):
-                while True:
-                    await self._intake.put(origin, await connection.receive())
+                await read(connection, origin, self._intake)
         finally:
             self.connection = None
-            try:
-                await origin.idle.wait()
-            finally:
-                await connection.close()
+            await let_go(connection, origin)
 
     async def _forget_others(self) -> None:
         """Forget the integration's former MQTT session: it would never be heard from again."""

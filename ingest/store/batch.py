@@ -127,9 +127,7 @@ class Batch:
             self.devices[device_id] = evidence
             self.targets[device_id] = target
         else:
-            merged = self.devices[device_id] = Evidence()
-            merged.merge(known)
-            merged.merge(evidence)
+            self.devices[device_id] = Evidence.united(known, evidence)
 
     @property
     def has_extras(self) -> bool:
@@ -170,7 +168,8 @@ def apply_arguments(batch: Batch, presence_resolution: Micros) -> list[Any]:
         [row for one, e in said if e.marks for row in _mark_rows(one, e, batch.targets[one].source)], 5
     )
     columns += _columns([one[:4] for one in batch.sessions], 4)
-    return [*columns, DIGESTS_KEPT, presence_resolution, list(batch.epochs), list(batch.epochs.values())]
+    epochs = batch.epochs
+    return [*columns, DIGESTS_KEPT, presence_resolution, list(epochs), list(epochs.values())]
 
 
 def _columns(rows: list[Any], width: int) -> list[Any]:

@@ -63,8 +63,7 @@ class Parking:
         placed = {one.label: n for n, one in enumerate(batch.parked) if one.integration_id == integration_id}
         for name in [*known, *taken]:
             key, evidence = unknown[name]
-            merged = known.get(name, Evidence())
-            merged.merge(evidence)
+            merged = Evidence.united(known.get(name, Evidence()), evidence)
             place = placed.get(name, len(batch.parked))
             if place < len(batch.parked):
                 merged.merge(Evidence.from_json(orjson.loads(batch.parked[place].evidence)))
@@ -107,10 +106,7 @@ def _by_label(strangers: dict[DeviceKey, Evidence]) -> dict[str, tuple[DeviceKey
         name = label(key)
         if name in said:
             other, before = said[name]
-            merged = Evidence()
-            merged.merge(before)
-            merged.merge(evidence)
-            said[name] = _united(other, key), merged
+            said[name] = _united(other, key), Evidence.united(before, evidence)
         else:
             said[name] = key, evidence
     return said

@@ -58,7 +58,7 @@ def test_it_says_what_decoding_and_coalescing_say(
 
 
 def test_the_commonest_telemetry_takes_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_the_whole_way", None)
+    monkeypatch.setattr(module, "_coalesced", None)
     payload = b'{"battery": 87, "rssi": -71, "ts": %d}' % NOW
     devices: dict[DeviceKey, Evidence] = {}
     publish = Publish("devices/d1/telemetry", payload, 1, False, False, 1, NOW, len(payload))
