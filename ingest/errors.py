@@ -94,11 +94,11 @@ class Unauthorized(RollcallError):  # noqa: N818
 
 
 class SessionsLost(RollcallError):  # noqa: N818
-    """Nothing was committed: other processes have taken up some of the sessions. `session_ids` are those."""
+    """Nothing was committed: some sessions were taken up anew. `lost`: the former ones, as (session id, epoch)."""
 
-    def __init__(self, session_ids: frozenset[int]) -> None:
-        super().__init__(f"{len(session_ids)} MQTT sessions are read by another process now")
-        self.session_ids = session_ids
+    def __init__(self, lost: frozenset[tuple[int, int]]) -> None:
+        super().__init__(f"{len(lost)} MQTT sessions are read by another process now")
+        self.lost = lost
 
 
 class Refused(RollcallError):  # noqa: N818

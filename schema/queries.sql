@@ -12,7 +12,7 @@ select case when (select count(*) from held where ours) = cardinality($41::bigin
         $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40) end;
 
 -- name: sessions_lost
-select t.id from unnest($1::bigint[], $2::bigint[]) as t (id, epoch)
+select t.id, t.epoch from unnest($1::bigint[], $2::bigint[]) as t (id, epoch)
 where not exists (select 1 from rollcall.mqtt_sessions m where m.id = t.id and m.epoch = t.epoch);
 
 -- name: insert_dead_letters

@@ -92,7 +92,7 @@ class Committer:
             await self._settle_ours(pile, batch)
         except SessionsLost as lost:
             log.warning("%s: what is in hand of them is left to it", lost)
-            kept = pile.without(lost.session_ids)
+            kept = pile.without(lost.lost)
             if kept.count:
                 await self._settle(kept)
 

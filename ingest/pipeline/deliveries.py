@@ -93,7 +93,7 @@ class Delivery:
         integration_id = self._arrival.feed.integration_id
         batch.event_ids += [(integration_id, event.id) for event in self._events if event.id is not None]
 
-    def left_to_another(self, session_ids: frozenset[int]) -> bool:
+    def left_to_another(self, lost: frozenset[tuple[int, int]]) -> bool:
         """Return False: it came by no session."""
         return False
 

@@ -54,8 +54,8 @@ class Part(Protocol):
     def record(self, batch: Batch) -> None:
         """Put into the batch what recognises these entries when they come again."""
 
-    def left_to_another(self, session_ids: frozenset[int]) -> bool:
-        """Give the entries up if they came by one of these sessions, and say whether they did."""
+    def left_to_another(self, lost: frozenset[tuple[int, int]]) -> bool:
+        """Give the entries up if they came by one of these (session id, epoch), and say whether they did."""
 
     def settled(self) -> None:
         """Tell the sender that the entries are committed."""
@@ -103,9 +103,9 @@ class Pile:
         (part,) = self.parts
         return self._again([part.buried(reason)])
 
-    def without(self, session_ids: frozenset[int]) -> "Pile":
+    def without(self, lost: frozenset[tuple[int, int]]) -> "Pile":
         """Return the pile of what did not come by these sessions; what did is given up."""
-        return self._again([part for part in self.parts if not part.left_to_another(session_ids)])
+        return self._again([part for part in self.parts if not part.left_to_another(lost)])
 
     @staticmethod
     def _again(parts: "list[Part] | tuple[Part, ...]") -> "Pile":

@@ -181,9 +181,9 @@ class Publishes:
             )
         )
 
-    def left_to_another(self, session_ids: frozenset[int]) -> bool:
+    def left_to_another(self, lost: frozenset[tuple[int, int]]) -> bool:
         """Give up what came by one of these sessions: it is not acknowledged, and comes again to who has it now."""
-        if self._origin.session_id not in session_ids:
+        if (self._origin.session_id, self._origin.epoch) not in lost:
             return False
         self._origin.left(len(self._inbounds))
         return True

@@ -61,9 +61,9 @@ class Applier:
             queries()["apply"], *arguments, timeout=self._timeout_s
         )
         if gone is None:
-            epochs = batch.epochs
-            lost = await connection.fetch(queries()["sessions_lost"], list(epochs), list(epochs.values()))
-            raise SessionsLost(frozenset(row["id"] for row in lost))
+            columns = zip(*sorted(batch.epochs), strict=True)
+            lost = await connection.fetch(queries()["sessions_lost"], *columns)
+            raise SessionsLost(frozenset((row["id"], row["epoch"]) for row in lost))
         return gone
 
     async def _extras(self, connection: Connection, batch: Batch) -> None:

@@ -115,9 +115,12 @@ class Batch:
     """Those of `rollcall.apply`, where they were made ready before."""
 
     @property
-    def epochs(self) -> dict[int, int]:
-        """The sessions that this commit is about, with the epoch in which each was taken up."""
-        return {one.session_id: one.epoch for one in self.sessions if one.epoch is not None}
+    def epochs(self) -> set[tuple[int, int]]:
+        """The sessions that this commit is about, each with the epoch in which it was taken up.
+
+        A process may have one in hand twice: as it was held before its lease was lost, and as it was taken up again.
+        """
+        return {(one.session_id, one.epoch) for one in self.sessions if one.epoch is not None}
 
     def add(self, device_id: UUID, target: Target, evidence: Evidence) -> None:
         """Put a device in; where two senders spoke for it, they count together."""
@@ -168,8 +171,7 @@ def apply_arguments(batch: Batch, presence_resolution: Micros) -> list[Any]:
         [row for one, e in said if e.marks for row in _mark_rows(one, e, batch.targets[one].source)], 5
     )
     columns += _columns([one[:4] for one in batch.sessions], 4)
-    epochs = batch.epochs
-    return [*columns, DIGESTS_KEPT, presence_resolution, list(epochs), list(epochs.values())]
+    return [*columns, DIGESTS_KEPT, presence_resolution, *_columns(sorted(batch.epochs), 2)]
 
 
 def _columns(rows: list[Any], width: int) -> list[Any]:

@@ -5,8 +5,11 @@ import asyncio
 import asyncpg
 import pytest
 
+from ingest.errors import SessionsLost
 from ingest.integrations import client_id
 from ingest.settings import MqttSettings
+from ingest.store.apply import Applier
+from ingest.store.batch import Batch, SessionProgress
 from ingest.store.sessions import Sessions
 from tests.ingest.service import Service, running
 from tests.servers.mosquitto import MosquittoServer
@@ -57,3 +60,19 @@ async def test_who_takes_a_session_up_waits_for_the_commit_that_is_under_way(
             await service.sees(WAITING, 2)
         await taking_up
         assert await service.pool.fetchval(INSTALLS) == 2
+
+
+async def test_of_a_session_that_was_lost_and_taken_up_again_only_the_former_holding_is_given_up(
+    database: str, mosquitto: MosquittoServer
+) -> None:
+    async with running(database, mosquitto) as service:
+        await with_one_install(service)
+        integration = await service.pool.fetchval("select id from device_integrations")
+        sessions, ours = Sessions(service.pool), client_id(MqttSettings(), integration)
+        former, again = [await sessions.open(integration, ours) for _ in range(2)]
+        both = Batch(sessions=[SessionProgress(one.id, 1, b"", None, one.epoch) for one in (former, again)])
+        for batch in (both, Batch(sessions=both.sessions[::-1])):
+            with pytest.raises(SessionsLost) as lost:
+                await Applier(service.pool).commit(batch)
+            assert lost.value.lost == {(former.id, former.epoch)}
+        assert await Applier(service.pool).commit(Batch(sessions=both.sessions[1:])) == []
