@@ -9,11 +9,13 @@ import pytest
 from ingest.local.broker import LocalBroker
 from ingest.local.ports import free_port
 from ingest.simulate.fleet import Fleet
+from tests.servers import postgres
 
 
 @pytest.fixture(params=["mosquitto", "amqtt"])
 async def broker(request, tmp_path, monkeypatch):
-    """A local broker of each kind."""
+    """A local broker of each kind, on a port of its own: other tests start brokers at the usual one meanwhile."""
+    monkeypatch.setattr("ingest.local.broker.USUAL_PORT", postgres.free_port())
     if request.param == "amqtt":
         monkeypatch.setattr("ingest.local.broker.mosquitto", lambda: None)
     server = LocalBroker(tmp_path / "broker")
