@@ -112,18 +112,24 @@ async def resolve_conflict(
 
 async def _resolve(api: Api, caller: Caller, request: Request, conflict_id: UUID, asked: Resolve) -> Response:
     lease, holder = f"conflict/{conflict_id}", str(uuid4())
+    await _open(api, caller, conflict_id)
+    if not await api.parts.sessions.lease(lease, holder, LEASE_S):
+        raise Problem(409, "the conflict is being resolved by somebody else")
+    try:
+        # Read under the lease: whoever held it until now may have resolved the conflict.
+        return await _decided(api, caller, request, await _open(api, caller, conflict_id), asked)
+    finally:
+        await api.parts.sessions.release(lease, holder)
+
+
+async def _open(api: Api, caller: Caller, conflict_id: UUID) -> Row:
     async with api.parts.tenants.of(caller.organization_id) as connection:
         found = await conflicts.conflict(connection, caller.organization_id, conflict_id)
     if found is None:
         raise not_found("conflict")
     if found["resolved_at"] is not None:
         raise Problem(409, "the conflict is resolved already")
-    if not await api.parts.sessions.lease(lease, holder, LEASE_S):
-        raise Problem(409, "the conflict is being resolved by somebody else")
-    try:
-        return await _decided(api, caller, request, found, asked)
-    finally:
-        await api.parts.sessions.release(lease, holder)
+    return found
 
 
 async def _decided(api: Api, caller: Caller, request: Request, found: Row, asked: Resolve) -> Response:

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from handlers.events import DeviceKey, Facts, Observation
+from ingest.store.sessions import Sessions
 from tests.ingest.api.world import Organization, World
 from tests.servers.http import Fault
 
@@ -125,6 +126,27 @@ async def test_a_conflict_is_resolved_once_however_many_try(world: World, acme: 
     assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409, 409]
     assert [one.method for one in world.cloud.http.requests].count("PATCH") == 1
     assert (await resolve(world, acme, conflict, resolution="remote")).status_code == 409
+
+
+async def test_who_comes_when_the_first_has_just_ended_tells_the_provider_nothing(
+    world: World, acme: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conflict = await opened(world, acme, "hardware_ids", ["mine"], ["theirs"])
+    first_ended, second_waits, lease = asyncio.Event(), asyncio.Event(), Sessions.lease
+
+    async def late(self: Sessions, name: str, holder: str, ttl_s: float) -> bool:
+        second_waits.set()
+        await asyncio.wait_for(first_ended.wait(), 10)
+        return await lease(self, name, holder, ttl_s)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Sessions, "lease", late)
+        second = asyncio.create_task(resolve(world, acme, conflict, resolution="local"))
+        await asyncio.wait_for(second_waits.wait(), 10)
+    assert (await resolve(world, acme, conflict, resolution="local")).status_code == 200
+    first_ended.set()
+    assert (await second).status_code == 409
+    assert [one.method for one in world.cloud.http.requests].count("PATCH") == 1
 
 
 async def test_while_the_provider_is_away_nothing_is_resolved(world: World, acme: Organization) -> None:
