@@ -31,6 +31,7 @@ PROTOCOL = "jetstream"
 QOS = "Nmqtt-Pub"
 """The header in which the server says at which QoS a device published."""
 CLOSE_WITHIN_S = 5.0
+GIVEN_BACK = b"-NAK"
 RETAIN_NOT_SUPPORTED = 0x9A
 
 
@@ -53,6 +54,7 @@ class JetStreamConnection:
         self._ahead = False
         self._dropping = False
         self._durables: list[Durable] = []
+        self._pulls: list[Pull] = []
         self._client = Client()
         self._acks = Acks(self._client)
         self._consumers = Consumers(self._client, broker, cluster, clock)
@@ -150,11 +152,13 @@ class JetStreamConnection:
         self._flowing.set()
 
     async def close(self) -> None:
-        """Send the acknowledgements that wait, then disconnect; the consumers stay."""
+        """Send the acknowledgements that wait, give back what is not acknowledged, disconnect; the consumers stay."""
+        self.pause()
         with contextlib.suppress(Error, OSError, TimeoutError):
             async with asyncio.timeout(CLOSE_WITHIN_S):
                 if self._client.is_connected:
                     await self._acks.sent.wait()
+                    await self._give_back()
                     await self._client.flush()
         for task in self._tasks:
             task.cancel()
@@ -163,8 +167,22 @@ class JetStreamConnection:
             async with asyncio.timeout(CLOSE_WITHIN_S):
                 await self._client.close()
 
-    def _pull(self, durable: Durable) -> Coroutine[Any, Any, None]:
-        return Pull(self._client, durable.name, self._flowing, self._stored).run()
+    async def _give_back(self) -> None:
+        """Let others have at once what came and was not acknowledged. Not while a request waits: see adr 13."""
+        if not self._unacknowledged:
+            return
+        for pull in self._pulls:
+            await pull.idle.wait()
+        for reply in self._unacknowledged:
+            await self._client.publish(reply, GIVEN_BACK)
+
+    async def _pull(self, durable: Durable) -> None:
+        pull = Pull(self._client, durable.name, self._flowing, self._stored)
+        self._pulls.append(pull)
+        try:
+            await pull.run()
+        finally:
+            self._pulls.remove(pull)
 
     def _stored(self, message: Msg) -> None:
         """Take a message of the stream. Its stamp is the same at each delivery, and so is what becomes of it."""

@@ -73,6 +73,19 @@ async def test_what_was_not_acknowledged_comes_again_as_the_same_event(
     assert again == [one._replace(dup=True) for one in came[1:]]
 
 
+async def test_what_was_not_acknowledged_at_an_orderly_end_comes_to_another_long_before_ack_wait(
+    shared_nats: NatsServer, opened: Open, name: str
+) -> None:
+    first, _ = await opened(shared_nats.address, name, f"{name}/+", ack_wait_s=60)
+    await send(shared_nats, *[(f"{name}/{n}", b"x", 1) for n in range(50)])
+    came = await take(first, 50)
+    first.acknowledge(came[:10])
+    await first.close()
+    second, _ = await opened(shared_nats.address, name, f"{name}/+", ack_wait_s=60)
+    again = await take(second, 40)
+    assert sorted(again) == sorted(one._replace(dup=True) for one in came[10:])
+
+
 async def test_replicas_share_what_comes_and_it_comes_once(
     shared_nats: NatsServer, opened: Open, name: str
 ) -> None:
