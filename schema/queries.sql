@@ -2,7 +2,8 @@
 
 -- name: apply
 -- NULL, and nothing is applied, where another process has taken up one of the sessions. Whoever takes one up waits for this
--- lock, and then sees the digests of this commit. What is acknowledged is on the disk, whatever a role or a pooler's session says.
+-- lock, and then sees the digests of this commit. What is acknowledged is on the disk, whatever a role or a pooler's
+-- session says.
 with held as materialized (
     select m.epoch = t.epoch as ours from unnest($41::bigint[], $42::bigint[]) as t (id, epoch)
     join rollcall.mqtt_sessions m on m.id = t.id order by m.id for no key update of m

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 PROTOCOL = "jetstream"
 QOS = "Nmqtt-Pub"
 """The header in which the server says at which QoS a device published."""
-CLOSE_WITHIN_S = 5.0
+CLOSE_WITHIN_S = 4.0
 GIVEN_BACK = b"-NAK"
 RETAIN_NOT_SUPPORTED = 0x9A
 
@@ -134,7 +134,7 @@ class JetStreamConnection:
         """Return until when everything that came is committed, over all replicas. Raises: BrokerAway."""
         try:
             until = await self._consumers.heard_until(self._durables)
-            for former in self._former.left:
+            for former in list(self._former.left):
                 with contextlib.suppress(NotFoundError):
                     until = min(until, await self._consumers.heard_until([former]))
             return until
@@ -171,7 +171,7 @@ class JetStreamConnection:
         """Let others have at once what came and was not acknowledged. Not while a request waits: see adr 13."""
         if not self._unacknowledged:
             return
-        for pull in self._pulls:
+        for pull in list(self._pulls):
             await pull.idle.wait()
         for reply in self._unacknowledged:
             await self._client.publish(reply, GIVEN_BACK)

@@ -4,6 +4,7 @@ Left alone, one would hold the stream's messages for as long as it lives, and wh
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -12,6 +13,8 @@ from nats.js.errors import NotFoundError
 from ingest.jetstream.consumers import Consumers, Durable
 
 LOOK_EVERY_S = 2.0
+KEPT_S = 90.0
+"""Longer than a replica may still work with the settings of before (ingest/integrations.py, REREAD_S)."""
 
 
 class Former:
@@ -24,18 +27,23 @@ class Former:
         """Those that are not read to their end yet."""
 
     async def drain(self, durable: Durable, end: int) -> None:
-        """Read what came up to the message `end` of the stream, then remove the consumer. Raises: BrokerAway."""
-        self.left.append(durable)
+        """Read what came up to the message `end` of the stream; later remove the consumer. Raises: BrokerAway."""
+        with contextlib.suppress(NotFoundError):  # another replica was faster
+            self.left.append(durable)
+            try:
+                await self._read_to(durable, end)
+            finally:
+                self.left.remove(durable)
+            await asyncio.sleep(KEPT_S)
+            await self._consumers.remove(durable)
+
+    async def _read_to(self, durable: Durable, end: int) -> None:
         pulling = asyncio.create_task(self._pull(durable))
         try:
             while True:
                 if await self._consumers.is_read_to(durable, end):
-                    await self._consumers.remove(durable)
-                    break
+                    return
                 await asyncio.sleep(LOOK_EVERY_S)
-        except NotFoundError:  # another replica was faster
-            pass
         finally:
             pulling.cancel()
             await asyncio.gather(pulling, return_exceptions=True)
-        self.left.remove(durable)

@@ -8,7 +8,7 @@ import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from ingest.errors import BrokerAway, BrokerRefused
-from ingest.jetstream import pull
+from ingest.jetstream import former, pull
 from ingest.jetstream.connection import JetStreamConnection
 from ingest.jetstream.consumers import STREAM, durables
 from ingest.mqtt.clock import StrictClock
@@ -210,9 +210,10 @@ async def test_a_removed_consumer_is_away_and_made_anew(
 
 
 async def test_what_waits_for_filters_that_are_given_up_is_read_and_then_their_consumers_are_removed(
-    shared_nats: NatsServer, opened: Open, name: str
+    shared_nats: NatsServer, opened: Open, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where sessions never expire: such a consumer would hold the stream's messages for ever."""
+    monkeypatch.setattr(former, "KEPT_S", 1.0)
     before, _ = await opened(shared_nats.address, name, f"{name}/old/+", f"{name}/kept", session_expiry_s=0)
     await opened(shared_nats.address, f"{name}-other", f"{name}/old/+")
     await before.close()
