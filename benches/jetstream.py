@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from benches.drain import rows_wrong
-from benches.load import backlog
+from benches.load import backlog, expected
 from benches.process import cpu, start, stop
 from benches.replicas import DONE
 from benches.world import INTEGRATION, World
@@ -107,7 +107,7 @@ async def _rollcall(world: World, template: str, messages: int, devices: int, co
         finally:
             _stop(processes)
             await client.close()
-    wrong = rows_wrong(place.database, messages, devices)
+    wrong = rows_wrong(place.database, expected(messages, devices))
     world.forget(place)
     reader = f"Rollcall, replicas: {count}, devices {'known' if 'known' in template else 'not known before'}"
     return _fetched(reader, messages, seconds, before, after, again, wrong)

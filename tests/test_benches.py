@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from benches import growth, indexes, memory, peers, registries
+from benches import growth, indexes, jetstream, memory, peers, registries
 from benches.contenders import node_red
 from benches.contenders.place import Place
 from benches.load import Client, backlog, expected
 from benches.loss import still_waiting
 from benches.world import INTEGRATION, World, world
+from tests.servers.nats import nats_server
 
 MESSAGES = 200
 DEVICES = 20
@@ -54,6 +55,14 @@ def test_what_rollcall_holds_at_most_is_no_less_than_what_it_holds_idle(there: W
     assert held.rows_wrong == 0
     assert held.peak_mib >= held.idle_mib > 0
     assert len(memory.as_lines([held])) == 3
+
+
+def test_every_row_is_right_after_a_stream_is_drained(there: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    nats_server()
+    monkeypatch.setattr(jetstream, "REPLICAS", (2,))
+    found = jetstream.jetstream(there, MESSAGES, DEVICES)
+    assert [one.rows_wrong for one in found] == [0] * 3
+    assert len(jetstream.as_lines(found)) == 2 + len(found)
 
 
 def test_a_kill_takes_nothing_from_who_acknowledges_after_the_commit(there: World) -> None:

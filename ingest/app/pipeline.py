@@ -88,7 +88,7 @@ async def open_pool(settings: Settings, *, least: int = 1, most: int = 6) -> asy
             timeout=10,
             command_timeout=30,
             statement_cache_size=cache,
-            server_settings={"application_name": "rollcall", "synchronous_commit": "on"},
+            server_settings={"application_name": "rollcall"},  # a pgbouncer refuses others
         )
     except DATABASE_ERRORS as error:
         raise DatabaseAway(str(translated(error))) from error

@@ -18,6 +18,7 @@ from ingest.jetstream.acks import Acks
 from ingest.jetstream.client import connect, translated
 from ingest.jetstream.cluster import Cluster
 from ingest.jetstream.consumers import PREFIX, Consumers, Durable, durables
+from ingest.jetstream.former import Former
 from ingest.jetstream.pull import Pull
 from ingest.jetstream.subjects import subjects_of, topic_of
 from ingest.mqtt.inbox import BRIM, BRIM_BYTES, Inbox
@@ -29,14 +30,15 @@ log = logging.getLogger(__name__)
 PROTOCOL = "jetstream"
 QOS = "Nmqtt-Pub"
 """The header in which the server says at which QoS a device published."""
-CLOSE_WITHIN_S = 5.0
+CLOSE_WITHIN_S = 4.0
+GIVEN_BACK = b"-NAK"
 RETAIN_NOT_SUPPORTED = 0x9A
 
 
 class JetStreamConnection:
     """One connection to the cluster; see the port for the contract. `filters` are those that will be subscribed to.
 
-    It cannot unsubscribe: the consumers of filters that are given up stay until they are removed (docs/nats.md).
+    In place of the port's `unsubscribe` it has `give_up_others`: the server knows which consumers there are.
     """
 
     def __init__(self, broker: Broker, cluster: Cluster, filters: Sequence[str], clock: Clock) -> None:
@@ -52,10 +54,11 @@ class JetStreamConnection:
         self._ahead = False
         self._dropping = False
         self._durables: list[Durable] = []
+        self._pulls: list[Pull] = []
         self._client = Client()
         self._acks = Acks(self._client)
-        manager = self._client.jsm(timeout=broker.connect_timeout_s)
-        self._consumers = Consumers(manager, broker, cluster, clock)
+        self._consumers = Consumers(self._client, broker, cluster, clock)
+        self._former = Former(self._consumers, self._pull)
 
     async def connect(self) -> Connected:
         """Connect; a session is present where all consumers are there.
@@ -84,13 +87,20 @@ class JetStreamConnection:
     async def _begin(self, durable: Durable) -> None:
         await self._consumers.make(durable)
         self._durables.append(durable)
-        self._run(Pull(self._client, durable.name, self._flowing, self._stored).run())
+        self._run(self._pull(durable))
         if self._cluster.qos_0:
             with translated():
                 await self._client.subscribe(
                     durable.subject, queue=durable.name, cb=self._passing,
                     pending_msgs_limit=BRIM, pending_bytes_limit=BRIM_BYTES,
                 )  # fmt: skip
+
+    async def give_up_others(self) -> None:
+        """Read what waits in consumers of filters that are subscribed to no more, and remove them; not waited for."""
+        if former := await self._consumers.former(self._durables):
+            end = await self._consumers.last_sequence()
+            for durable in former:
+                self._run(self._former.drain(durable, end))
 
     async def receive(self) -> list[Inbound]:
         """Return all that came, at least one. Raises: BrokerAway once the connection has ended."""
@@ -123,7 +133,11 @@ class JetStreamConnection:
     async def heard_until(self) -> Micros:
         """Return until when everything that came is committed, over all replicas. Raises: BrokerAway."""
         try:
-            return await self._consumers.heard_until(self._durables)
+            until = await self._consumers.heard_until(self._durables)
+            for former in list(self._former.left):
+                with contextlib.suppress(NotFoundError):
+                    until = min(until, await self._consumers.heard_until([former]))
+            return until
         except NotFoundError as missing:
             gone = BrokerAway("a consumer is gone: it was removed, or not read for too long")
             self._inbox.end(gone)
@@ -138,11 +152,13 @@ class JetStreamConnection:
         self._flowing.set()
 
     async def close(self) -> None:
-        """Send the acknowledgements that wait, then disconnect; the consumers stay."""
+        """Send the acknowledgements that wait, give back what is not acknowledged, disconnect; the consumers stay."""
+        self.pause()
         with contextlib.suppress(Error, OSError, TimeoutError):
             async with asyncio.timeout(CLOSE_WITHIN_S):
                 if self._client.is_connected:
                     await self._acks.sent.wait()
+                    await self._give_back()
                     await self._client.flush()
         for task in self._tasks:
             task.cancel()
@@ -150,6 +166,23 @@ class JetStreamConnection:
         with contextlib.suppress(Error, OSError, TimeoutError):
             async with asyncio.timeout(CLOSE_WITHIN_S):
                 await self._client.close()
+
+    async def _give_back(self) -> None:
+        """Let others have at once what came and was not acknowledged. Not while a request waits: see adr 13."""
+        if not self._unacknowledged:
+            return
+        for pull in list(self._pulls):
+            await pull.idle.wait()
+        for reply in self._unacknowledged:
+            await self._client.publish(reply, GIVEN_BACK)
+
+    async def _pull(self, durable: Durable) -> None:
+        pull = Pull(self._client, durable.name, self._flowing, self._stored)
+        self._pulls.append(pull)
+        try:
+            await pull.run()
+        finally:
+            self._pulls.remove(pull)
 
     def _stored(self, message: Msg) -> None:
         """Take a message of the stream. Its stamp is the same at each delivery, and so is what becomes of it."""

@@ -4,15 +4,17 @@ All replicas share them. The server answers a device's PUBLISH once it is in thi
 consumer has not acknowledged it.
 """
 
+import contextlib
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import NamedTuple
 
+import orjson
+from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from nats.js.errors import APIError, NotFoundError
-from nats.js.manager import JetStreamManager
 
 from handlers.events import Micros
 from ingest.errors import BrokerAway
@@ -36,18 +38,24 @@ class Durable(NamedTuple):
 
 def durables(client_id: str, subjects: Sequence[str]) -> list[Durable]:
     """Name the consumers. Another subject has another name: a consumer is never turned into another."""
-    readable = re.sub(r"[^A-Za-z0-9_-]", "_", client_id)
     return [
-        Durable(f"{readable}-{blake2b(f'{client_id} {one}'.encode(), digest_size=4).hexdigest()}", one)
+        Durable(
+            f"{_readable(client_id)}-{blake2b(f'{client_id} {one}'.encode(), digest_size=4).hexdigest()}", one
+        )
         for one in dict.fromkeys(subjects)
     ]
+
+
+def _readable(client_id: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "_", client_id)
 
 
 class Consumers:
     """The consumers of one session, looked at and made through one connection. Methods raise BrokerAway."""
 
-    def __init__(self, manager: JetStreamManager, broker: Broker, cluster: Cluster, clock: Clock) -> None:
-        self._manager = manager
+    def __init__(self, client: Client, broker: Broker, cluster: Cluster, clock: Clock) -> None:
+        self._client = client
+        self._manager = client.jsm(timeout=broker.connect_timeout_s)
         self._broker = broker
         self._cluster = cluster
         self._clock = clock
@@ -112,6 +120,48 @@ class Consumers:
             return asked_at
         assert first.time is not None
         return (first.time - _EPOCH) // timedelta(microseconds=1) - 1
+
+    async def former(self, wanted: Sequence[Durable]) -> list[Durable]:
+        """Return those of this client id that are none of `wanted`."""
+        ours = re.compile(re.escape(_readable(self._broker.client_id)) + "-[0-9a-f]{8}")
+        names = {one.name for one in wanted}
+        found = [one for one in await self._names() if ours.fullmatch(one) and one not in names]
+        former = []
+        for name in found:
+            with contextlib.suppress(NotFoundError):
+                config = (await self._look(Durable(name, ""))).config
+                former.append(Durable(name, (config.filter_subject or "").removeprefix(PREFIX)))
+        return former
+
+    async def _names(self) -> list[str]:
+        """List the names of the stream's consumers, those of devices among them."""
+        names: list[str] = []
+        while True:
+            body = orjson.dumps({"offset": len(names)})
+            with translated():
+                answer = await self._client.request(
+                    f"$JS.API.CONSUMER.NAMES.{STREAM}", body, timeout=self._broker.connect_timeout_s
+                )
+            page = orjson.loads(answer.data)
+            names += page.get("consumers") or []
+            if len(names) >= page.get("total", 0) or not page.get("consumers"):
+                return names
+
+    async def last_sequence(self) -> int:
+        """Return the number of the stream's last message."""
+        with translated():
+            return int((await self._manager.stream_info(STREAM)).state.last_seq)
+
+    async def is_read_to(self, durable: Durable, sequence: int) -> bool:
+        """Say whether all that came until then is acknowledged. Raises: NotFoundError, BrokerAway."""
+        info = await self._look(durable)
+        floor = info.ack_floor.stream_seq if info.ack_floor else 0
+        return floor >= sequence or not (info.num_pending or info.num_ack_pending)
+
+    async def remove(self, durable: Durable) -> None:
+        """Remove a consumer. Raises: NotFoundError, BrokerAway."""
+        with translated():
+            await self._manager.delete_consumer(STREAM, durable.name)
 
     async def _look(self, durable: Durable) -> ConsumerInfo:
         with translated():

@@ -32,6 +32,9 @@ class Pull:
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{durable}"
         self._left = 0
         self._ended = asyncio.Event()
+        self.idle = asyncio.Event()
+        """Set while no request of ours waits at the server."""
+        self.idle.set()
         self._status: str | None = None
         self._request = orjson.dumps(
             {
@@ -47,11 +50,13 @@ class Pull:
         await self._client.subscribe(inbox, cb=self._came)
         while True:
             await self._flowing.wait()
+            self.idle.clear()
             self._left, self._status = BATCH, None
             self._ended.clear()
             await self._client.publish(self._subject, self._request, reply=inbox)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), EXPIRES_S + GRACE_S)
+                self.idle.set()
             if self._refused():
                 await asyncio.sleep(PAUSE_S)  # no leader now, or too many requests: it passes
 

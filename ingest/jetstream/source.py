@@ -89,6 +89,7 @@ class JetStreamSource:
         try:
             connected = await connection.connect()
             granted = await connection.subscribe([Subscription(one) for one in plan.filters])
+            await connection.give_up_others()
             await self._sessions.connected(plan.integration_id, stored, connected, granted, self._clock())
             if all(one.qos is None for one in granted):
                 raise Misconfigured("no topic can be read: " + "; ".join(one.reason for one in granted))

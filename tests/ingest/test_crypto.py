@@ -22,6 +22,11 @@ def test_what_was_encrypted_comes_back_in_its_own_place():
     assert ring(OLD).decrypt(stored, "plant/password") == "hunter2"
 
 
+def test_the_same_text_is_never_encrypted_to_the_same():
+    keyring = ring(OLD)
+    assert len({keyring.encrypt("hunter2", "c") for _ in range(100)}) == 100
+
+
 def test_a_secret_that_was_copied_to_another_place_is_unreadable():
     stored = ring(OLD).encrypt("hunter2", "plant/password")
     with pytest.raises(SecretUnreadable, match="other/password"):

@@ -4,12 +4,14 @@ import re
 import statistics
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingest.errors import Misconfigured
+from ingest.webhooks.route import Webhooks
 from tests.ingest.service import Service, running
 from tests.servers.mosquitto import MosquittoServer
 from tests.waiting import until
@@ -103,6 +105,22 @@ async def test_an_answer_does_not_wait_for_a_delayed_ack(database: str) -> None:
             await client.get("/healthz")
             taken.append(time.perf_counter() - began)
     assert statistics.median(taken) < 0.03
+
+
+async def test_what_nobody_expected_is_answered_without_its_text_and_no_answer_names_the_server(
+    database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("hunter2")
+
+    monkeypatch.setattr(Webhooks, "receive", broken)
+    async with running(database, None) as service, httpx.AsyncClient(base_url=service.url) as client:
+        answers = [await client.post(f"/webhooks/{uuid4()}"), await client.get("/healthz")]
+        assert [one.status_code for one in answers] == [500, 200]
+        assert answers[0].headers["content-type"] == "application/problem+json"
+        assert "hunter2" not in answers[0].text
+        assert all("server" not in one.headers for one in answers)
+    assert "hunter2" in caplog.text
 
 
 async def test_mqtt_runs_alone(database: str, mosquitto: MosquittoServer) -> None:

@@ -47,7 +47,7 @@ class PgBouncer:
             f"[databases]\n* = host=127.0.0.1 port={self.server.port}\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
             f"auth_type = trust\nauth_file = {self.folder / 'users'}\npool_mode = {self.mode}\n"
-            "max_client_conn = 200\nignore_startup_parameters = extra_float_digits,jit\n"
+            "max_client_conn = 200\n"
         )
         user: int | None = None
         if os.geteuid() == 0:

@@ -65,6 +65,7 @@ async def test_every_answer_carries_the_headers(
     assert answer.status_code == status
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["referrer-policy"] == "no-referrer"
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert "private" in answer.headers["cache-control"]
 

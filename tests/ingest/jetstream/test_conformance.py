@@ -8,9 +8,10 @@ import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from ingest.errors import BrokerAway, BrokerRefused
-from ingest.jetstream import pull
+from ingest.jetstream import former, pull
 from ingest.jetstream.connection import JetStreamConnection
 from ingest.jetstream.consumers import STREAM, durables
+from ingest.mqtt.clock import StrictClock
 from ingest.mqtt.port import Subscription
 from tests.ingest.jetstream.conftest import WITHIN_S, Open, manager, send, take, visited
 from tests.servers.nats import NatsServer
@@ -70,6 +71,19 @@ async def test_what_was_not_acknowledged_comes_again_as_the_same_event(
     assert connected.session_present
     again = sorted(await take(connection, 2))
     assert again == [one._replace(dup=True) for one in came[1:]]
+
+
+async def test_what_was_not_acknowledged_at_an_orderly_end_comes_to_another_long_before_ack_wait(
+    shared_nats: NatsServer, opened: Open, name: str
+) -> None:
+    first, _ = await opened(shared_nats.address, name, f"{name}/+", ack_wait_s=60)
+    await send(shared_nats, *[(f"{name}/{n}", b"x", 1) for n in range(50)])
+    came = await take(first, 50)
+    first.acknowledge(came[:10])
+    await first.close()
+    second, _ = await opened(shared_nats.address, name, f"{name}/+", ack_wait_s=60)
+    again = await take(second, 40)
+    assert sorted(again) == sorted(one._replace(dup=True) for one in came[10:])
 
 
 async def test_replicas_share_what_comes_and_it_comes_once(
@@ -193,6 +207,34 @@ async def test_a_removed_consumer_is_away_and_made_anew(
         await take(connection, 1)
     _, connected = await opened(shared_nats.address, name, f"{name}/+")
     assert not connected.session_present
+
+
+async def test_what_waits_for_filters_that_are_given_up_is_read_and_then_their_consumers_are_removed(
+    shared_nats: NatsServer, opened: Open, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where sessions never expire: such a consumer would hold the stream's messages for ever."""
+    monkeypatch.setattr(former, "KEPT_S", 1.0)
+    before, _ = await opened(shared_nats.address, name, f"{name}/old/+", f"{name}/kept", session_expiry_s=0)
+    await opened(shared_nats.address, f"{name}-other", f"{name}/old/+")
+    await before.close()
+    await send(shared_nats, *[(f"{name}/old/{n}", b"x", 1) for n in range(3)])
+    after, _ = await opened(shared_nats.address, name, f"{name}/new", f"{name}/kept", session_expiry_s=0)
+    began_at = StrictClock()()
+    await after.give_up_others()
+    came = await take(after, 3)
+    assert sorted(one.topic for one in came) == [f"{name}/old/{n}" for n in range(3)]
+    assert await after.heard_until() < began_at
+    after.acknowledge(came)
+    kept = {one.name for one in durables(name, [f"{name}.new", f"{name}.kept"])}
+    kept |= {one.name for one in durables(f"{name}-other", [f"{name}.old.*"])}
+
+    async def removed() -> bool:
+        async with manager(shared_nats) as someone:
+            infos = await someone.consumers_info(STREAM)
+        return {one.name for one in infos if re.match(rf"{name}-", one.name)} == kept
+
+    await until(removed, 10, "the consumers of what is given up are removed, and no other")
+    assert await after.heard_until() > began_at
 
 
 async def test_a_consumer_of_the_name_that_is_something_else_is_an_error_in_words(

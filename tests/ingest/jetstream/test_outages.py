@@ -81,6 +81,24 @@ async def test_while_the_database_is_away_messages_come_again_and_then_all_are_t
     await connection.close()
 
 
+async def test_what_waits_when_the_topics_change_is_applied(
+    nats: NatsServer, postgres: PostgresServer, rollcall: RollcallProcess
+) -> None:
+    rollcall.stop()
+    await send(nats, ("devices/a/telemetry", b'{"battery":7}', 1))
+    connection = await asyncpg.connect(postgres.dsn())
+    topics = '{"topics": {"telemetry": "{}/{device_id}/telemetry"}}'
+    await connection.execute("update device_integrations set settings = settings || $1", topics)
+    rollcall.start()
+
+    async def applied() -> bool:
+        return await connection.fetchval("select battery_level from devices") == 7
+
+    await until(applied, 20, "the message is in the row")
+    await connection.close()
+    assert rollcall.stop() == 0
+
+
 async def _consumers(server: NatsServer) -> list[ConsumerInfo]:
     async with manager(server) as someone:
         return [one for one in await someone.consumers_info(STREAM) if one.name.startswith("rollcall")]

@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,19 +14,23 @@ from cryptography.x509.oid import NameOID
 
 from ingest.errors import BrokerAway, Misconfigured
 from ingest.mqtt.port import Subscription, Tls
+from ingest.mqtt.tls import ssl_context
 from tests.ingest.mqtt.conftest import Adapter, publishes
 from tests.servers.mosquitto import MosquittoServer
+from tests.servers.started import started
 
 _Issuer = tuple[x509.Name, ec.EllipticCurvePrivateKey]
 
 
-def _certificate(folder: Path, name: str, issuer: _Issuer | None = None) -> _Issuer:
+def _certificate(
+    folder: Path, name: str, issuer: _Issuer | None = None, address: str = "127.0.0.1"
+) -> _Issuer:
     """Write {name}.pem and {name}.key; without an issuer it is an authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     by, by_key = issuer or (subject, key)
     now = datetime.datetime.now(datetime.UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    host = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -35,7 +40,7 @@ def _certificate(folder: Path, name: str, issuer: _Issuer | None = None) -> _Iss
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(hours=1))
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(address, critical=False)
+        .add_extension(host, critical=False)
         .sign(by_key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
@@ -54,6 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _certificate(folder, "server", authority)
     _certificate(folder, "client", authority)
     _certificate(folder, "stranger")
+    _certificate(folder, "elsewhere", authority, "127.0.0.2")
     return folder
 
 
@@ -92,6 +98,25 @@ async def test_a_broker_of_another_authority_is_not_trusted(
 ) -> None:
     with pytest.raises(BrokerAway, match="certificate was not accepted"):
         await adapter.open(broker.port, "c", tls=Tls(f"{folder}/stranger.pem"))
+
+
+async def test_a_broker_under_another_address_than_its_certificate_names_is_not_trusted_unless_told(
+    adapter: Adapter, folder: Path
+) -> None:
+    files = f"cafile {folder}/ca.pem", f"certfile {folder}/elsewhere.pem", f"keyfile {folder}/elsewhere.key"
+    with started(MosquittoServer(*files)) as elsewhere:
+        with pytest.raises(BrokerAway, match="certificate was not accepted"):
+            await adapter.open(elsewhere.port, "c", tls=Tls(f"{folder}/ca.pem"))
+        connection, _ = await adapter.open(
+            elsewhere.port, "c", tls=Tls(f"{folder}/ca.pem", verify_host=False)
+        )
+        await connection.close()
+
+
+def test_no_version_of_tls_before_1_2_is_spoken() -> None:
+    context = ssl_context(Tls())
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert context.verify_mode is ssl.CERT_REQUIRED
 
 
 async def test_a_missing_file_is_named(adapter: Adapter, broker: MosquittoServer, folder: Path) -> None:
