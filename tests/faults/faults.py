@@ -9,6 +9,7 @@ import asyncpg
 
 from ingest.migrate.runner import migrate
 from tests.faults.disk import Disk
+from tests.faults.hearing import Hearing
 from tests.faults.world import REPLICAS, World
 from tests.servers.http import Fault as HttpFault
 from tests.waiting import until
@@ -25,12 +26,17 @@ select count(*) from rollcall.mqtt_sessions
 where client_id like 'rollcall-%' and connected_at > to_timestamp($1)"""
 GAPS = "select count(*) from rollcall.device_events where kind = 'gap'"
 GAP_WITHIN_S = SHARED_WITHIN_S = 20.0
+SAVED_WITHIN_S = 10.0
+"""Mosquitto saves every second here, where anything has changed."""
+CLOCK_TICK_S = 0.02
+"""By how much a file's time may be behind the clock."""
 
 
 class Faults:
     """What may befall a world; `discarded` counts the sessions that the broker was told to forget."""
 
-    def __init__(self, world: World, disk: Disk) -> None:
+    def __init__(self, world: World, disk: Disk, hearing: Hearing) -> None:
+        self._hearing = hearing
         self._world = world
         self._disk = disk
         self._chance = world.chance
@@ -39,6 +45,7 @@ class Faults:
             "kill a replica": self._kill_replica,
             "stop a replica": self._stop_replica,
             "start a replica": self._start_replica,
+            "freeze a replica": self._freeze_replica,
             "kill Postgres": self._kill_postgres,
             "freeze Postgres": self._freeze_postgres,
             "read-only": lambda: self._database_setting("default_transaction_read_only = on"),
@@ -52,6 +59,7 @@ class Faults:
             "discard a session": self._discard,
             "cut the link": self._cut,
             "stall the link": self._stall,
+            "nothing gets back": self._nothing_gets_back,
             "a half-open link": self._halve,
             "byte by byte": self._byte_by_byte,
             "delays": self._delays,
@@ -61,6 +69,12 @@ class Faults:
 
     async def _for_a_while(self, most_s: float = 3.0) -> None:
         await asyncio.sleep(self._chance.uniform(0.2, most_s))
+
+    async def _and_a_death(self) -> None:
+        """Let it last for a while; at times a replica dies meanwhile, with all that it has in hand."""
+        await self._for_a_while()
+        if self._chance.random() < 0.5:
+            await self._kill_replica()
 
     async def _kill_replica(self) -> None:
         self._world.kill(self._chance.choice(self._world.running))
@@ -80,16 +94,17 @@ class Faults:
         if away:
             self._world.start(self._chance.choice(away))
 
+    async def _freeze_replica(self) -> None:
+        await self._world.freeze(self._chance.choice(self._world.running), self._chance.uniform(0.5, 4.0))
+
     async def _kill_postgres(self) -> None:
         await asyncio.to_thread(self._world.postgres.restart, kill=True)
 
     async def _freeze_postgres(self) -> None:
-        """Freeze it; at times a replica dies meanwhile, and what it has sent is carried out after its death."""
+        """Freeze it; where a replica dies meanwhile, what it has sent is carried out after its death."""
         self._world.postgres.freeze()
         try:
-            await self._for_a_while()
-            if self._chance.random() < 0.5:
-                await self._kill_replica()
+            await self._and_a_death()
         finally:
             self._world.postgres.thaw()
 
@@ -99,7 +114,7 @@ class Faults:
         try:
             await administrator.execute(f"alter database postgres set {setting}")
             await administrator.execute(CUT)
-            await self._for_a_while()
+            await self._and_a_death()
             await administrator.execute(f"alter database postgres reset {setting.split()[0]}")
             await administrator.execute(CUT)
         finally:
@@ -111,7 +126,7 @@ class Faults:
             while True:
                 taken.append(await asyncpg.connect(self._world.postgres.dsn()))
         except asyncpg.TooManyConnectionsError:
-            await self._for_a_while()
+            await self._and_a_death()
         finally:
             for connection in taken:
                 connection.terminate()
@@ -120,7 +135,7 @@ class Faults:
         administrator = await self._world.administrator()
         try:
             async with self._disk.full(administrator):
-                await self._for_a_while()
+                await self._and_a_death()
         finally:
             administrator.terminate()
 
@@ -134,20 +149,34 @@ class Faults:
         await migrate(self._world.postgres.dsn())
 
     async def _kill_broker(self) -> None:
-        """Kill it: what it has acknowledged since it last saved is in doubt."""
-        broker = self._world.broker
+        """Kill it: it comes back as it was when it last saved.
+
+        What it has acknowledged since may be missing. And it may send again what it held then, though it had been
+        answered since: in a packet that nobody can recognise where it had not been sent yet.
+        """
+        broker, devices = self._world.broker, self._world.devices
         await asyncio.to_thread(broker.kill9)
         saved_at, ended_at = broker.saved_at(), time.time()
         await asyncio.to_thread(broker.start)
         await self._share_again(ended_at)
-        self._world.devices.doubt(saved_at, all_may_double=True)
+        devices.may_be_missing(saved_at)
+        devices.may_be_doubled(self._hearing.before(saved_at), saved_at + CLOCK_TICK_S)
+        await self._saved_since(time.time())
 
     async def _restart_broker(self) -> None:
         """Stop it in an orderly way and start it: it keeps all it has acknowledged, but see `_share_again`."""
         began = time.time()
         await asyncio.to_thread(self._world.broker.restart)
         await self._share_again(began)
-        self._world.devices.doubt(began)
+        self._world.devices.may_be_missing(began)
+
+    async def _saved_since(self, moment: float) -> None:
+        """Wait until the broker has saved: killed later, it does not come back as it was before."""
+
+        async def saved() -> bool:
+            return self._world.broker.saved_at() > moment
+
+        await until(saved, SAVED_WITHIN_S, "the broker has saved what it holds")
 
     async def _share_again(self, since: float) -> None:
         """Wait until a session has subscribed again.
@@ -187,6 +216,7 @@ class Faults:
             link.refusing = True
             link.cut()
             await self._forget(client_id)
+            forgotten_at = time.time()
             link.refusing = False
             self.discarded += 1
 
@@ -194,7 +224,8 @@ class Faults:
                 return bool(await administrator.fetchval(GAPS) > gaps)
 
             await until(told, GAP_WITHIN_S, f"the timeline tells that the session {client_id} was lost")
-            self._world.devices.doubt(float(heard_until))
+            self._world.devices.may_be_missing(float(heard_until))
+            await self._saved_since(forgotten_at)
         finally:
             link.refusing = False
             await administrator.close()
@@ -215,6 +246,15 @@ class Faults:
             await self._for_a_while()
         finally:
             self._world.link.flow()
+
+    async def _nothing_gets_back(self) -> None:
+        """Lose all that Rollcall sends to the broker, its PUBACKs above all: what they were for comes again."""
+        self._world.link.swallow = True
+        try:
+            await self._and_a_death()
+        finally:
+            self._world.link.cut()
+            self._world.link.swallow = False
 
     async def _halve(self) -> None:
         self._world.link.halve()

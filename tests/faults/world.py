@@ -78,6 +78,14 @@ class World:
         code = await asyncio.to_thread(replica.stop)
         assert code == 0 or not has_started, f"replica {place} ended with {code}"
 
+    async def freeze(self, place: int, seconds: float) -> None:
+        """Let it stand still for so long, as when its machine is moved; another may take up its sessions meanwhile."""
+        self.replicas[place].freeze()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.replicas[place].thaw()
+
     async def keep(self) -> None:
         """Start again what has ended by itself, as a supervisor does, for ever."""
         while True:
