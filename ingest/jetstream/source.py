@@ -23,7 +23,6 @@ from ingest.store.sessions import Sessions
 
 log = logging.getLogger(__name__)
 
-BACKOFF_CAP_S = 5.0
 ASKING_SHARE = 0.02
 """Of the time, at most, for asking how far we have heard: nats-server counts what waits, and delivers nothing then."""
 
@@ -45,7 +44,7 @@ class JetStreamSource:
         self._sessions = sessions
         self._intake = intake
         self._clock = clock
-        self._backoff = Backoff(jitter, cap_s=BACKOFF_CAP_S)
+        self._backoff = Backoff(jitter)
         self._session_id: int | None = None
         self.connection: JetStreamConnection | None = None
         """The connection while there is one."""

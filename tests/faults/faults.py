@@ -58,6 +58,7 @@ class Faults:
             "freeze the broker": self._freeze_broker,
             "discard a session": self._discard,
             "cut the link": self._cut,
+            "no way to the broker": self._no_way,
             "stall the link": self._stall,
             "nothing gets back": self._nothing_gets_back,
             "a half-open link": self._halve,
@@ -239,6 +240,15 @@ class Faults:
 
     async def _cut(self) -> None:
         self._world.link.cut()
+
+    async def _no_way(self) -> None:
+        """Let nobody through to the broker, for long enough that reconnecting has slowed down."""
+        self._world.link.refusing = True
+        self._world.link.cut()
+        try:
+            await self._for_a_while(8.0)
+        finally:
+            self._world.link.refusing = False
 
     async def _stall(self) -> None:
         self._world.link.stall()

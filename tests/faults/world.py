@@ -16,7 +16,11 @@ from tests.waiting import until
 
 REPLICAS = 4
 STARTED_WITHIN_S = 60.0
-QUICK = {"ROLLCALL_KEEP_ALIVE_S": "2", "ROLLCALL_RECONCILE_EVERY_S": "2"}
+QUICK = {
+    "ROLLCALL_KEEP_ALIVE_S": "2",
+    "ROLLCALL_RECONCILE_EVERY_S": "2",
+    "ROLLCALL_SWEEP_EVERY_S": "1",
+}
 """So that what takes minutes in life takes seconds here."""
 
 
