@@ -87,8 +87,10 @@ class JetStreamSource:
         origin = self._origin(stored.id, connection)
         try:
             connected = await connection.connect()
+            if not connected.session_present:
+                await self._sessions.lost(plan.integration_id, stored, session_present=False)
             granted = await connection.subscribe([Subscription(one) for one in plan.filters])
-            await self._sessions.connected(plan.integration_id, stored, connected, granted, self._clock())
+            await self._sessions.connected(stored, connected, granted, self._clock())
             if all(one.qos is None for one in granted):
                 raise Misconfigured("no topic can be read: " + "; ".join(one.reason for one in granted))
             log.info("integration %s: connected, JetStream", plan.name)

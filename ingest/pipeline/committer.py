@@ -94,7 +94,7 @@ class Committer:
         try:
             await self._settle_ours(pile, batch)
         except EventsKnown as known:
-            log.info("%s", known)
+            log.debug("%s", known)
             self._counts.duplicates += len(known.known)
             await self._settle(pile.without_events(known.known))
         except SessionsLost as lost:

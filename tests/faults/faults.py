@@ -220,6 +220,9 @@ class Faults:
             forgotten_at = time.time()
             link.refusing = False
             self.discarded += 1
+            if self._chance.random() < 0.5:
+                await asyncio.sleep(self._chance.uniform(0, 0.5))
+                await self._kill_replica()
 
             async def told() -> bool:
                 return bool(await administrator.fetchval(GAPS) > gaps)
