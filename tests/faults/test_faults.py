@@ -118,11 +118,12 @@ class Run:
             senders = [group.create_task(one.run()) for one in (devices, self.webhooks, self.cloud)]
             await self._befall(seconds, befell)
             began = time.monotonic()
-            await self.world.calm()
-            self.started_s = time.monotonic() - began
             for one in (devices, self.webhooks, self.cloud):
                 one.stop()
-            await asyncio.wait_for(asyncio.gather(*senders), RECOVERED_WITHIN_S)
+            async with asyncio.timeout(RECOVERED_WITHIN_S):
+                await self.world.calm()
+                self.started_s = time.monotonic() - began
+                await asyncio.gather(*senders)
             await self._recover(began)
             took_s = time.monotonic() - began
             for task in background:
