@@ -18,10 +18,12 @@ import pytest
 from ingest.migrate.runner import migrate
 from tests.crash.setting import add_integration, connected_once
 from tests.faults.bounds import Bounds
+from tests.faults.broker import BrokerFaults
 from tests.faults.cloud import API_KEY, Cloud
 from tests.faults.disk import Disk
 from tests.faults.faults import Faults
 from tests.faults.hearing import Hearing
+from tests.faults.link import LinkFaults
 from tests.faults.model import Model
 from tests.faults.oracle import Oracle
 from tests.faults.rows import OFFLINE_AFTER_S
@@ -68,7 +70,8 @@ class Run:
         self.world = world
         self.disk = disk
         self.hearing = Hearing(world.administrator)
-        self.faults = Faults(world, disk, self.hearing)
+        kinds = Faults(world, disk), BrokerFaults(world, self.hearing), LinkFaults(world)
+        self.faults = {name: fault for kind in kinds for name, fault in kind.by_name.items()}
         self.webhooks = webhooks
         self.cloud = cloud
         self.oracle = oracle
@@ -131,7 +134,7 @@ class Run:
         return took_s
 
     async def _befall(self, seconds: float, befell: list[str]) -> None:
-        chance, faults = self.world.chance, self.faults.by_name
+        chance, faults = self.world.chance, self.faults
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             await asyncio.sleep(chance.uniform(0, MOST_BETWEEN_S))

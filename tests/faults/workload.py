@@ -88,15 +88,22 @@ class Devices:
         device = self._chance.randrange(DATED)
         self._clocks_s[device] = 0 if self._clocks_s.get(device) else self._chance.choice(CLOCK_STEPS_S)
 
-    def may_be_missing(self, since: float) -> None:
-        """Take what was acknowledged since for lost: publish it again where it has a time."""
+    def may_be_missing(self, since: float, *, only_shared: bool = False) -> None:
+        """Take what was acknowledged since for lost: publish it again where it has a time.
+
+        `only_shared`: what is read through a shared subscription alone, which connections are not.
+        """
         doubtful = [self._sending] if self._sending else []
         for message, _, at in reversed(self.acknowledged):
             if at < since:
                 break
             doubtful.append(message)
         self._again.extend(message for message in doubtful if message.number is None)
-        self.certainty.maybe_missing.update(m.number for m in doubtful if m.number is not None)
+        self.certainty.maybe_missing.update(
+            message.number
+            for message in doubtful
+            if message.number is not None and not (only_shared and message.topic.endswith("connection"))
+        )
 
     def may_be_doubled(self, since: float, until: float) -> None:
         """Take what was acknowledged since, and sent until then, for what may come twice."""

@@ -74,6 +74,26 @@ class World:
         self.replicas[place].kill9()
         self._wanted[place] = False
 
+    def kill_one(self) -> None:
+        """Kill any; where it was the last one another starts."""
+        self.kill(self.chance.choice(self.running))
+        self.one_runs()
+
+    def one_runs(self) -> None:
+        """See that at least one should run."""
+        if not self.running:
+            self.start(self.chance.randrange(REPLICAS))
+
+    async def a_while(self, most_s: float = 3.0) -> None:
+        """Let what is so last for a while."""
+        await asyncio.sleep(self.chance.uniform(0.2, most_s))
+
+    async def a_while_or_a_death(self) -> None:
+        """Let it last for a while; at times a replica dies then, with all that it has in hand."""
+        await self.a_while()
+        if self.chance.random() < 0.5:
+            self.kill_one()
+
     async def stop(self, place: int) -> None:
         """Ask it to stop, and see that it does so in order, if it has started at all."""
         self._wanted[place] = False
