@@ -24,7 +24,8 @@ class Hearing:
         """Ask for ever; while the database is away nothing is committed, and nothing is learned."""
         while True:
             with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-                heard_until = await asyncio.wait_for(self._ask(), 1)
+                async with asyncio.timeout(1):
+                    heard_until = await self._ask()
                 self._heard.append((time.time(), heard_until))
             await asyncio.sleep(EVERY_S)
 
