@@ -53,7 +53,8 @@ class Faults:
             self._world.start(self._chance.choice(away))
 
     async def _freeze_replica(self) -> None:
-        await self._world.freeze(self._chance.choice(self._world.running), self._chance.uniform(0.5, 4.0))
+        """Freeze it for longer than its leases last: another takes its sessions up while it has messages in hand."""
+        await self._world.freeze(self._chance.choice(self._world.running), self._chance.uniform(1.5, 4.0))
 
     async def _kill_postgres(self) -> None:
         await asyncio.to_thread(self._world.postgres.restart, kill=True)

@@ -88,3 +88,9 @@ def wrong_goings(
             least += message.number not in certainty.maybe_missing and before.number in found
             most += 1 + (message.number in certainty.maybe_doubled)
     return [] if least <= went <= most else [f"{name} went {went} times, not {least} to {most}"]
+
+
+def said_again(row: Row, said: Sequence[Message], certainty: Certainty) -> list[int]:
+    """Return when a device that was away went again: no row of the timeline, but the row's clock, and only in doubt."""
+    in_doubt = any(one.payload == OFFLINE and one.number in certainty.maybe_doubled for one in said)
+    return [row.last_seen_offline] if in_doubt and row.last_seen_offline is not None else []

@@ -105,8 +105,9 @@ class Oracle:
             )
             if name[0] == "p":
                 went = [at for kind, at in moves[name] if kind == "offline"]
-                known += [one for at in went for one in published(f"devices/{name}/connection", OFFLINE, at)]
                 wrong += numbered.wrong_goings(name, len(went), connections[name], applied, certainty)
+                went += numbered.said_again(rows[name], connections[name], certainty)
+                known += [one for at in went for one in published(f"devices/{name}/connection", OFFLINE, at)]
             wrong += numbered.wrong_row(name, rows[name], known)
             wrong += _wrong_moves(name, moves[name], numbered.transitions(known))
         return wrong

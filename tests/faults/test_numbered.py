@@ -9,6 +9,7 @@ from tests.faults.numbered import (
     Applied,
     applied,
     observed,
+    said_again,
     transitions,
     wrong_goings,
     wrong_row,
@@ -81,6 +82,13 @@ def test_an_offline_that_was_lost_or_comes_twice_is_seen_in_the_timeline() -> No
     assert wrong_goings("p1", 3, said, numbers, certain) == ["p1 went 3 times, not 2 to 2"]
     assert wrong_goings("p1", 1, said, numbers, Certainty(maybe_missing={4})) == []
     assert wrong_goings("p1", 1, said, numbers - {3}, certain) == []
+
+
+def test_an_offline_that_may_have_come_again_may_move_the_row_and_no_other_may() -> None:
+    went = row(*ONCE)._replace(last_seen_offline=START + 50)
+    said = [Message(TOPIC, OFFLINE, 2)]
+    assert said_again(went, said, Certainty()) == []
+    assert said_again(went, said, Certainty(maybe_doubled={2})) == [START + 50]
 
 
 def test_transitions_are_the_changes_alone() -> None:
