@@ -10,9 +10,9 @@ from tests.ingest.service import running
 
 OPEN = {"webhook": {"auth": "none"}}
 BATCH = {"content-type": "application/cloudevents-batch+json"}
-WAITING = (
-    "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-)
+WAITING = """
+select count(*) from pg_stat_activity
+where datname = current_database() and wait_event_type = 'Lock' and query like '%rollcall.apply(%'"""
 TOLD = "select count(*) from rollcall.device_events where kind = 'firmware'"
 """An event without a time that is applied twice says its versions anew."""
 
