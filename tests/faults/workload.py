@@ -17,6 +17,8 @@ from typing import NamedTuple
 import aiomqtt
 import orjson
 
+from ingest.simulate.link import look_why
+
 DATED, NUMBERED, COMING_AND_GOING = 200, 3, 8
 """Devices of each kind that speak at a time."""
 EACH = 60
@@ -117,6 +119,7 @@ class Devices:
         """Publish, and connect again for as long as it takes."""
         while True:
             client = aiomqtt.Client("127.0.0.1", self._port, identifier="devices", timeout=5)
+            ended_at_once = client._disconnected
             try:
                 async with client:
                     while (message := self._next()) is not None:
@@ -129,7 +132,7 @@ class Devices:
                     self.certainty.maybe_doubled.add(self._sending.number)
                 await asyncio.sleep(0.2)
             finally:
-                _look_why(client)
+                look_why(ended_at_once, client._disconnected)
 
     async def _publish(self, client: aiomqtt.Client, message: Message) -> None:
         self._sending, sent_at = message, time.time()
@@ -194,10 +197,3 @@ class Devices:
         if n % 29 == 3:
             body = {f"late{n % 3}": n, "ts": ts - 20_000}
         return Message(f"devices/d{device}/telemetry", orjson.dumps(body))
-
-
-def _look_why(client: aiomqtt.Client) -> None:
-    """Look at why the connection ended, or asyncio complains later that nobody did."""
-    ended = client._disconnected
-    if ended.done() and not ended.cancelled():
-        ended.exception()
