@@ -153,10 +153,11 @@ class Run:
     def summary(self, seed: int, befell: list[str], took_s: float) -> str:
         """Return what to tell of a run that went well."""
         faults = ", ".join(f"{name} {count}" for name, count in sorted(Counter(befell).items()))
-        webhooks, bounds = self.webhooks, self.bounds
+        webhooks, bounds, certain = self.webhooks, self.bounds, self.world.devices.certainty
         return (
             f"seed {seed}, {len(befell)} faults: {faults}; disk full by {self.disk.way};"
-            f" {len(self.world.devices.acknowledged)} publishes,"
+            f" {len(self.world.devices.acknowledged)} publishes, of {len(certain.said)} without a time"
+            f" {len(certain.maybe_missing)} may be missing and {len(certain.maybe_doubled)} doubled,"
             f" {len(webhooks.dated) + len(webhooks.numbered)} webhooks ({webhooks.refusals} refused),"
             f" {self.cloud.golioth.pages} pages listed;"
             f" recovered in {took_s:.1f} s, all replicas up after {self.started_s:.1f} s;"
