@@ -20,8 +20,11 @@ RollcallError
 │   └── NotSupported       this kind of provider cannot do it at all
 ├── Unauthorized           a request did not prove itself: answer 401, nothing of it is kept
 ├── SessionsLost           other processes read these MQTT sessions now: leave what is in hand of them to those
+├── EventsKnown            other processes have committed these webhook events meanwhile: answer them, do not apply them
 └── Refused                the data itself was refused by the database (SQLSTATE 22, 23): dead-letter it
 """
+
+from uuid import UUID
 
 
 class RollcallError(Exception):
@@ -99,6 +102,14 @@ class SessionsLost(RollcallError):  # noqa: N818
     def __init__(self, lost: frozenset[tuple[int, int]]) -> None:
         super().__init__(f"{len(lost)} MQTT sessions are read by another process now")
         self.lost = lost
+
+
+class EventsKnown(RollcallError):  # noqa: N818
+    """Nothing was committed: another process has committed some of the webhook events. `known`: (integration, id)."""
+
+    def __init__(self, known: frozenset[tuple[UUID, str]]) -> None:
+        super().__init__(f"{len(known)} webhook events were committed by another process meanwhile")
+        self.known = known
 
 
 class Refused(RollcallError):  # noqa: N818

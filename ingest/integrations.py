@@ -261,7 +261,9 @@ async def _follow_while_listening(news: News, read: Callable[[], Awaitable[None]
         news.changed.clear()
         await read()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(news.changed.wait(), reread_s)
+            # not wait_for, which in Python 3.11 may swallow the cancellation that ends this
+            async with asyncio.timeout(reread_s):
+                await news.changed.wait()
 
 
 class _Broken(Exception):  # noqa: N818

@@ -139,11 +139,10 @@ class Session:
         plan = self._plan
         why_alone = await self._why_alone()
         connection, connected = await open_connection(plan.protocol, plan.broker, self._clock)
-        if not connected.session_present:
-            stored.digests.clear()
         draining_since = stored.heard_until if connected.session_present else None
         origin = origin_of(plan, stored, connection, draining_since)
         try:
+            await self._tell_if_lost(connection, connected, stored)
             await self._subscribe(connection, connected, stored, why_alone)
             self._backoff.reset()
             self.failing = False
@@ -161,6 +160,31 @@ class Session:
             return None
         return await why_unshareable(plan.protocol, plan.broker, self._clock)
 
+    async def _tell_if_lost(
+        self, connection: Connection, connected: Connected, stored: StoredSession
+    ) -> None:
+        """Tell the timeline where the broker holds nothing for us any more, before anything is subscribed.
+
+        So a process that dies between the two is noticed by the next: there is a session then, but the marker that the
+        row knows as subscribed reaches nobody. It is the same where a broker forgets subscriptions by itself.
+        """
+        present = connected.session_present
+        if present and await self._is_subscribed(connection, stored):
+            return
+        if not present:
+            stored.digests.clear()
+        await self._sessions.lost(self._plan.integration_id, stored, session_present=present)
+
+    async def _is_subscribed(self, connection: Connection, stored: StoredSession) -> bool:
+        """Tell whether our marker still reaches us, if it ever did; where the broker does not say, it does."""
+        topic = self._plan.marker_topic
+        if not any(one.endswith(topic) for one in stored.subscriptions):
+            return True
+        try:
+            return await connection.publish(topic, b"%d" % self._clock())
+        except BrokerRefused:
+            return True
+
     async def _subscribe(
         self, connection: Connection, connected: Connected, stored: StoredSession, why_alone: str | None
     ) -> None:
@@ -175,7 +199,7 @@ class Session:
             filters = {one.topic_filter for one in wanted}
             await connection.unsubscribe([one for one in stored.subscriptions if one not in filters])
         now = self._clock()
-        await self._sessions.connected(plan.integration_id, stored, connected, granted, now, note)
+        await self._sessions.connected(stored, connected, granted, now, note)
         refused = [g for g in granted if g.qos is None]
         if len(refused) == len(granted):
             raise Misconfigured("the broker refused every topic: " + "; ".join(g.reason for g in refused))

@@ -28,6 +28,11 @@ order by 1 on conflict (id) do nothing;
 insert into rollcall.webhook_events (integration_id, event_id)
 select * from unnest($1::uuid[], $2::text[]) order by 1, 2 on conflict do nothing;
 
+-- name: events_of_others
+select w.integration_id, w.event_id from unnest($1::uuid[], $2::text[]) as t (i, e)
+join rollcall.webhook_events w on w.integration_id = t.i and w.event_id = t.e
+where w.xmin <> pg_current_xact_id()::xid;
+
 -- name: known_events
 select t.e from unnest($2::text[]) as t (e)
 where exists (select 1 from rollcall.webhook_events w where w.integration_id = $1 and w.event_id = t.e);

@@ -55,7 +55,8 @@ class Pull:
             self._ended.clear()
             await self._client.publish(self._subject, self._request, reply=inbox)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), EXPIRES_S + GRACE_S)
+                async with asyncio.timeout(EXPIRES_S + GRACE_S):  # wait_for may swallow a cancellation
+                    await self._ended.wait()
                 self.idle.set()
             if self._refused():
                 await asyncio.sleep(PAUSE_S)  # no leader now, or too many requests: it passes

@@ -23,7 +23,6 @@ from ingest.store.sessions import Sessions
 
 log = logging.getLogger(__name__)
 
-BACKOFF_CAP_S = 5.0
 ASKING_SHARE = 0.02
 """Of the time, at most, for asking how far we have heard: nats-server counts what waits, and delivers nothing then."""
 
@@ -45,7 +44,7 @@ class JetStreamSource:
         self._sessions = sessions
         self._intake = intake
         self._clock = clock
-        self._backoff = Backoff(jitter, cap_s=BACKOFF_CAP_S)
+        self._backoff = Backoff(jitter)
         self._session_id: int | None = None
         self.connection: JetStreamConnection | None = None
         """The connection while there is one."""
@@ -88,9 +87,11 @@ class JetStreamSource:
         origin = self._origin(stored.id, connection)
         try:
             connected = await connection.connect()
+            if not connected.session_present:
+                await self._sessions.lost(plan.integration_id, stored, session_present=False)
             granted = await connection.subscribe([Subscription(one) for one in plan.filters])
             await connection.give_up_others()
-            await self._sessions.connected(plan.integration_id, stored, connected, granted, self._clock())
+            await self._sessions.connected(stored, connected, granted, self._clock())
             if all(one.qos is None for one in granted):
                 raise Misconfigured("no topic can be read: " + "; ".join(one.reason for one in granted))
             log.info("integration %s: connected, JetStream", plan.name)

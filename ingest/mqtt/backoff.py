@@ -2,6 +2,9 @@
 
 import random
 
+CAP_S = 5.0
+"""Back 1.7 s after the other side in the mean, and 5 s at most; with 30 s it was 10 and 30 (an outage of 20 s)."""
+
 
 class Backoff:
     """Seconds to wait: uniform between 0 and min(cap, base * 2**attempt).
@@ -12,7 +15,7 @@ class Backoff:
     REFUSED_CAP_S = 300.0
     """For a broker that answered no: a person has to change something, so it is asked rarely."""
 
-    def __init__(self, random: random.Random, base_s: float = 0.5, cap_s: float = 30.0) -> None:
+    def __init__(self, random: random.Random, base_s: float = 0.5, cap_s: float = CAP_S) -> None:
         self._random = random
         self._base_s = base_s
         self._cap_s = cap_s

@@ -116,9 +116,10 @@ class Connection(Protocol):
     def complete(self, released: Sequence[Released]) -> None:
         """PUBCOMP these packet ids."""
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Publish at QoS 1 and wait for the PUBACK.
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Publish at QoS 1 and wait for the PUBACK; False where the broker says that nobody is subscribed.
 
+        MQTT 5 lets it say so (3.4.2.1), MQTT 3.1.1 does not.
         Raises: BrokerRefused when the broker answers with a reason >= 0x80, BrokerAway.
         """
 

@@ -6,6 +6,7 @@ from ingest.errors import BrokerRefused
 
 UNSUPPORTED_PROTOCOL_VERSION = 0x84
 SESSION_TAKEN_OVER = 0x8E
+NO_MATCHING_SUBSCRIBERS = 0x10
 FAILURE = 0x80
 """Reason codes from here on mean no."""
 

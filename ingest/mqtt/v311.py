@@ -146,14 +146,15 @@ class Mqtt311Connection:
     def complete(self, released: Sequence[Released]) -> None:
         """Nothing: QoS 2 is not subscribed, so nothing is ever released here."""
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Publish at QoS 1 and wait for the PUBACK. MQTT 3.1.1 has no way to say that it was not allowed.
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Publish at QoS 1 and wait for the PUBACK, which in MQTT 3.1.1 has no way to say no or that nobody is there.
 
         Raises: BrokerAway.
         """
         self._refuse_when_ended()
         info = self._paho.publish(topic, payload, qos=1, retain=retain)
         await self._answers.wait(info.mid, "PUBACK")
+        return True
 
     def pause(self) -> None:
         """Stop reading from the socket; PINGREQs go on."""

@@ -15,7 +15,15 @@ from ingest.mqtt.framing import Framing
 from ingest.mqtt.inbox import Inbox
 from ingest.mqtt.outbox import DISCONNECT, DISCONNECT_MALFORMED, acknowledgements, completions
 from ingest.mqtt.port import Broker, Clock, Connected, Granted, Inbound, Released, Subscription
-from ingest.mqtt.reasons import FAILURE, SESSION_TAKEN_OVER, Greeting, in_words, old_connack, without
+from ingest.mqtt.reasons import (
+    FAILURE,
+    NO_MATCHING_SUBSCRIBERS,
+    SESSION_TAKEN_OVER,
+    Greeting,
+    in_words,
+    old_connack,
+    without,
+)
 from ingest.mqtt.wire import Wire
 
 
@@ -81,8 +89,8 @@ class Mqtt5Connection:
         """PUBCOMP, in one write."""
         self._wire.write(completions(released))
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Publish at QoS 1 and wait for the PUBACK, within the broker's receive maximum.
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Publish at QoS 1 and wait for the PUBACK, within the broker's receive maximum; False: it reaches nobody.
 
         Raises: BrokerRefused when the answer is a reason >= 0x80; BrokerAway.
         """
@@ -95,6 +103,7 @@ class Mqtt5Connection:
         code = answer.codes[0]
         if code >= FAILURE:
             raise BrokerRefused(code, in_words(code, answer.said), "the publish")
+        return code != NO_MATCHING_SUBSCRIBERS
 
     def pause(self) -> None:
         """Stop reading from the socket; PINGREQs go on."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from handlers.events import DeadReason, DeviceKey
 from handlers.evidence import Evidence
-from ingest.errors import DatabaseAway, Refused, SessionsLost
+from ingest.errors import DatabaseAway, EventsKnown, Refused, SessionsLost
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.pile import Counts, Feed, Pile
 from ingest.pipeline.refusals import Refusals
@@ -87,9 +87,16 @@ class Committer:
         return pile, batch
 
     async def _settle(self, pile: Pile, batch: Batch | None = None) -> None:
-        """Commit and acknowledge it, but what came by sessions that another process has taken up since."""
+        """Commit and acknowledge it, but what came by sessions that another process has taken up since.
+
+        Webhook events that another process has committed meanwhile are answered and not applied.
+        """
         try:
             await self._settle_ours(pile, batch)
+        except EventsKnown as known:
+            log.debug("%s", known)
+            self._counts.duplicates += len(known.known)
+            await self._settle(pile.without_events(known.known))
         except SessionsLost as lost:
             log.warning("%s: what is in hand of them is left to it", lost)
             kept = pile.without(lost.lost)

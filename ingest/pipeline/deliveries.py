@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import orjson
 
@@ -28,6 +28,9 @@ class Result(NamedTuple):
     reason: DeadReason | None = None
 
 
+DUPLICATE = Result("duplicate")
+
+
 @dataclass(slots=True, eq=False)
 class Arrival:
     """One request. `topic` is its route; of its headers only those that are safe are kept with a dead letter."""
@@ -46,15 +49,22 @@ class Arrival:
 class Delivery:
     """Consecutive events of one request: a `Part` of a pile."""
 
-    __slots__ = ("_arrival", "_events", "_first", "_refusal")
+    __slots__ = ("_arrival", "_events", "_first", "_known", "_refusal")
 
     def __init__(
-        self, arrival: Arrival, events: Sequence[Event], first: int = 0, refusal: DeadReason | None = None
+        self,
+        arrival: Arrival,
+        events: Sequence[Event],
+        first: int = 0,
+        refusal: DeadReason | None = None,
+        known: frozenset[str | None] = frozenset(),
     ) -> None:
         self._arrival = arrival
         self._events = events
         self._first = first
         self._refusal = refusal
+        self._known = known
+        """Ids of the events that another process has committed meanwhile."""
         arrival.expected = max(arrival.expected, first + len(events))
 
     def __len__(self) -> int:
@@ -65,6 +75,8 @@ class Delivery:
         """Put each event's observations into their devices' evidence, and what means nothing aside."""
         counts, devices = pile.counts, pile.of(self._arrival.feed)
         for event in self._events:
+            if event.id in self._known:
+                continue
             observations, field_errors, skewed, _ = event.decoded
             if (dead := self._refusal or event.decoded.dead) is not None:
                 counts.dead_letters += 1
@@ -80,28 +92,42 @@ class Delivery:
         middle = len(self._events) // 2
         first, second = self._events[:middle], self._events[middle:]
         return (
-            Delivery(self._arrival, first, self._first),
-            Delivery(self._arrival, second, self._first + middle),
+            Delivery(self._arrival, first, self._first, known=self._known),
+            Delivery(self._arrival, second, self._first + middle, known=self._known),
         )
 
     def buried(self, reason: DeadReason) -> "Delivery":
         """Return its only event as a dead letter."""
-        return Delivery(self._arrival, self._events, self._first, reason)
+        return Delivery(self._arrival, self._events, self._first, reason, self._known)
 
     def record(self, batch: Batch) -> None:
         """Put the ids of the events into the batch: those that come again within a day are not applied again."""
         integration_id = self._arrival.feed.integration_id
-        batch.event_ids += [(integration_id, event.id) for event in self._events if event.id is not None]
+        batch.event_ids += [
+            (integration_id, event.id)
+            for event in self._events
+            if event.id is not None and event.id not in self._known
+        ]
 
     def left_to_another(self, lost: frozenset[tuple[int, int]]) -> bool:
         """Return False: it came by no session."""
         return False
 
+    def without_events(self, known: frozenset[tuple[UUID, str]]) -> "Delivery":
+        """Return it with these events answered as duplicates and not applied."""
+        mine = {
+            event_id
+            for integration_id, event_id in known
+            if integration_id == self._arrival.feed.integration_id
+        }
+        return Delivery(self._arrival, self._events, self._first, self._refusal, self._known | mine)
+
     def settled(self) -> None:
         """Note the results; the last ones let the request be answered."""
         arrival = self._arrival
         for place, event in enumerate(self._events, self._first):
-            arrival.results[place] = _result(event, self._refusal)
+            is_known = event.id in self._known
+            arrival.results[place] = DUPLICATE if is_known else _result(event, self._refusal)
         if len(arrival.results) == arrival.expected and not arrival.done.done():
             arrival.done.set_result(None)
 

@@ -57,6 +57,9 @@ class Part(Protocol):
     def left_to_another(self, lost: frozenset[tuple[int, int]]) -> bool:
         """Give the entries up if they came by one of these (session id, epoch), and say whether they did."""
 
+    def without_events(self, known: frozenset[tuple[UUID, str]]) -> "Part":
+        """Return it with these webhook events, as (integration id, event id), answered and not applied."""
+
     def settled(self) -> None:
         """Tell the sender that the entries are committed."""
 
@@ -106,6 +109,10 @@ class Pile:
     def without(self, lost: frozenset[tuple[int, int]]) -> "Pile":
         """Return the pile of what did not come by these sessions; what did is given up."""
         return self._again([part for part in self.parts if not part.left_to_another(lost)])
+
+    def without_events(self, known: frozenset[tuple[UUID, str]]) -> "Pile":
+        """Return the pile with these webhook events answered and not applied."""
+        return self._again([part.without_events(known) for part in self.parts])
 
     @staticmethod
     def _again(parts: "list[Part] | tuple[Part, ...]") -> "Pile":

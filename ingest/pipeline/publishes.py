@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from handlers.dialects.absorb import absorb
 from handlers.dialects.plain import Context
@@ -187,6 +187,10 @@ class Publishes:
             return False
         self._origin.left(len(self._inbounds))
         return True
+
+    def without_events(self, known: frozenset[tuple[UUID, str]]) -> "Publishes":
+        """Return itself: it holds no webhook events."""
+        return self
 
     def _released(self) -> list[Released]:
         return [one for one in self._others if isinstance(one, Released)]

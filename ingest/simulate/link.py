@@ -72,6 +72,7 @@ class Link:
         """
         while not _cancelled():
             client = self._new_client()
+            ended_at_once = client._disconnected
             try:
                 async with client:
                     self._client = client
@@ -80,7 +81,7 @@ class Link:
             except (aiomqtt.MqttError, OSError):
                 self._client = None
             finally:
-                _forget(client)
+                look_why(ended_at_once, client._disconnected)
             if not _cancelled():
                 await asyncio.sleep(self._away_s)
             self._away_s = RECONNECT_AFTER_S
@@ -143,8 +144,11 @@ def _cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _forget(client: aiomqtt.Client) -> None:
-    """Look at why the connection ended, or asyncio complains later that nobody did."""
-    ended = client._disconnected
-    if ended.done() and not ended.cancelled():
-        ended.exception()
+def look_why(*ends: "asyncio.Future[None]") -> None:
+    """Look at why a connection ended, or asyncio complains later that nobody did.
+
+    aiomqtt puts another future in the place of the one that it has where a connection ends as soon as it is made.
+    """
+    for ended in ends:
+        if ended.done() and not ended.cancelled():
+            ended.exception()

@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from handlers.events import Micros
-from ingest.errors import Refused, SessionsLost
+from ingest.errors import EventsKnown, Refused, SessionsLost
 from ingest.store.batch import Batch, apply_arguments
 from ingest.store.facts import apply_facts
 from ingest.store.queries import queries
@@ -36,8 +36,8 @@ class Applier:
     async def commit(self, batch: Batch) -> list[UUID]:
         """Commit all of `batch` and return [], or commit nothing and return the ids of devices that are gone.
 
-        Raises: Refused (class 22 or 23), SessionsLost, DatabaseAway (anything else; Contended where another writer was
-        in the way).
+        Raises: Refused (class 22 or 23), SessionsLost, EventsKnown, DatabaseAway (anything else; Contended where
+        another writer was in the way).
         """
         try:
             async with self._pool.acquire(timeout=self._timeout_s) as connection:
@@ -73,17 +73,26 @@ class Applier:
             ("insert_dead_letters", batch.dead_letters),
             ("receive_qos2", batch.received),
             ("release_qos2", batch.released),
-            ("remember_events", batch.event_ids),
         )
         for name, mine in rows:
             if mine:
                 await connection.execute(queries()[name], *zip(*mine, strict=True), timeout=self._timeout_s)
+        if batch.event_ids:
+            await self._remember_events(connection, batch)
         if batch.replayed:
             await connection.execute(
                 queries()["delete_dead_letters"], batch.replayed, timeout=self._timeout_s
             )
         if batch.parked or batch.unparked:
             await write_parked(connection, batch)
+
+    async def _remember_events(self, connection: Connection, batch: Batch) -> None:
+        """Write the events' ids; who is first to commit one is the one who applies it. Raises: EventsKnown."""
+        columns = [*zip(*batch.event_ids, strict=True)]
+        status = await connection.execute(queries()["remember_events"], *columns, timeout=self._timeout_s)
+        if int(status.rpartition(" ")[2]) < len(set(batch.event_ids)):
+            rows = await connection.fetch(queries()["events_of_others"], *columns, timeout=self._timeout_s)
+            raise EventsKnown(frozenset((row["integration_id"], row["event_id"]) for row in rows))
 
 
 async def write_parked(connection: Connection, batch: Batch) -> None:

@@ -76,31 +76,30 @@ class Sessions:
 
     async def connected(
         self,
-        integration_id: UUID,
         stored: StoredSession,
         connected: Connected,
         granted: list[Granted],
         at: Micros,
         note: str = "",
     ) -> None:
-        """Record a connection. Where the session was lost, its digests go and the timeline says that there is a gap."""
-        lost = not connected.session_present
-        anew = lost or stored.heard_until is None or at - stored.heard_until > GAP
+        """Record a connection and what it has subscribed to."""
+        anew = not connected.session_present or stored.heard_until is None or at - stored.heard_until > GAP
         refused = [f"{g.topic_filter}: {g.reason}" for g in granted if g.qos is None]
         detail = f"MQTT {connected.protocol}" + (f"; refused: {'; '.join(refused)}" if refused else "")
         detail += f"; {note}" if note else ""
         answers = orjson.dumps(
             [{"filter": g.topic_filter, "qos": g.qos, "reason": g.reason} for g in granted]
         )
+        since = at if anew else None
+        await self._execute("session_connected", stored.id, since, detail, answers.decode(), at)
+
+    async def lost(self, integration_id: UUID, stored: StoredSession, *, session_present: bool) -> None:
+        """Tell the timeline that messages may be missing since it was heard; without a session its digests go."""
         async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
-            if lost:
+            if not session_present:
                 await connection.execute(queries()["forget_digests"], stored.id)
-            if lost and stored.heard_until is not None:
+            if stored.heard_until is not None:
                 await record(connection, "gap", [integration_id], {"heard_until": str(stored.heard_until)})
-            since = at if anew else None
-            await connection.execute(
-                queries()["session_connected"], stored.id, since, detail, answers.decode(), at
-            )
 
     async def forget(self, integration_id: UUID, client_id: str) -> None:
         """Delete a session that the broker has no more, with its digests."""

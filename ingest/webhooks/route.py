@@ -19,7 +19,7 @@ from handlers.webhooks.delivery import Event, Handshake, Request
 from handlers.webhooks.shapes import decode
 from ingest.errors import DatabaseAway, Unauthorized, Unavailable
 from ingest.mqtt.port import Clock
-from ingest.pipeline.deliveries import Arrival, Delivery, Result
+from ingest.pipeline.deliveries import DUPLICATE, Arrival, Delivery, Result
 from ingest.pipeline.intake import Intake
 from ingest.problems import Problem
 from ingest.webhooks.claims import Claims
@@ -33,7 +33,6 @@ AWAY = "the database cannot be written now: send the events again"
 ALLOWED_RATE = "*"
 JSON = "application/json"
 NOT_EVENTS = ("application/x-www-form-urlencoded", "multipart/", "image/", "audio/", "video/")
-DUPLICATE = Result("duplicate")
 _ORIGIN = re.compile(r"[A-Za-z0-9.:-]{1,253}")
 
 Observe = Callable[[str, int, float], None]

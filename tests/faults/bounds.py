@@ -32,7 +32,9 @@ class Bounds:
                 with suppress(AssertionError, FileNotFoundError, IndexError):
                     self.rss_mib = max(self.rss_mib, self._world.replicas[place].rss_mib())
             with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-                await asyncio.wait_for(self._count(), 1)
+                # not wait_for, which in Python 3.11 may swallow the cancellation that ends this
+                async with asyncio.timeout(1):
+                    await self._count()
             await asyncio.sleep(EVERY_S)
 
     async def _count(self) -> None:

@@ -1,14 +1,20 @@
-"""The provider of the devices that post: it knows all of them, changes them, and is asked again and again."""
+"""The provider of the devices that post: it knows all of them, changes them, and is asked again and again.
+
+What it says of a device besides its cohort is older than any event: it must neither win nor get lost.
+"""
 
 import asyncio
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from tests.faults import webhooks
+from tests.faults.rows import micros
 from tests.servers.golioth import Golioth
 
 API_KEY = "gk-of-the-faults"
 EVERY_S = 0.2
+BATTERY = 100
+"""Percent; no event says as much."""
 
 
 class Cloud:
@@ -18,11 +24,18 @@ class Cloud:
         self.golioth = Golioth(API_KEY, check_every=20)
         self._chance = chance
         self._stopping = False
-        ids = [f"g{n}" for n in range(webhooks.DATED)] + [f"h{n}" for n in range(webhooks.UNDATED)]
-        for external_id in ids:
+        online_at = datetime.now(UTC) - timedelta(hours=1)
+        offline_at = online_at - timedelta(minutes=1)
+        self.seen = {f"g{n}": (micros(online_at), micros(offline_at)) for n in range(webhooks.DATED)}
+        """When it has seen each online and offline, in microseconds since 1970."""
+        facts = {"status": "-", "lastReport": _iso(online_at), "lastSeenOffline": _iso(offline_at)}
+        for external_id in self.seen:
+            self.golioth.add(external_id, metadata=facts, data={"battery": BATTERY}, updatedAt=_now())
+            del self.golioth.devices[external_id]["lastReport"]
+        for n in range(webhooks.NUMBERED):
             # what has no time of its own would be dated by when it is listed: nothing of that here
-            metadata = {"status": "-"}
-            del self.golioth.add(external_id, metadata=metadata, data={}, updatedAt=_now())["lastReport"]
+            self.golioth.add(f"h{n}", metadata={"status": "-"}, data={}, updatedAt=_now())
+            del self.golioth.devices[f"h{n}"]["lastReport"]
 
     @property
     def cohorts(self) -> dict[str, str]:
@@ -42,4 +55,8 @@ class Cloud:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return _iso(datetime.now(UTC))
+
+
+def _iso(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")

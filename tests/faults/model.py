@@ -1,91 +1,76 @@
-"""What the pure rules say that the rows must be, given all that was acknowledged to its sender."""
+"""What the pure rules say of all that was acknowledged to its sender and has a time of its own."""
 
 import time
-from typing import NamedTuple
 from uuid import UUID
 
 from handlers.dialects import plain
-from handlers.events import Liveness, Publish
+from handlers.events import DeviceKey, Liveness, Observation, Publish
 from handlers.evidence import Evidence, coalesce
-from handlers.firmware import history
-from handlers.presence import presence
 from handlers.topics import Topics
 from handlers.webhooks import delivery, shapes
+from tests.faults.cloud import BATTERY, Cloud
+from tests.faults.rows import Row, row_of
 from tests.faults.webhooks import CLOUDEVENT, Webhooks
 from tests.faults.workload import Devices
 
-OFFLINE_AFTER_S = 86_400
-"""No device is silent for so long, whatever its clock says: silences have tests of their own."""
-
-
-class Row(NamedTuple):
-    """All that is a function of what a device said. Times in microseconds since 1970; readings: (name, value, at)."""
-
-    status: str
-    last_seen_online: int | None
-    last_seen_offline: int | None
-    battery_level: int | None
-    signal_strength: int | None
-    firmware_version: str | None
-    installs: tuple[tuple[str, int, str, str], ...]
-    """(component, at, version, source)."""
-    readings: tuple[tuple[str, float, int], ...]
+_MQTT = plain.Context(UUID(int=1), Topics.parse(None), Liveness(event_time=True))
+_HOOK = delivery.Context(UUID(int=2))
 
 
 class Model:
     """Follows what was acknowledged while it grows, so that nothing has to wait for it at the end."""
 
-    def __init__(self, devices: Devices, webhooks: Webhooks) -> None:
+    def __init__(self, devices: Devices, webhooks: Webhooks, cloud: Cloud) -> None:
         self._devices = devices
         self._webhooks = webhooks
         self._followed = [0, 0]
-        self._evidence: dict[str, Evidence] = {}
-        self._mqtt = plain.Context(UUID(int=1), Topics.parse(None), Liveness(event_time=True))
-        self._hook = delivery.Context(UUID(int=2))
+        self._evidence = {name: listed(*times) for name, times in cloud.seen.items()}
 
     def follow(self) -> None:
         """Take in what was acknowledged since the last time."""
         now = time.time_ns() // 1_000
         said = self._devices.acknowledged[self._followed[0] :]
-        for (topic, payload, is_dated), _ in said:
-            if is_dated:
-                publish = Publish(topic, payload, 1, False, False, 1, now, len(payload))
-                self._absorb(plain.decode(publish, self._mqtt, None).observations)
-        posted = self._webhooks.answered[self._followed[1] :]
+        for message, _, _ in said:
+            if message.number is None:
+                self._absorb(published(message.topic, message.payload, now))
+        posted = self._webhooks.dated[self._followed[1] :]
         for event in posted:
-            decoded = shapes.decode(delivery.Request(event, CLOUDEVENT, now), self._hook)
-            assert isinstance(decoded, tuple)
-            for one in decoded:
-                self._absorb(one.decoded.observations)
+            self._absorb(delivered(event, now))
         self._followed = [self._followed[0] + len(said), self._followed[1] + len(posted)]
 
-    def _absorb(self, observations: tuple[plain.Observation, ...]) -> None:
+    def _absorb(self, observations: tuple[Observation, ...]) -> None:
         assert observations
-        found: dict[plain.DeviceKey, Evidence] = {}
+        found: dict[DeviceKey, Evidence] = {}
         coalesce(observations, found)
         for key, evidence in found.items():
             self._evidence.setdefault(key.external_id or "", Evidence()).merge(evidence)
 
     def rows(self) -> dict[str, Row]:
         """Return the row of each device all of whose messages have a time."""
-        return {name: _row(evidence) for name, evidence in self._evidence.items()}
+        return {name: row_of(evidence) for name, evidence in self._evidence.items()}
 
 
-def _row(evidence: Evidence) -> Row:
-    seen = presence(evidence, OFFLINE_AFTER_S * 10**6, None)
-    main = evidence.firmware.get("main")
-    installs = [
-        (component, install.at, install.version, "unknown" if index else "factory_default")
-        for component, firmware in sorted(evidence.firmware.items())
-        for index, install in enumerate(history(firmware))
-    ]
-    return Row(
-        str(seen.status or "offline"),
-        seen.last_seen_online,
-        seen.last_seen_offline,
-        evidence.battery[1] if evidence.battery else None,
-        evidence.signal[1] if evidence.signal else None,
-        main.version if main else None,
-        tuple(installs),
-        tuple((name, value, at) for name, (at, value, _) in sorted(evidence.readings.items())),
+def published(topic: str, payload: bytes, received_at: int) -> tuple[Observation, ...]:
+    """Return what a PUBLISH says that was received at a time."""
+    publish = Publish(topic, payload, 1, False, False, 1, received_at, len(payload))
+    return plain.decode(publish, _MQTT, None).observations
+
+
+def delivered(event: bytes, received_at: int) -> tuple[Observation, ...]:
+    """Return what an event says that was received at a time."""
+    decoded = shapes.decode(delivery.Request(event, CLOUDEVENT, received_at), _HOOK)
+    return tuple(
+        observation
+        for one in decoded
+        if isinstance(one, delivery.Event)
+        for observation in one.decoded.observations
     )
+
+
+def listed(online_at: int, offline_at: int) -> Evidence:
+    """Return what a listing says of a device: nothing in it is newer than any event."""
+    evidence = Evidence()
+    evidence.add_online(online_at, online_at)
+    evidence.offline_at = offline_at
+    evidence.battery = (0, BATTERY)
+    return evidence

@@ -2,30 +2,30 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import asyncpg
-import orjson
 
+from tests.faults import numbered
 from tests.faults.cloud import Cloud
-from tests.faults.model import Model, Row
+from tests.faults.model import Model, delivered, published
+from tests.faults.numbered import Applied, Decode, Transition
+from tests.faults.rows import Row, micros, rows_in
 from tests.faults.webhooks import Webhooks
-from tests.faults.workload import Devices
+from tests.faults.workload import OFFLINE, Devices, Message
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Connect = Callable[[], Awaitable[asyncpg.Connection]]
 DEVICES = """
-select d.id, i.external_device_id as name, d.cohort_id, d.status, d.last_seen_online, d.last_seen_offline,
-    d.battery_level, d.signal_strength, d.firmware_version
+select d.id, i.external_device_id as name, d.status, d.last_seen_online, d.last_seen_offline, d.battery_level,
+    d.signal_strength, d.firmware_version
 from devices d join rollcall.device_identity i on i.device_id = d.id"""
-INSTALLS = """
-select device_id, component_type, installed_at, firmware_version, source from device_firmware_history
-order by component_type, installed_at, firmware_version collate "C" """
-READINGS = 'select device_id, name, value, at from rollcall.device_readings order by name collate "C"'
+COHORTS = """
+select i.external_device_id as name, d.cohort_id
+from devices d join rollcall.device_identity i on i.device_id = d.id where d.cohort_id is not null"""
 TOLD = """
-select subject, component, at, detail ->> 'version' as version, retracted_at is null as counts
-from rollcall.device_events where kind = 'firmware'"""
+select subject, component, at, detail ->> 'version' as version from rollcall.device_events
+where kind = 'firmware' and retracted_at is null"""
 TWICE = """
 select subject, kind, component, at from rollcall.device_events where retracted_at is null and kind <> 'gap'
 group by 1, 2, 3, 4 having count(*) > 1
@@ -33,24 +33,19 @@ union all
 select subject, kind, component, min(at) from rollcall.device_events where kind = 'created'
 group by 1, 2, 3 having count(*) > 1"""
 CAME_AND_WENT = """
-select i.external_device_id as name, count(e.*) from rollcall.device_identity i
-left join rollcall.device_events e on e.subject = i.device_id and e.kind in ('online', 'offline')
-where i.external_device_id like 'p%' group by 1"""
+select subject, kind, at, source from rollcall.device_events where kind in ('online', 'offline') order by at"""
 SLOTS = """
 select client_id, state from rollcall.mqtt_sessions
 where client_id like 'rollcall-%' and state <> 'connected'"""
+ONLINE = [("online", 0)]
+"""Whenever that was."""
 
 
 class Oracle:
     """`differences` is empty once everything is as it must be."""
 
     def __init__(
-        self,
-        connect: Callable[[], Awaitable[asyncpg.Connection]],
-        model: Model,
-        devices: Devices,
-        webhooks: Webhooks,
-        cloud: Cloud,
+        self, connect: Connect, model: Model, devices: Devices, webhooks: Webhooks, cloud: Cloud
     ) -> None:
         self._connect = connect
         self._model = model
@@ -68,83 +63,93 @@ class Oracle:
             await database.close()
 
     async def _compared(self, database: asyncpg.Connection) -> list[str]:
-        found = await database.fetch(DEVICES)
-        names = {row["id"]: row["name"] for row in found}
-        rows = await _rows(database, found)
-        told = await database.fetch(TOLD)
+        devices = await database.fetch(DEVICES)
+        names = {row["id"]: row["name"] for row in devices}
+        rows = await rows_in(database, devices)
         wrong = _unequal("row", rows, self._model.rows())
-        wrong += _unequal("timeline", _installs_told(told, names), _installs(rows))
-        wrong += self._undated(told)
+        told = _installs_told(await database.fetch(TOLD), names)
+        wrong += _unequal("timeline", told, _installs(rows))
+        moves = await database.fetch(CAME_AND_WENT)
+        came_and_went = _came_and_went(moves, names)
+        wrong += self._by_number(rows, came_and_went)
+        silent = [names.get(row["subject"]) for row in moves if row["source"] == "sweep"]
+        wrong += [f"{name} was taken for silent" for name in silent]
+        wrong += [
+            line
+            for name in rows
+            if name[0] == "d"
+            for line in _wrong_moves(name, came_and_went[name], ONLINE)
+        ]
         wrong += await self._dead_letters(database)
-        states = {row["name"]: row["status"] for row in found}
-        wrong += _unequal("status", states, self._last_said())
-        came_and_went = {row["name"]: row["count"] for row in await database.fetch(CAME_AND_WENT)}
-        wrong += _unequal("transitions", came_and_went, self._transitions())
-        cohorts = {row["name"]: row["cohort_id"] for row in found}
+        cohorts = {row["name"]: row["cohort_id"] for row in await database.fetch(COHORTS)}
         wrong += _unequal("cohort", cohorts, self._cloud.cohorts)
         wrong += [f"told twice: {dict(row)}" for row in await database.fetch(TWICE)]
         wrong += [f"session {row['client_id']}: {row['state']}" for row in await database.fetch(SLOTS)]
         return wrong
 
-    def _undated(self, told: list[asyncpg.Record]) -> list[str]:
-        """A version is told once for each time that it was seen anew: what counts no more is counted here, too."""
-        seen = Counter(row["version"] for row in told)
-        certainty = self._devices.certainty
-        bounds = {
-            orjson.loads(payload)["fw"]: (
-                payload not in certainty.maybe_missing,
-                payload in certainty.maybe_doubled,
+    def _by_number(self, rows: Mapping[str, Row], moves: Mapping[str, list[Transition]]) -> list[str]:
+        """Compare what has no time of its own: each number's times, and what the rules make of them."""
+        certainty, posted = self._devices.certainty, self._webhooks.numbered
+        found = {name: numbered.applied(row) for name, row in rows.items() if name[0] in "phu"}
+        theirs = _together(found, "h")
+        mine = _together(found, "pu")
+        said = {number for number, message in certainty.said.items() if message.is_numbered}
+        wrong = numbered.wrong_times(mine, said, certainty.maybe_missing, certainty.maybe_doubled)
+        wrong += numbered.wrong_times(theirs, posted, set(), set())
+        if wrong:
+            return wrong
+        connections = self._connections()
+        for name, applied in found.items():
+            known = numbered.observed(
+                applied, _posted(posted) if name[0] == "h" else _published(certainty.said)
             )
-            for payload in certainty.undated
-            if payload.startswith(b'{"fw"')
-        }
-        bounds |= dict.fromkeys(self._webhooks.versions, (True, False))
-        return _out_of_bounds("version", seen, bounds)
+            if name[0] == "p":
+                went = [at for kind, at in moves[name] if kind == "offline"]
+                wrong += numbered.wrong_goings(name, len(went), connections[name], applied, certainty)
+                went += numbered.said_again(rows[name], connections[name], certainty)
+                known += [one for at in went for one in published(f"devices/{name}/connection", OFFLINE, at)]
+            wrong += numbered.wrong_row(name, rows[name], known)
+            wrong += _wrong_moves(name, moves[name], numbered.transitions(known))
+        return wrong
 
-    def _last_said(self) -> dict[str, str]:
-        """Return the status of each device that came and went: nothing befalls what it says last."""
-        return {f"p{n}": "online" if on else "offline" for n, on in enumerate(self._devices.is_online)}
-
-    def _transitions(self) -> dict[str, int]:
-        """Return how often each came or went, of those that none of their messages is in doubt of."""
-        certainty = self._devices.certainty
-        counts: Counter[str] = Counter()
-        for (topic, payload, _), _ in self._devices.acknowledged:
-            if topic.startswith("devices/p"):
-                counts[topic.split("/")[1]] += 1
-                if payload in certainty.maybe_missing or payload in certainty.maybe_doubled:
-                    counts[topic.split("/")[1]] -= 1_000_000
-        return {name: count for name, count in counts.items() if count > 0}
+    def _connections(self) -> dict[str, list[Message]]:
+        """Return what each device that comes and goes said, in order."""
+        found: dict[str, list[Message]] = defaultdict(list)
+        for _, message in sorted(self._devices.certainty.said.items()):
+            if message.topic.startswith("devices/p"):
+                found[message.topic.split("/")[1]].append(message)
+        return found
 
     async def _dead_letters(self, database: asyncpg.Connection) -> list[str]:
-        rows = await database.fetch("select payload from rollcall.dead_letters")
-        certainty = self._devices.certainty
-        bounds = {
-            payload: (payload not in certainty.maybe_missing, payload in certainty.maybe_doubled)
-            for payload in certainty.undated
-            if not payload.startswith(b"{")
-        }
-        seen = Counter(row["payload"] for row in rows)
-        strange = [f"dead letter of what is none: {payload!r}" for payload in seen if payload not in bounds]
-        return strange + _out_of_bounds("dead letter", seen, bounds)
+        found = Counter(
+            row["payload"] for row in await database.fetch("select payload from rollcall.dead_letters")
+        )
+        certainty, wrong = self._devices.certainty, []
+        letters = {m.payload: n for n, m in certainty.said.items() if not m.payload.startswith(b"{")}
+        for payload, number in letters.items():
+            least = number not in certainty.maybe_missing
+            most = 1 + (number in certainty.maybe_doubled)
+            if not least <= found[payload] <= most:
+                wrong.append(f"dead letter {payload!r}: {found[payload]} times")
+        return wrong + [f"dead letter of what is none: {one!r}" for one in found.keys() - letters.keys()]
 
 
-async def _rows(database: asyncpg.Connection, found: list[asyncpg.Record]) -> dict[str, Row]:
-    installs = _by_device(await database.fetch(INSTALLS))
-    readings = _by_device(await database.fetch(READINGS))
-    return {
-        row["name"]: Row(*map(_plain, list(row.values())[3:]), installs[row["id"]], readings[row["id"]])
-        for row in found
-    }
+def _published(said: Mapping[int, Message]) -> Decode:
+    return lambda number, at: published(said[number].topic, said[number].payload, at)
 
 
-def _out_of_bounds(what: str, seen: Mapping[Any, int], bounds: Mapping[Any, tuple[bool, bool]]) -> list[str]:
-    """`bounds`: whether it must be there, and whether it may be there more than once."""
-    return [
-        f"{what} {one}: {seen.get(one, 0)} times"
-        for one, (must_be, may_double) in bounds.items()
-        if seen.get(one, 0) < must_be or (seen.get(one, 0) > 1 and not may_double)
-    ]
+def _posted(events: Mapping[int, bytes]) -> Decode:
+    return lambda number, at: delivered(events[number], at)
+
+
+def _wrong_moves(name: str, found: list[Transition], wanted: list[Transition]) -> list[str]:
+    """Compare the timeline's comings and goings; where several replicas hear a device, its first may come late."""
+    same = found == wanted if name[0] == "p" else [kind for kind, _ in found] == [kind for kind, _ in wanted]
+    return [] if same else [f"transitions {name}: found {found}, wanted {wanted}"]
+
+
+def _together(found: Mapping[str, Mapping[int, Applied]], kinds: str) -> dict[int, Applied]:
+    return {n: times for name, numbers in found.items() if name[0] in kinds for n, times in numbers.items()}
 
 
 def _unequal(what: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -164,17 +169,12 @@ def _installs_told(
 ) -> dict[str, set[tuple[str, int, str]]]:
     found: dict[str, set[tuple[str, int, str]]] = {name: set() for name in names.values()}
     for row in told:
-        if row["counts"]:
-            found[names[row["subject"]]].add((row["component"], _plain(row["at"]), row["version"]))
+        found[names[row["subject"]]].add((row["component"], micros(row["at"]), row["version"]))
     return found
 
 
-def _by_device(rows: list[asyncpg.Record]) -> dict[UUID, tuple[Any, ...]]:
-    found: dict[UUID, tuple[Any, ...]] = defaultdict(tuple)
-    for device, *values in rows:
-        found[device] += (tuple(map(_plain, values)),)
+def _came_and_went(moves: list[asyncpg.Record], names: Mapping[UUID, str]) -> dict[str, list[Transition]]:
+    found: dict[str, list[Transition]] = defaultdict(list)
+    for row in moves:
+        found[names[row["subject"]]].append((row["kind"], micros(row["at"])))
     return found
-
-
-def _plain(value: Any) -> Any:
-    return (value - EPOCH) // timedelta(microseconds=1) if isinstance(value, datetime) else value

@@ -18,11 +18,15 @@ import pytest
 from ingest.migrate.runner import migrate
 from tests.crash.setting import add_integration, connected_once
 from tests.faults.bounds import Bounds
+from tests.faults.broker import BrokerFaults
 from tests.faults.cloud import API_KEY, Cloud
 from tests.faults.disk import Disk
 from tests.faults.faults import Faults
-from tests.faults.model import OFFLINE_AFTER_S, Model
+from tests.faults.hearing import Hearing
+from tests.faults.link import LinkFaults
+from tests.faults.model import Model
 from tests.faults.oracle import Oracle
+from tests.faults.rows import OFFLINE_AFTER_S
 from tests.faults.webhooks import Webhooks
 from tests.faults.workload import Devices
 from tests.faults.world import World
@@ -65,12 +69,15 @@ class Run:
     ):
         self.world = world
         self.disk = disk
-        self.faults = Faults(world, disk)
+        self.hearing = Hearing(world.administrator)
+        kinds = Faults(world, disk), BrokerFaults(world, self.hearing), LinkFaults(world)
+        self.faults = {name: fault for kind in kinds for name, fault in kind.by_name.items()}
         self.webhooks = webhooks
         self.cloud = cloud
         self.oracle = oracle
         self.bounds = Bounds(world, model)
         self.model = model
+        self.started_s = 0.0
 
     @classmethod
     async def prepare(
@@ -100,7 +107,7 @@ class Run:
         for place in range(2):
             world.start(place)
         await connected_once(postgres.dsn())
-        model = Model(devices, webhooks)
+        model = Model(devices, webhooks, cloud)
         return cls(
             world, disk, webhooks, cloud, Oracle(world.administrator, model, devices, webhooks, cloud), model
         )
@@ -109,14 +116,17 @@ class Run:
         """Let faults befall the world for so long; return how long it took to recover from the last of them."""
         devices = self.world.devices
         async with asyncio.TaskGroup() as group:
-            background = [group.create_task(self.bounds.watch()), group.create_task(self.world.keep())]
+            forever = (self.bounds.watch(), self.hearing.watch(), self.world.keep())
+            background = [group.create_task(one) for one in forever]
             senders = [group.create_task(one.run()) for one in (devices, self.webhooks, self.cloud)]
             await self._befall(seconds, befell)
-            await self.world.calm()
             began = time.monotonic()
             for one in (devices, self.webhooks, self.cloud):
                 one.stop()
-            await asyncio.wait_for(asyncio.gather(*senders), RECOVERED_WITHIN_S)
+            async with asyncio.timeout(RECOVERED_WITHIN_S):
+                await self.world.calm()
+                self.started_s = time.monotonic() - began
+                await asyncio.gather(*senders)
             await self._recover(began)
             took_s = time.monotonic() - began
             for task in background:
@@ -124,7 +134,7 @@ class Run:
         return took_s
 
     async def _befall(self, seconds: float, befell: list[str]) -> None:
-        chance, faults = self.world.chance, self.faults.by_name
+        chance, faults = self.world.chance, self.faults
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             await asyncio.sleep(chance.uniform(0, MOST_BETWEEN_S))
@@ -143,12 +153,14 @@ class Run:
     def summary(self, seed: int, befell: list[str], took_s: float) -> str:
         """Return what to tell of a run that went well."""
         faults = ", ".join(f"{name} {count}" for name, count in sorted(Counter(befell).items()))
-        webhooks, bounds = self.webhooks, self.bounds
+        webhooks, bounds, certain = self.webhooks, self.bounds, self.world.devices.certainty
         return (
             f"seed {seed}, {len(befell)} faults: {faults}; disk full by {self.disk.way};"
-            f" {len(self.world.devices.acknowledged)} publishes,"
-            f" {len(webhooks.answered) + len(webhooks.versions)} webhooks ({webhooks.refusals} refused),"
-            f" {self.cloud.golioth.pages} pages listed; recovered in {took_s:.1f} s;"
+            f" {len(self.world.devices.acknowledged)} publishes, of {len(certain.said)} without a time"
+            f" {len(certain.maybe_missing)} may be missing and {len(certain.maybe_doubled)} doubled,"
+            f" {len(webhooks.dated) + len(webhooks.numbered)} webhooks ({webhooks.refusals} refused),"
+            f" {self.cloud.golioth.pages} pages listed;"
+            f" recovered in {took_s:.1f} s, all replicas up after {self.started_s:.1f} s;"
             f" at most {bounds.rss_mib:.0f} MiB a replica, {bounds.connections} connections;"
             f" {self.world.restarts} replicas ended by themselves"
         )

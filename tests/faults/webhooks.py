@@ -1,4 +1,7 @@
-"""What a cloud posts: numbered events with ids, each sent again until it is answered 2xx, to whichever replica runs."""
+"""What a cloud posts: events with ids, each until it is answered 2xx, to whichever replica runs, and some once more.
+
+Those without a time count when they come: they are numbered as in tests/faults/workload.py, and come exactly once.
+"""
 
 import asyncio
 import random
@@ -8,9 +11,13 @@ from collections.abc import Callable, Sequence
 import httpx
 import orjson
 
-DATED, UNDATED = 40, 2
-"""Devices of each kind: the events of some have a time, those of the others count when they come."""
+from tests.faults.workload import EACH
+
+DATED, NUMBERED = 40, 200
+"""Devices of each kind; of the numbered ones one speaks after the other."""
 EVERY_S = 0.02
+AGAIN = 0.1
+"""How many events are posted twice although they were answered, half of them to two replicas at once."""
 PATIENCE_S = 12.0
 """Longer than Rollcall takes to answer in any case."""
 CLOUDEVENT = {"content-type": "application/cloudevents+json"}
@@ -25,10 +32,10 @@ class Webhooks:
         self._chance = chance
         self._number = 0
         self._stopping = False
-        self.answered: list[bytes] = []
+        self.dated: list[bytes] = []
         """Events with a time that were answered 2xx."""
-        self.versions: set[str] = set()
-        """What the events without one said, each once; answered 2xx as well."""
+        self.numbered: dict[int, bytes] = {}
+        """Those without one, by number; answered 2xx as well."""
         self.refusals = 0
 
     def stop(self) -> None:
@@ -40,10 +47,26 @@ class Webhooks:
         async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
             while not self._stopping:
                 self._number += 1
-                event, version = self._event()
-                await self._until_answered(client, event)
-                self.answered.append(event) if version is None else self.versions.add(version)
+                number = self._number // 5
+                if self._number % 5 == 0 and number < NUMBERED * EACH:
+                    event = self._by_number(number)
+                    await self._post(client, event)
+                    self.numbered[number] = event
+                else:
+                    event = self._dated()
+                    await self._post(client, event)
+                    self.dated.append(event)
                 await asyncio.sleep(EVERY_S)
+
+    async def _post(self, client: httpx.AsyncClient, event: bytes) -> None:
+        """Post it until it is answered, or twice."""
+        chance = self._chance.random()
+        if chance < AGAIN / 2:
+            await asyncio.gather(*(self._until_answered(client, event) for _ in range(2)))
+            return
+        await self._until_answered(client, event)
+        if chance < AGAIN:
+            await self._until_answered(client, event)
 
     async def _until_answered(self, client: httpx.AsyncClient, event: bytes) -> None:
         while True:
@@ -61,23 +84,21 @@ class Webhooks:
                 self.refusals += 1
             await asyncio.sleep(self._chance.uniform(0.1, 0.5))
 
-    def _event(self) -> tuple[bytes, str | None]:
-        """Return an event, and the version in it where it has no time."""
+    def _dated(self) -> bytes:
         n = self._number
-        event: dict[str, object] = {
-            "specversion": "1.0", "id": f"e{n}", "source": "/cloud", "type": "reading", "subject": f"g{n % DATED}",
-        }  # fmt: skip
-        if n % 5 == 0:
-            version = f"w{n}"
-            event |= {"subject": f"h{n // 5 % UNDATED}", "data": {"fw": version}}
-            return orjson.dumps(event), version
-        data: dict[str, object] = {"battery": n % 101}
+        data: dict[str, object] = {"battery": n % 100}
         if n % 7 == 0:
             data = {"status": "offline"}
         if n % 13 == 0:
             data["fw"] = f"g{n // 200}"
-        event |= {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{n % 1_000:03d}Z",
-            "data": data,
-        }
-        return orjson.dumps(event), None
+        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{n % 1_000:03d}Z"
+        return _event(n, f"g{n % DATED}", {"time": at, "data": data})
+
+    def _by_number(self, number: int) -> bytes:
+        said = {"fw": f"w{number}", f"n{number}": 1, "battery": number % 100}
+        return _event(self._number, f"h{number // EACH}", {"data": said})
+
+
+def _event(n: int, subject: str, rest: dict[str, object]) -> bytes:
+    head = {"specversion": "1.0", "id": f"e{n}", "source": "/cloud", "type": "reading", "subject": subject}
+    return orjson.dumps({**head, **rest})

@@ -16,7 +16,11 @@ from tests.waiting import until
 
 REPLICAS = 4
 STARTED_WITHIN_S = 60.0
-QUICK = {"ROLLCALL_KEEP_ALIVE_S": "2", "ROLLCALL_RECONCILE_EVERY_S": "2"}
+QUICK = {
+    "ROLLCALL_KEEP_ALIVE_S": "2",
+    "ROLLCALL_RECONCILE_EVERY_S": "2",
+    "ROLLCALL_SWEEP_EVERY_S": "1",
+}
 """So that what takes minutes in life takes seconds here."""
 
 
@@ -70,6 +74,26 @@ class World:
         self.replicas[place].kill9()
         self._wanted[place] = False
 
+    def kill_one(self) -> None:
+        """Kill any; where it was the last one another starts."""
+        self.kill(self.chance.choice(self.running))
+        self.one_runs()
+
+    def one_runs(self) -> None:
+        """See that at least one should run."""
+        if not self.running:
+            self.start(self.chance.randrange(REPLICAS))
+
+    async def a_while(self, most_s: float = 3.0) -> None:
+        """Let what is so last for a while."""
+        await asyncio.sleep(self.chance.uniform(0.2, most_s))
+
+    async def a_while_or_a_death(self) -> None:
+        """Let it last for a while; at times a replica dies then, with all that it has in hand."""
+        await self.a_while()
+        if self.chance.random() < 0.5:
+            self.kill_one()
+
     async def stop(self, place: int) -> None:
         """Ask it to stop, and see that it does so in order, if it has started at all."""
         self._wanted[place] = False
@@ -77,6 +101,14 @@ class World:
         has_started = replica.running and replica.port() is not None
         code = await asyncio.to_thread(replica.stop)
         assert code == 0 or not has_started, f"replica {place} ended with {code}"
+
+    async def freeze(self, place: int, seconds: float) -> None:
+        """Let it stand still for so long, as when its machine is moved; another may take up its sessions meanwhile."""
+        self.replicas[place].freeze()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.replicas[place].thaw()
 
     async def keep(self) -> None:
         """Start again what has ended by itself, as a supervisor does, for ever."""

@@ -64,6 +64,11 @@ class Service:
             orjson.dumps(settings).decode(),
             secret,
         )
+        await self.knows(integration)
+        return integration
+
+    async def knows(self, integration: UUID) -> None:
+        """Wait until the service takes webhooks of an integration."""
         async with httpx.AsyncClient() as client:
 
             async def known() -> bool:
@@ -71,7 +76,6 @@ class Service:
                 return answer.status_code not in (404, 503)
 
             await until(known, 10, "the service knows the integration")
-        return integration
 
     async def connected(self, integration: UUID, within_s: float = 10) -> None:
         """Wait until the integration's session is connected."""

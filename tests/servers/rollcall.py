@@ -44,6 +44,16 @@ class RollcallProcess:
         """Ask it to stop and return its exit code; longer than 10 s is a failure."""
         return self._end(signal.SIGTERM)
 
+    def freeze(self) -> None:
+        """Let it stand still: its connections stay open, and what comes waits in them."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     @property
     def running(self) -> bool:
         """Whether it is there; it may also have ended by itself."""

@@ -214,6 +214,16 @@ async def test_a_wrong_password_is_a_clear_refusal_that_does_not_repeat_it(adapt
         broker.destroy()
 
 
+async def test_a_publish_that_reaches_nobody_is_said_where_the_protocol_can(
+    adapter: Adapter, shared_mosquitto: MosquittoServer, name: str
+) -> None:
+    connection, _ = await adapter.open(shared_mosquitto.port, name)
+    assert await connection.publish(name, b"1") is (adapter.protocol != "5")
+    await connection.subscribe([Subscription(name)])
+    assert await connection.publish(name, b"2") is True
+    await connection.close()
+
+
 async def test_publish_returns_once_the_broker_has_it(
     adapter: Adapter, shared_mosquitto: MosquittoServer, name: str
 ) -> None:

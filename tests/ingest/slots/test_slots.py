@@ -146,7 +146,7 @@ async def test_a_slot_that_nobody_holds_stops_the_sweep_and_is_named(
             client_id = f"rollcall-{integration}-{slot}"
             stored = await sessions.open(integration, client_id)
             granted = [Granted(f"$share/rollcall-{integration}/a", 1, "")]
-            await sessions.connected(integration, stored, Connected(False, "5"), granted, start)
+            await sessions.connected(stored, Connected(False, "5"), granted, start)
         await sessions.lease(f"mqtt/rollcall-{integration}-0", "somebody", 60)
         await service.pool.execute(
             "insert into devices (organization_id, integration_id, external_device_id, name, device_type, status,"

@@ -1,0 +1,66 @@
+"""What may befall the way to the broker."""
+
+from tests.faults.faults import Fault
+from tests.faults.world import World
+
+
+class LinkFaults:
+    """The faults by name."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._chance = world.chance
+        self.by_name: dict[str, Fault] = {
+            "cut the link": self._cut,
+            "no way to the broker": self._no_way,
+            "stall the link": self._stall,
+            "nothing gets back": self._nothing_gets_back,
+            "a half-open link": self._halve,
+            "byte by byte": self._byte_by_byte,
+            "delays": self._delays,
+        }
+
+    async def _cut(self) -> None:
+        self._world.link.cut()
+
+    async def _no_way(self) -> None:
+        """Let nobody through to the broker, for long enough that reconnecting has slowed down."""
+        self._world.link.refusing = True
+        self._world.link.cut()
+        try:
+            await self._world.a_while(8.0)
+        finally:
+            self._world.link.refusing = False
+
+    async def _stall(self) -> None:
+        self._world.link.stall()
+        try:
+            await self._world.a_while()
+        finally:
+            self._world.link.flow()
+
+    async def _nothing_gets_back(self) -> None:
+        """Lose all that Rollcall sends to the broker, its PUBACKs above all: what they were for comes again."""
+        self._world.link.swallow = True
+        try:
+            await self._world.a_while_or_a_death()
+        finally:
+            self._world.link.cut()
+            self._world.link.swallow = False
+
+    async def _halve(self) -> None:
+        self._world.link.halve()
+
+    async def _byte_by_byte(self) -> None:
+        self._world.link.byte_by_byte = True
+        try:
+            await self._world.a_while()
+        finally:
+            self._world.link.byte_by_byte = False
+
+    async def _delays(self) -> None:
+        self._world.link.delay_s = self._chance.uniform(0.01, 0.3)
+        try:
+            await self._world.a_while()
+        finally:
+            self._world.link.delay_s = 0.0
