@@ -39,6 +39,8 @@ class Arrival:
     received_at: Micros
     done: asyncio.Future[None]
     """Resolved once every event is committed, and then `results` has one for each, in their order."""
+    waiter: asyncio.Future[None] | None = None
+    """Resolved with `done`, unless whoever waits has given up."""
     results: dict[int, Result] = field(default_factory=dict)
     expected: int = 0
 
@@ -102,8 +104,10 @@ class Delivery:
         arrival = self._arrival
         for place, event in enumerate(self._events, self._first):
             arrival.results[place] = _result(event, self._refusal)
-        if len(arrival.results) == arrival.expected and not arrival.done.done():
-            arrival.done.set_result(None)
+        if len(arrival.results) == arrival.expected:
+            for one in (arrival.done, arrival.waiter):
+                if one is not None and not one.done():
+                    one.set_result(None)
 
 
 def _result(event: Event, refusal: DeadReason | None) -> Result:
