@@ -28,6 +28,9 @@ class Result(NamedTuple):
     reason: DeadReason | None = None
 
 
+APPLIED, IGNORED = Result("applied"), Result("ignored")
+
+
 @dataclass(slots=True, eq=False)
 class Arrival:
     """One request. `topic` is its route; of its headers only those that are safe are kept with a dead letter."""
@@ -114,7 +117,7 @@ def _result(event: Event, refusal: DeadReason | None) -> Result:
     dead = refusal or event.decoded.dead
     if dead is not None:
         return Result("dead", dead)
-    return Result("applied" if event.decoded.observations else "ignored")
+    return APPLIED if event.decoded.observations else IGNORED
 
 
 def _dead_letter(arrival: Arrival, event: Event, reason: DeadReason) -> DeadLetter:
