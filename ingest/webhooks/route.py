@@ -1,6 +1,6 @@
 """The webhook route: a request becomes events, and is answered once they are committed.
 
-It is plain ASGI: the layers of Starlette around a route were a tenth of the time of a request.
+It is plain ASGI: the layers of Starlette around a route took more than a tenth of a request's time.
 The order of the checks: integration, size, authentication, handshake, shape.
 """
 
