@@ -38,13 +38,15 @@ def text(body: Mapping[str, Any], keys: Iterable[str], limit: int, errors: Error
         value = body.get(key)
         if value is None:
             continue
-        if isinstance(value, int) and not isinstance(value, bool) and -(10**18) < value < 10**18:
+        if value.__class__ is int and -(10**18) < value < 10**18:
             value = str(value)
-        error = (
-            text_error(value.strip(), limit) if isinstance(value, str) else f"is {described(value)}, not text"
-        )
-        if error is None:
-            return str(value).strip()
+        if isinstance(value, str):
+            value = value.strip()
+            error = text_error(value, limit)
+            if error is None:
+                return value
+        else:
+            error = f"is {described(value)}, not text"
         errors.append(FieldError(shown(key), clipped(error)))
     return None
 

@@ -24,7 +24,11 @@ def meaning(word: object) -> Presence | None:
 
 def spoken(words: Iterable[object]) -> Presence | None:
     """Return what the first known word says, or None."""
-    return next((known for word in words if (known := meaning(word))), None)
+    for word in words:
+        known = meaning(word)
+        if known is not None:
+            return known
+    return None
 
 
 def went_offline(

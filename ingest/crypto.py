@@ -1,15 +1,19 @@
-"""Secrets at rest: AES-256-GCM under a named key, bound to the place where they are stored."""
+"""Secrets at rest: AES-256-GCM under a named key, bound to the place where they are stored.
+
+The library is imported where a key is there to be used: it takes several MiB.
+"""
 
 import base64
 import binascii
 import os
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import SecretStr
 
 from ingest.errors import Misconfigured, SecretUnreadable
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 MARK = "rc1:"
 KEY_BYTES = 32
@@ -26,7 +30,7 @@ class Keyring:
     """Keys by id. The first encrypts; all decrypt, so that keys can be rotated."""
 
     def __init__(self, keys: dict[str, bytes]) -> None:
-        self._ciphers = {kid: AESGCM(key) for kid, key in keys.items()}
+        self._ciphers = {kid: _cipher(key) for kid, key in keys.items()}
         self._current = next(iter(keys), None)
 
     @classmethod
@@ -76,6 +80,8 @@ class Keyring:
         cipher = self._ciphers.get(kid)
         if cipher is None:
             raise SecretUnreadable(f"the secret of {context} needs the key {kid!r}: add it to ROLLCALL_KEYS")
+        from cryptography.exceptions import InvalidTag
+
         try:
             raw = base64.b64decode(sealed, validate=True)
             return cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], context.encode()).decode()
@@ -83,6 +89,12 @@ class Keyring:
             raise SecretUnreadable(
                 f"the secret of {context} does not open with the key {kid!r}: the key or the stored text was changed"
             ) from None
+
+
+def _cipher(key: bytes) -> "AESGCM":
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    return AESGCM(key)
 
 
 def _parsed(part: str, place: int) -> tuple[str, bytes]:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
+UNEXPECTED = "an error of Rollcall's own: its log says more"
 
 
 class Problem(Exception):  # noqa: N818 - the RFC's word
@@ -33,5 +34,5 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
 async def answered(_: Request, error: Exception) -> Response:
     """Return what Starlette raises by itself (404, 405, ...) as a problem, and what nobody expected as 500."""
     status = getattr(error, "status_code", 500)
-    detail = getattr(error, "detail", None) or "an error of Rollcall's own: its log says more"
+    detail = getattr(error, "detail", None) or UNEXPECTED
     return Problem(status, str(detail), getattr(error, "headers", None)).response()

@@ -12,7 +12,8 @@ from handlers.telemetry import NOTHING, read
 from handlers.text import shown
 from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, each, event_id, refused
 from handlers.webhooks.golioth_pipelines import PREFIX, path_of
-from handlers.webhooks.observing import cloud_time, identified, named
+from handlers.webhooks.naming import identified
+from handlers.webhooks.observing import cloud_time, named
 from handlers.webhooks.payload import loads
 from handlers.webhooks.reports import Envelope, reported
 

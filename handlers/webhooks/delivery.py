@@ -119,7 +119,7 @@ def parts(request: Request) -> Iterator[Part | Event]:
         for index, (entry, original) in enumerate(zip(body, _originals(body, raw), strict=True)):
             if isinstance(entry, dict):
                 own = _new(Request, (raw, request.headers, request.received_at + index))
-                identity = event_id(webhook_id, str(index))
+                identity = event_id(webhook_id, str(index)) if webhook_id else None
                 yield _new(Part, (entry, original, identity, own, MAX_EVENTS // len(body)))
             else:
                 yield refused("shape", f"the event is {described(entry)}: send an object", original)

@@ -1,11 +1,17 @@
 """Any JSON object, or an array of them, by the field rules of the dialect `plain`; the device stands at the top."""
 
+from typing import Any
+
 from handlers.events import FieldError, Presence
 from handlers.telemetry import read
 from handlers.text import shown
 from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, each, event_id, refused
-from handlers.webhooks.observing import identified, observed
+from handlers.webhooks.naming import identified
+from handlers.webhooks.observing import observed
 from handlers.words import spoken
+
+_new = tuple.__new__
+"""Makes a named tuple out of all its values in order, without its keyword arguments."""
 
 
 def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
@@ -17,11 +23,20 @@ def _event(part: Part, context: Context) -> Event:
     body, original, fallback_id, request, _ = part
     errors: list[FieldError] = []
     fields = read(body, context.field_paths, errors)
-    name = next((shown(body[key]) for key in ("event", "type") if isinstance(body.get(key), str)), "")
+    name = _name(body)
     identity = fallback_id or event_id(body.get("event_id"), "generic")
     device = identified(body, fields, errors)
     if isinstance(device, str):
         return refused("device_id", device, original, name, identity)
     presence = spoken(fields.words) or Presence.ONLINE
     decoded = observed(request, context, device, errors, fields=fields, presence=presence)
-    return Event(identity, decoded, name, original)
+    return _new(Event, (identity, decoded, name, original))
+
+
+def _name(body: dict[str, Any]) -> str:
+    """Return what its sender calls the event."""
+    for key in ("event", "type"):
+        value = body.get(key)
+        if isinstance(value, str):
+            return shown(value)
+    return ""

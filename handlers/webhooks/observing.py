@@ -7,7 +7,6 @@ from handlers import facts as facts_of
 from handlers import timestamps
 from handlers.events import (
     MAX_EXTERNAL_ID,
-    MAX_SERIAL_NUMBER,
     Decoded,
     DeviceKey,
     Facts,
@@ -19,18 +18,9 @@ from handlers.events import (
 )
 from handlers.shapes import Fields
 from handlers.telemetry import NOTHING, capped
-from handlers.text import clipped, shown, text_error
+from handlers.text import clipped, shown
 from handlers.webhooks.delivery import Context, Request
 from handlers.words import went_offline
-
-EXTERNAL_IDS = ("device_id", "deviceid", "device", "external_id", "externalid")
-SERIAL_NUMBERS = ("serial_number", "serialnumber")
-HARDWARE_IDS = ("hardware_ids", "hardwareids")
-"""Keys in lower case."""
-_FEW = 32
-NO_DEVICE = (
-    "the event names no device: send device_id, deviceId, device, external_id, serial_number or hardware_ids"
-)
 
 Errors = list[FieldError]
 _new = tuple.__new__
@@ -108,28 +98,6 @@ def named(external_id: object, errors: Errors, key: str = "device_id") -> Device
         return DeviceKey(found)
     errors += own
     return clipped(f"{key} {own[0].error}") if own else f"the event has no {key}, which names its device"
-
-
-def identified(body: Mapping[str, Any], fields: Fields, errors: Errors) -> DeviceKey | str:
-    """Return the device that an object names at its top, or inside; or a text that says that it names none."""
-    if len(body) <= _FEW and all(map(str.islower, body)):
-        lower = dict(body)
-    else:
-        lower = {key.lower(): body[key] for key in sorted(body, reverse=True) if len(key) <= 32}
-    if isinstance(lower.get("device"), dict):
-        del lower["device"]
-    own: Errors = []
-    external_id = facts_of.text(lower, EXTERNAL_IDS, MAX_EXTERNAL_ID, own)
-    if external_id is None and fields.device is not None:
-        name, claimed = fields.device
-        if name not in lower and text_error(claimed.strip(), MAX_EXTERNAL_ID) is None:
-            external_id = claimed.strip()
-    serial_number = facts_of.text(lower, SERIAL_NUMBERS, MAX_SERIAL_NUMBER, own)
-    hardware_ids = facts_of.texts(lower, HARDWARE_IDS, facts_of.MAX_HARDWARE_ID, own) or ()
-    errors += own
-    if external_id is None and serial_number is None and not hardware_ids:
-        return clipped(f"{own[0].field} {own[0].error}; {NO_DEVICE}") if own else NO_DEVICE
-    return DeviceKey(external_id, serial_number, hardware_ids)
 
 
 def compare(fields: Fields, device: DeviceKey, errors: Errors, where: str) -> None:

@@ -1,17 +1,21 @@
 """The application: every route of the API, its limits and its errors, out of the parts that it is given."""
 
-import httpx
+from typing import TYPE_CHECKING
+
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 import ingest
 from ingest.api import conflicts, credentials, devices, firmware, integrations, letters, status
 from ingest.api.auth import Authenticator
-from ingest.api.jwts import Jwts
 from ingest.api.limits import Buckets, Edge
 from ingest.api.live import Live
 from ingest.api.parts import Api, Parts
 from ingest.api.problems import handle
+from ingest.api.settings import ApiSettings
+
+if TYPE_CHECKING:
+    from ingest.api.jwts import Jwts
 
 ROUTERS = (
     devices.router, status.router, credentials.router, firmware.router, integrations.router, conflicts.router,
@@ -20,15 +24,15 @@ ROUTERS = (
 DESCRIPTION = "Who is online, since when, on which firmware. Errors are problem details (RFC 9457)."
 
 
-def create_api(parts: Parts, *, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
-    """Return the application, to be mounted or served; end it with `close_api`. `transport` is the way to the JWKS."""
+def create_api(parts: Parts) -> FastAPI:
+    """Return the application, to be mounted or served; end it with `close_api`."""
     app = FastAPI(
         title="Rollcall", version=ingest.__version__, description=DESCRIPTION, redoc_url=None, debug=False
     )
     settings = parts.settings
     app.state.api = Api(
         parts=parts,
-        authenticator=Authenticator(parts.tenants, Jwts(settings, transport)),
+        authenticator=Authenticator(parts.tenants, _jwts(settings)),
         live=Live(
             parts.providers,
             parts.observe,
@@ -57,3 +61,12 @@ def create_api(parts: Parts, *, transport: httpx.AsyncBaseTransport | None = Non
 async def close_api(app: FastAPI) -> None:
     """End what is under way towards providers."""
     await app.state.api.live.aclose()
+
+
+def _jwts(settings: ApiSettings) -> "Jwts | None":
+    """Return what checks the platform's tokens where they are accepted; its libraries take several MiB."""
+    if not settings.accepts_jwts:
+        return None
+    from ingest.api.jwts import Jwts
+
+    return Jwts(settings)

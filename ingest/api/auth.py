@@ -4,17 +4,19 @@ import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from ingest.api.jwts import Jwts
 from ingest.api.problems import Problem
 from ingest.errors import Unauthorized
 from ingest.store import tokens
 from ingest.store.tenants import POOL_TIMEOUT_S, Tenants
+
+if TYPE_CHECKING:
+    from ingest.api.jwts import Jwts
 
 Scope = Literal["read", "operate", "secrets", "admin"]
 BEARER = HTTPBearer(auto_error=False, description="A token `rc_...`, or a JWT of the platform.")
@@ -34,9 +36,9 @@ class Caller:
 
 
 class Authenticator:
-    """From the header Authorization to a caller."""
+    """From the header Authorization to a caller. Without `jwts` tokens of the platform are not accepted."""
 
-    def __init__(self, tenants: Tenants, jwts: Jwts) -> None:
+    def __init__(self, tenants: Tenants, jwts: "Jwts | None") -> None:
         self._tenants = tenants
         self._jwts = jwts
 
@@ -44,7 +46,7 @@ class Authenticator:
         """Return who this is. Raises: Unauthorized, DatabaseAway; Unavailable when the platform's keys are away."""
         if token.startswith(tokens.PREFIX):
             return await self._holder(token)
-        if self._jwts.configured:
+        if self._jwts is not None:
             claims = await self._jwts.check(token)
             return Caller(
                 claims.organization_id,

@@ -43,11 +43,6 @@ class Jwts:
         self._tried_at = float("-inf")
         self._reading = asyncio.Lock()
 
-    @property
-    def configured(self) -> bool:
-        """Whether tokens of the platform are accepted at all."""
-        return bool(self._settings.jwt_secret or self._settings.jwt_jwks_url)
-
     async def check(self, token: str) -> Claims:
         """Return what the token proves. Raises: Unauthorized; Unavailable when the keys cannot be had."""
         try:

@@ -42,6 +42,11 @@ class ApiSettings(BaseSettings):
     }
     """Role of the platform -> scopes."""
 
+    @property
+    def accepts_jwts(self) -> bool:
+        """Whether tokens of the platform are accepted at all."""
+        return bool(self.jwt_secret or self.jwt_jwks_url)
+
     @field_validator("jwt_roles")
     @classmethod
     def _scopes_are_known(cls, value: dict[str, str]) -> dict[str, str]:
@@ -56,7 +61,7 @@ class ApiSettings(BaseSettings):
             raise ValueError("either ROLLCALL_JWT_SECRET or ROLLCALL_JWT_JWKS_URL, not both")
         if self.jwt_secret and len(self.jwt_secret.get_secret_value().encode()) < MIN_SECRET:
             raise ValueError(f"a ROLLCALL_JWT_SECRET of at least {MIN_SECRET} bytes")
-        if (self.jwt_secret or self.jwt_jwks_url) and not (self.jwt_issuer and self.jwt_audience):
+        if self.accepts_jwts and not (self.jwt_issuer and self.jwt_audience):
             raise ValueError("ROLLCALL_JWT_ISSUER and ROLLCALL_JWT_AUDIENCE beside the key")
         if self.jwt_jwks_url and not self.jwt_jwks_url.startswith(("https://", "http://127.0.0.1")):
             raise ValueError("an https address in ROLLCALL_JWT_JWKS_URL")

@@ -4,7 +4,6 @@ from ingest.errors import BrokerRefused, Misconfigured, NoConnack
 from ingest.mqtt.port import Broker, Clock, Connected, Connection
 from ingest.mqtt.reasons import UNSUPPORTED_PROTOCOL_VERSION
 from ingest.mqtt.v5 import Mqtt5Connection
-from ingest.mqtt.v311 import Mqtt311Connection
 
 
 async def open_connection(protocol: str, broker: Broker, clock: Clock) -> tuple[Connection, Connected]:
@@ -23,5 +22,7 @@ async def open_connection(protocol: str, broker: Broker, clock: Clock) -> tuple[
         except (BrokerRefused, NoConnack) as refused:
             if protocol == "5" or refused.code not in (None, UNSUPPORTED_PROTOCOL_VERSION):
                 raise
+    from ingest.mqtt.v311 import Mqtt311Connection  # paho-mqtt: only where it is needed
+
     older = Mqtt311Connection(broker, clock)
     return older, await older.connect()

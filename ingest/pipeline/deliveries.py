@@ -28,7 +28,7 @@ class Result(NamedTuple):
     reason: DeadReason | None = None
 
 
-DUPLICATE = Result("duplicate")
+DUPLICATE, APPLIED, IGNORED = Result("duplicate"), Result("applied"), Result("ignored")
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +42,8 @@ class Arrival:
     received_at: Micros
     done: asyncio.Future[None]
     """Resolved once every event is committed, and then `results` has one for each, in their order."""
+    waiter: asyncio.Future[None] | None = None
+    """Resolved with `done`, unless whoever waits has given up."""
     results: dict[int, Result] = field(default_factory=dict)
     expected: int = 0
 
@@ -128,15 +130,17 @@ class Delivery:
         for place, event in enumerate(self._events, self._first):
             is_known = event.id in self._known
             arrival.results[place] = DUPLICATE if is_known else _result(event, self._refusal)
-        if len(arrival.results) == arrival.expected and not arrival.done.done():
-            arrival.done.set_result(None)
+        if len(arrival.results) == arrival.expected:
+            for one in (arrival.done, arrival.waiter):
+                if one is not None and not one.done():
+                    one.set_result(None)
 
 
 def _result(event: Event, refusal: DeadReason | None) -> Result:
     dead = refusal or event.decoded.dead
     if dead is not None:
         return Result("dead", dead)
-    return Result("applied" if event.decoded.observations else "ignored")
+    return APPLIED if event.decoded.observations else IGNORED
 
 
 def _dead_letter(arrival: Arrival, event: Event, reason: DeadReason) -> DeadLetter:

@@ -2,10 +2,10 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from uuid import UUID
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
 from ingest.problems import Problem
 
@@ -43,18 +43,21 @@ class Gate:
             if not self._each[integration_id]:
                 del self._each[integration_id]
 
-    async def body(self, request: Request) -> bytes:
+    async def body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
         """Return the body. The connection bounds the time that its sender may take.
 
         Raises: Problem: 413 beyond MAX_BODY, before any more is read; 503 without room; 400 for a sender that left.
         """
-        size = int(request.headers.get("content-length", 0))
-        if size > MAX_BODY:
+        if int(headers.get("content-length", 0)) > MAX_BODY:
             raise _too_large()
         chunks: list[bytes] = []
-        size = 0
+        size, more = 0, True
         try:
-            async for chunk in request.stream():
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Problem(400, "the sender left before its body was whole")
+                chunk, more = message["body"], message["more_body"]
                 size += len(chunk)
                 self.buffered += len(chunk)
                 if size > MAX_BODY:
@@ -62,8 +65,6 @@ class Gate:
                 if self.buffered > MAX_BUFFERED:
                     raise Problem(503, "too many bodies are being read at once", {"retry-after": "1"})
                 chunks.append(chunk)
-        except ClientDisconnect:
-            raise Problem(400, "the sender left before its body was whole") from None
         finally:
             self.buffered -= size
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)

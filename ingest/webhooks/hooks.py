@@ -42,6 +42,8 @@ class Hook:
     authenticator: Authenticator
     context: Context
     feed: Feed
+    secret_headers: frozenset[str]
+    """Those of its authenticator."""
 
 
 class HookReader:
@@ -58,7 +60,8 @@ class HookReader:
         Raises: Misconfigured, naming the integration and the key, never a secret.
         """
         context, feed = understood(self._settings, row.id, row.name, row.settings)
-        return Hook(row.id, row.name, f"/webhooks/{row.id}", self._authenticator(row), context, feed)
+        proof = self._authenticator(row)
+        return Hook(row.id, row.name, f"/webhooks/{row.id}", proof, context, feed, proof.secret_headers)
 
     def _authenticator(self, row: WebhookRow) -> Authenticator:
         clear = {place: self._clear(row.id, place, secret) for place, secret in secrets(row).items()}

@@ -1,5 +1,6 @@
 """The webhook route: a request becomes events, and is answered once they are committed.
 
+It is plain ASGI: the layers of Starlette around a route took more than a tenth of a request's time.
 The order of the checks: integration, size, authentication, handshake, shape.
 """
 
@@ -9,10 +10,12 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import orjson
-from starlette.requests import Request as HttpRequest
+from starlette.datastructures import QueryParams
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from handlers.webhooks import golioth_pipelines
 from handlers.webhooks.delivery import Event, Handshake, Request
@@ -21,14 +24,17 @@ from ingest.errors import DatabaseAway, Unauthorized, Unavailable
 from ingest.mqtt.port import Clock
 from ingest.pipeline.deliveries import DUPLICATE, Arrival, Delivery, Result
 from ingest.pipeline.intake import Intake
-from ingest.problems import Problem
-from ingest.webhooks.claims import Claims
+from ingest.problems import UNEXPECTED, Problem
+from ingest.webhooks.claims import Claimed, Claims
+from ingest.webhooks.deadlines import Deadlines
 from ingest.webhooks.gate import Gate
 from ingest.webhooks.hooks import Hook, Hooks
 from ingest.webhooks.sns import Signatures
 
 ANSWER_WITHIN_S = 10.0
 """How long a request waits for room in a batch and its commit; Amazon SNS gives up after 15 s."""
+PATH = "/webhooks"
+METHODS = ("POST", "OPTIONS")
 AWAY = "the database cannot be written now: send the events again"
 ALLOWED_RATE = "*"
 JSON = "application/json"
@@ -61,46 +67,57 @@ class Webhooks:
         self._outage = outage
         self._observe = observe
         self._jitter = jitter
+        self._deadlines = Deadlines()
         self.gate = Gate()
 
-    async def receive(self, http: HttpRequest) -> Response:
-        """Answer one request."""
+    @staticmethod
+    def takes(scope: Scope) -> bool:
+        """Return whether a request is for this route: /webhooks, or /webhooks/<id>."""
+        path: str = scope["path"]
+        if not path.startswith(PATH) or scope["method"] not in METHODS:
+            return False
+        slash, integration_id = path[len(PATH) : len(PATH) + 1], path[len(PATH) + 1 :]
+        return not slash or (slash == "/" and integration_id != "" and "/" not in integration_id)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI)."""
         began = time.perf_counter()
         try:
-            response = await self._answer(http)
+            response = await self._answer(scope, receive)
         except Problem as problem:
             response = problem.response()
         except DatabaseAway:
             response = self._busy(AWAY).response()
         except Unavailable as away:
             response = self._busy(str(away)).response()
-        route = "/webhooks/{integration_id}" if http.path_params else "/webhooks"
+        except Exception:
+            await Problem(500, UNEXPECTED).response()(scope, receive, send)
+            raise
+        route = PATH if scope["path"] == PATH else PATH + "/{integration_id}"
         self._observe(route, response.status_code, time.perf_counter() - began)
-        return response
+        await response(scope, receive, send)
 
-    async def _answer(self, http: HttpRequest) -> Response:
-        hook = self._hook(http)
-        if http.method == "OPTIONS":
-            return _allowed(http)
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        hook = self._hook(scope, headers)
+        if scope["method"] == "OPTIONS":
+            return _allowed(headers)
         with self.gate.entered(hook.id):
-            headers = {
-                name.decode("latin-1"): value.decode("latin-1") for name, value in http.scope["headers"]
-            }
             self._check_room()
             _check_content(headers)
-            body = await self.gate.body(http)
+            body = await self.gate.body(headers, receive)
             request = Request(body, headers, self._clock())
             outcome = await self._proven(hook, request)
             if isinstance(outcome, Handshake):
                 return await self._shaken(outcome)
             return _told(outcome, await self._results(hook, request, outcome))
 
-    def _hook(self, http: HttpRequest) -> Hook:
+    def _hook(self, scope: Scope, headers: Mapping[str, str]) -> Hook:
         """Return the integration that the request names. Raises: Problem."""
         named = (
-            http.path_params.get("integration_id")
-            or http.headers.get("x-integration-id")
-            or http.query_params.get("integration_id")
+            scope["path"][len(PATH) + 1 :]
+            or headers.get("x-integration-id")
+            or QueryParams(scope["query_string"]).get("integration_id")
         )
         if not named:
             raise Problem(400, "name the integration: /webhooks/<id>, or the header X-Integration-ID")
@@ -146,34 +163,58 @@ class Webhooks:
 
         Raises: Problem when it takes too long (what was taken in is committed all the same), DatabaseAway.
         """
+        due = asyncio.get_running_loop().time() + ANSWER_WITHIN_S
         try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
-                return await self._deliver(hook, request, events)
+            return await self._deliver(hook, request, events, due)
         except TimeoutError:
             raise self._busy("the events are not committed yet: send them again") from None
 
-    async def _deliver(self, hook: Hook, request: Request, events: Sequence[Event]) -> list[Result]:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        try:
-            fresh, others = await self._claims.claim(hook.id, events, done)
-            self._check_room()
-            await self._intake.until_room()
-        except BaseException:
-            done.cancel()
-            raise
+    async def _deliver(
+        self, hook: Hook, request: Request, events: Sequence[Event], due: float
+    ) -> list[Result]:
+        loop = asyncio.get_running_loop()
+        committed, answered = loop.create_future(), loop.create_future()
+        fresh, others = await self._let_in(hook.id, events, committed, due)
         wanted = [event for event, is_fresh in zip(events, fresh, strict=True) if is_fresh]
-        secret = hook.authenticator.secret_headers
-        arrival = Arrival(hook.feed, hook.topic, request.headers, secret, request.received_at, done)
-        if wanted:
-            self._intake.add(Delivery(arrival, wanted), sum(len(event.original) for event in wanted))
-        else:
-            done.set_result(None)
         self._intake.counts.duplicates += len(events) - len(wanted)
-        await asyncio.wait({done, *others})
-        if any(other.cancelled() for other in others):
-            raise self._busy("an event that another request brought is not committed: send it again")
+        arrival = Arrival(
+            hook.feed,
+            hook.topic,
+            request.headers,
+            hook.secret_headers,
+            request.received_at,
+            committed,
+            answered,
+        )
+        if wanted:
+            self._intake.add(Delivery(arrival, wanted), len(request.body))
+            await self._deadlines.wait(answered, due)
+        else:
+            committed.set_result(None)
+        if others:
+            async with asyncio.timeout_at(due):
+                await asyncio.wait(others)
+            if any(other.cancelled() for other in others):
+                raise self._busy("an event that another request brought is not committed: send it again")
         results = (arrival.results[place] for place in range(len(wanted)))
         return [next(results) if is_fresh else DUPLICATE for is_fresh in fresh]
+
+    async def _let_in(
+        self, integration_id: UUID, events: Sequence[Event], committed: asyncio.Future[None], due: float
+    ) -> Claimed:
+        """Claim the ids of the events and wait for room. Raises: Problem, TimeoutError, DatabaseAway."""
+        self._check_room()
+        if not self._intake.full and all(event.id is None for event in events):
+            return Claimed([True] * len(events), set())
+        try:
+            async with asyncio.timeout_at(due):
+                claimed = await self._claims.claim(integration_id, events, committed)
+                self._check_room()
+                await self._intake.until_room()
+        except BaseException:
+            committed.cancel()
+            raise
+        return claimed
 
     def _check_room(self) -> None:
         """Refuse at once what cannot be committed now. Raises: Problem."""
@@ -186,17 +227,17 @@ class Webhooks:
         return Problem(503, detail, {"retry-after": str(self._jitter.randint(2, 6))})
 
 
-def _allowed(http: HttpRequest) -> Response:
+def _allowed(headers: Mapping[str, str]) -> Response:
     """Answer the handshake of CloudEvents' abuse protection. Source: CloudEvents, HTTP 1.1 Web Hooks, section 4."""
-    origin = http.headers.get("webhook-request-origin", "")
+    origin = headers.get("webhook-request-origin", "")
     if not _ORIGIN.fullmatch(origin):
         raise Problem(400, "OPTIONS needs the header WebHook-Request-Origin with the name of the sender")
-    headers = {
+    allowed = {
         "webhook-allowed-origin": origin,
         "webhook-allowed-rate": ALLOWED_RATE,
         "allow": "POST, OPTIONS",
     }
-    return Response(status_code=200, headers=headers)
+    return Response(status_code=200, headers=allowed)
 
 
 def _check_content(headers: Mapping[str, str]) -> None:

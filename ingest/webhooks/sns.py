@@ -9,21 +9,18 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 
 from handlers.events import Micros
 from ingest.errors import Unauthorized, Unavailable
 
 if TYPE_CHECKING:
     import httpx
+
+    from ingest.webhooks.certificates import Certificate
 
 _REGION = r"\.[a-z]{2,4}(?:-[a-z]+){1,3}-[0-9]{1,2}\.amazonaws\.com(?:\.cn)?"
 CERTIFICATE_URL = re.compile(rf"https://sns{_REGION}/[A-Za-z0-9_-]{{1,128}}\.pem")
@@ -35,7 +32,6 @@ DEADLINE_S = 10.0
 MAX_AT_ONCE = 4
 MAX_ANSWER_BYTES = 16_384
 MAX_CERTIFICATES = 16
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _NOTIFICATION = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
 _CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
@@ -45,20 +41,21 @@ SIGNED: Mapping[str, tuple[str, ...]] = {
     "UnsubscribeConfirmation": _CONFIRMATION,
 }
 """The keys that are signed, in their order; a Subject only where there is one."""
-HASHES: Mapping[str, type[HashAlgorithm]] = {"1": SHA1, "2": SHA256}
+VERSIONS = ("1", "2")
+"""Of signatures."""
 
 
 class Signatures:
     """Verifies messages against certificates that Amazon serves, and keeps those.
 
-    `transport` is another way to Amazon's hosts. The client is made, and its library imported, at the first request:
-    together that is a fifth of a start.
+    `transport` is another way to Amazon's hosts. The client is made, and the libraries are imported, at the first
+    request: together that is a fifth of a start, and several MiB.
     """
 
     def __init__(self, transport: "httpx.AsyncBaseTransport | None" = None) -> None:
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
-        self._certificates: dict[str, x509.Certificate] = {}
+        self._certificates: dict[str, Certificate] = {}
         self._slots = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def check(
@@ -84,13 +81,13 @@ class Signatures:
             signature = base64.b64decode(message.get("Signature", ""), validate=True)
         except (binascii.Error, TypeError, ValueError):
             raise Unauthorized("the Signature is not base64") from None
-        if not isinstance(version, str) or version not in HASHES:
+        if not isinstance(version, str) or version not in VERSIONS:
             raise Unauthorized("the SignatureVersion is neither 1 nor 2")
         if not isinstance(url, str) or not CERTIFICATE_URL.fullmatch(url):
             raise Unauthorized(
                 "the SigningCertURL is not a certificate of sns.<region>.amazonaws.com over https"
             )
-        _verify(await self._certificate(url), signature, text, HASHES[version](), now)
+        (await self._certificate(url)).verify(signature, text, version, now)
 
     async def confirm(self, url: str, topic_arn: str) -> None:
         """Visit the SubscribeURL of a message that `check` passed.
@@ -115,15 +112,13 @@ class Signatures:
             raise Unauthorized("the enableUrl is not one of iot.<region>.amazonaws.com over https")
         await self._get(url, "the enableUrl")
 
-    async def _certificate(self, url: str) -> x509.Certificate:
+    async def _certificate(self, url: str) -> "Certificate":
         known = self._certificates.get(url)
         if known is not None:
             return known
-        pem = await self._get(url, "the signing certificate")
-        try:
-            certificate = x509.load_pem_x509_certificate(pem)
-        except ValueError:
-            raise Unauthorized("the SigningCertURL does not hold a certificate") from None
+        from ingest.webhooks.certificates import Certificate
+
+        certificate = Certificate.read(await self._get(url, "the signing certificate"))
         while len(self._certificates) >= MAX_CERTIFICATES:
             del self._certificates[next(iter(self._certificates))]
         self._certificates[url] = certificate
@@ -191,18 +186,3 @@ def _check_answer(status: int, what: str) -> None:
         raise Unavailable(f"{what} cannot be had from Amazon: status {status}")
     if status != 200:
         raise Unauthorized(f"{what} is not there: status {status}")
-
-
-def _verify(
-    certificate: x509.Certificate, signature: bytes, text: bytes, algorithm: HashAlgorithm, now: Micros
-) -> None:
-    moment = _EPOCH + timedelta(microseconds=now)
-    if not certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc:
-        raise Unauthorized("the signing certificate is not valid now")
-    key = certificate.public_key()
-    if not isinstance(key, rsa.RSAPublicKey):
-        raise Unauthorized("the signing certificate does not hold an RSA key")
-    try:
-        key.verify(signature, text, padding.PKCS1v15(), algorithm)
-    except InvalidSignature:
-        raise Unauthorized("the signature does not fit the message") from None

@@ -1,4 +1,7 @@
-"""The API comes a moment after the rest."""
+"""The API comes a moment after the rest, and what may never be used is not there before it is."""
+
+import subprocess
+import sys
 
 import httpx
 import pytest
@@ -15,3 +18,12 @@ async def test_a_request_that_comes_before_the_api_is_told_to_try_again(
     async with httpx.AsyncClient(transport=httpx.ASGITransport(platform), base_url="http://x") as client:
         answer = await client.get("/openapi.json")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+def test_what_no_setting_asks_for_takes_no_memory() -> None:
+    told = "import sys, ingest.cli.run, ingest.app, ingest.app.platform; print(*sys.modules)"
+    asked = subprocess.run(
+        [sys.executable, "-c", told], check=True, capture_output=True, text=True, timeout=60
+    )
+    unused = {"httpx", "cryptography", "jwt", "rich", "paho", "nats", "aiobotocore"}
+    assert not unused & set(asked.stdout.split())

@@ -225,3 +225,52 @@ async def test_a_rules_destination_is_confirmed_without_a_secret_and_only_at_ama
             assert amazon.asked == [url]
             event = {"device_id": "a", "note": "DestinationConfirmation"}
             assert (await client.post(path, json=event)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/webhooks/"), ("POST", "/webhooks/a/b"), ("POST", "/webhooksome"), ("GET", "/webhooks/a")],
+)
+async def test_what_only_looks_like_the_route_is_nowhere(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    answer = await client.request(method, path)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_what_nobody_expected_is_answered_as_a_problem_and_logged(
+    service: Service,
+    client: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    integration = await service.add_webhooks(**OPEN)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("the cause")
+
+    monkeypatch.setattr("ingest.webhooks.route.decode", broken)
+    answer = await client.post(f"/webhooks/{integration}", json={"device_id": "a"})
+    assert (answer.status_code, answer.json()["title"]) == (500, "Internal Server Error")
+    assert "the cause" not in answer.text
+    assert "the cause" in caplog.text
+
+
+async def test_what_is_answered_too_late_is_committed_once_however_often_it_comes(
+    service: Service, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    integration = await service.add_webhooks(**OPEN)
+    event = {**EVENT, "data": {"battery": 20}}
+    path = f"/webhooks/{integration}"
+    monkeypatch.setattr("ingest.webhooks.route.ANSWER_WITHIN_S", 0.3)
+    async with service.pool.acquire() as blocker, blocker.transaction():
+        await blocker.execute("lock table devices in access exclusive mode")
+        first = await client.post(path, json=event, headers=CLOUDEVENT)
+        meanwhile = await client.post(path, json={**event, "data": {"battery": 21}}, headers=CLOUDEVENT)
+        assert (first.status_code, meanwhile.status_code) == (503, 503)
+        assert "not committed yet" in first.json()["detail"]
+    await service.sees(BATTERY, 20, "dev-1")
+    again = await client.post(path, json={**event, "data": {"battery": 22}}, headers=CLOUDEVENT)
+    assert results(again) == ["duplicate"]
+    assert await service.pool.fetchval(BATTERY, "dev-1") == 20
