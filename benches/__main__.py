@@ -19,7 +19,7 @@ from benches.world import World, world
 CONTENDERS = ("rollcall", "first_contact", "naive", "careful", "ceiling")
 SHARES = {"naive": 20, "careful": 2}
 """The slow ones get a part of the backlog, or it takes all day; the reports say how many messages it was."""
-RATES = (1_000, 5_000)
+RATES = (200, 1_000, 5_000)
 MESSAGES = 200_000
 FLEET = 20_000
 """The fleet of the other measurements."""

@@ -1,7 +1,8 @@
 """What a message costs while the fleet grows: the same messages over 1,000 to 1,000,000 devices in one table.
 
 No device is twice in a batch, so nothing is coalesced away, and a device's neighbour in the table is not its neighbour
-in time.
+in time. Measured after a lap in which each device was heard once: what each costs once (the page in Postgres' memory,
+its image in the WAL after a checkpoint, the name in ours) is not what a message costs.
 """
 
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def growth(world: World, messages: int, fleets: tuple[int, ...] = FLEETS) -> lis
             if devices < max_batch + PORTION:
                 continue
             settings = {"ROLLCALL_MAX_BATCH": str(max_batch)}
-            drained = drain(world, made, "rollcall", messages, devices, settings, STRIDE)
+            drained = drain(world, made, "rollcall", messages, devices, settings, STRIDE, lap=devices)
             found.append(Grown(max_batch, drained))
             print(found[-1], flush=True)
     return sorted(found, key=lambda one: (one.max_batch, one.drained.devices))

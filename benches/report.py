@@ -55,11 +55,16 @@ def as_dict(
 
 def ratios(one: Drained, drains: list[Drained]) -> dict[str, float | None]:
     """Compare with the naive and the ceiling of the same fleet in the same run."""
-    rates = {other.contender: other.per_second for other in drains if other.devices == one.devices}
-    return {
-        f"to_{name}": round(one.per_second / rates[name], 3) if name in rates else None
+    beside = {other.contender: other for other in drains if other.devices == one.devices}
+    found: dict[str, float | None] = {
+        f"to_{name}": round(one.per_second / beside[name].per_second, 3) if name in beside else None
         for name in ("naive", "ceiling")
     }
+    ceiling = beside.get("ceiling")
+    found["written_to_ceiling"] = (
+        round(ceiling.written_s / one.written_s * one.messages / ceiling.messages, 3) if ceiling else None
+    )
+    return found
 
 
 def as_text(result: dict[str, Any]) -> str:
@@ -81,15 +86,16 @@ def as_text(result: dict[str, Any]) -> str:
 
 def _drains(drains: list[dict[str, Any]]) -> list[str]:
     lines = [
-        "| devices | contender | messages | msg/s | to naive | to ceiling | CPU us/msg | Postgres us/msg"
-        " | peak MiB | rows wrong |",
-        "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| devices | contender | messages | msg/s | to naive | to ceiling | until written | CPU us/msg"
+        " | Postgres us/msg | peak MiB | rows wrong |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for one in drains:
-        naive, ceiling = (f"{one[key]:.2f}" if one[key] else "-" for key in ("to_naive", "to_ceiling"))
+        keys = ("to_naive", "to_ceiling", "written_to_ceiling")
+        naive, ceiling, written = (f"{one[key]:.2f}" if one[key] else "-" for key in keys)
         lines.append(
             f"| {one['devices']:,} | {one['contender']} | {one['messages']:,} | {one['per_second']:,.0f} | {naive}"
-            f" | {ceiling} | {one['cpu_us']:.1f} | {one['postgres_cpu_us']:.1f} | {one['peak_mib']:.0f}"
+            f" | {ceiling} | {written} | {one['cpu_us']:.1f} | {one['postgres_cpu_us']:.1f} | {one['peak_mib']:.0f}"
             f" | {one['rows_wrong']} |"
         )
     return lines

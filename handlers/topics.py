@@ -17,6 +17,7 @@ DEFAULTS: Mapping[str, str] = {
 MAX_PATTERNS = 64
 MAX_PATTERN_BYTES = 1024
 MAX_CACHED = 131_072
+"""Topics that are remembered. A fleet with more is matched anew: that costs less than to forget and remember again."""
 MAX_CACHED_TOPIC = 128
 """Longer topics, and those that are not ASCII, are matched each time: a flood of them cannot fill memory."""
 
@@ -95,9 +96,7 @@ class Topics:
         except KeyError:
             pass
         route = self._find(topic)
-        if len(topic) <= MAX_CACHED_TOPIC and topic.isascii():
-            if len(self._routes) >= MAX_CACHED:
-                self._routes.clear()
+        if len(self._routes) < MAX_CACHED and len(topic) <= MAX_CACHED_TOPIC and topic.isascii():
             self._routes[topic] = route
         return route
 

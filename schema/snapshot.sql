@@ -988,10 +988,12 @@ declare
     done boolean[];
 begin
     with seen as materialized (
-        select i.place, d.ctid as device_tid, s.ctid as state_tid, d.last_seen_online as was_online,
+        select i.place, d.ctid as device_tid, s.ctid as state_tid,
             d.battery_level, d.signal_strength, i.battery, i.signal,
             s.online_at as old_online_at, s.battery_at as stored_battery_at, s.signal_at as stored_signal_at,
             greatest(s.online_at, i.l) as online_at,
+            d.last_seen_online is null
+                or rollcall.timestamp_of(greatest(s.online_at, i.l) - resolution) > d.last_seen_online as is_later,
             greatest(o.battery_at, i.battery_at) as battery_at, greatest(o.signal_at, i.signal_at) as signal_at,
             (i.battery_at, i.battery) > (o.battery_at, d.battery_level)
                 or (i.battery_at is not null and o.battery_at is null) as battery_newer,
@@ -1019,14 +1021,14 @@ begin
     steady as (select * from seen where is_steady),
     devices_written as (
         update public.devices d set
-            last_seen = greatest(d.last_seen, rollcall.timestamp_of(n.online_at)),
-            last_seen_online = rollcall.timestamp_of(n.online_at),
+            last_seen = case when n.is_later
+                then greatest(d.last_seen, rollcall.timestamp_of(n.online_at)) else d.last_seen end,
+            last_seen_online = case when n.is_later then rollcall.timestamp_of(n.online_at) else d.last_seen_online end,
             battery_level = case when n.battery_newer then n.battery else d.battery_level end,
             signal_strength = case when n.signal_newer then n.signal else d.signal_strength end,
             updated_at = now()
         from steady n
-        where d.ctid = n.device_tid and (n.was_online is null
-            or rollcall.timestamp_of(n.online_at - resolution) > n.was_online
+        where d.ctid = n.device_tid and (n.is_later
             or (n.battery_newer and n.battery is distinct from n.battery_level)
             or (n.signal_newer and n.signal is distinct from n.signal_strength))
     ),

@@ -11,6 +11,7 @@ from handlers.evidence import Evidence
 from ingest.errors import DatabaseAway, EventsKnown, Refused, SessionsLost
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.pile import Counts, Feed, Pile
+from ingest.pipeline.ready import Ready
 from ingest.pipeline.refusals import Refusals
 from ingest.store.apply import Applier
 from ingest.store.batch import Batch, Target
@@ -59,18 +60,22 @@ class Committer:
 
     async def run(self) -> None:
         """Take, commit, acknowledge, for ever. A pile that fills up meanwhile is made ready while the last commits."""
-        following: tuple[Pile, Batch | None] | None = None
-        while True:
-            pile, batch = following or (await self._intake.take(), None)
-            committing = asyncio.create_task(self._settle(pile, batch))
-            try:
-                following = await self._made_ready_beside(committing)
-                await committing
-            finally:
-                committing.cancel()
-            self._intake.release(pile)
+        following: tuple[Pile, Ready | None] | None = None
+        try:
+            while True:
+                pile, ready = following or (await self._intake.take(), None)
+                committing = asyncio.create_task(self._settle(pile, ready))
+                try:
+                    following = await self._made_ready_beside(committing)
+                    await committing
+                finally:
+                    committing.cancel()
+                self._intake.release(pile)
+        finally:
+            if following is not None and following[1] is not None:
+                following[1].cancel()
 
-    async def _made_ready_beside(self, committing: asyncio.Task[None]) -> tuple[Pile, Batch | None] | None:
+    async def _made_ready_beside(self, committing: asyncio.Task[None]) -> tuple[Pile, Ready | None] | None:
         filling = asyncio.create_task(self._intake.take_full())
         try:
             await asyncio.wait({committing, filling}, return_when=asyncio.FIRST_COMPLETED)
@@ -84,15 +89,15 @@ class Committer:
         if unknown:
             return pile, None
         self._applier.prepare(batch)
-        return pile, batch
+        return pile, Ready(batch, self._applier, ahead=True)
 
-    async def _settle(self, pile: Pile, batch: Batch | None = None) -> None:
+    async def _settle(self, pile: Pile, ready: Ready | None = None) -> None:
         """Commit and acknowledge it, but what came by sessions that another process has taken up since.
 
         Webhook events that another process has committed meanwhile are answered and not applied.
         """
         try:
-            await self._settle_ours(pile, batch)
+            await self._settle_ours(pile, ready)
         except EventsKnown as known:
             log.debug("%s", known)
             self._counts.duplicates += len(known.known)
@@ -103,10 +108,10 @@ class Committer:
             if kept.count:
                 await self._settle(kept)
 
-    async def _settle_ours(self, pile: Pile, batch: Batch | None) -> None:
+    async def _settle_ours(self, pile: Pile, ready: Ready | None) -> None:
         """Commit it, split down to the entries that the database refuses, and acknowledge."""
         try:
-            await self._commit_with_retries(pile, batch)
+            await self._commit_with_retries(pile, ready)
         except Refused as refused:
             if pile.count > 1:
                 for half in pile.split():
@@ -135,11 +140,11 @@ class Committer:
         await self._commit_with_retries(buried)
         self._acknowledge(buried)
 
-    async def _commit_with_retries(self, pile: Pile, batch: Batch | None = None) -> None:
+    async def _commit_with_retries(self, pile: Pile, ready: Ready | None = None) -> None:
         attempt = 0
         while True:
             try:
-                await self._commit(pile, batch)
+                await self._commit(pile, ready)
             except Contended:
                 await self._pause(0.05)
             except DatabaseAway as away:
@@ -157,20 +162,20 @@ class Committer:
     async def _pause(self, cap_s: float) -> None:
         await asyncio.sleep(self._jitter.uniform(0, cap_s))
 
-    async def _commit(self, pile: Pile, batch: Batch | None) -> None:
+    async def _commit(self, pile: Pile, ready: Ready | None) -> None:
         for _ in range(MAX_VANISHED):
-            if batch is None:
-                batch = await self._resolved(pile)
+            if ready is None:
+                ready = Ready(await self._resolved(pile), self._applier)
             began = time.perf_counter()
-            gone = await self._applier.commit(batch)
+            gone = await ready.commit()
             if not gone:
                 self._observe(pile.count, time.perf_counter() - began)
                 self._counts.commits += 1
                 self._counts.committed += pile.count
-                self._counts.dropped_unknown += batch.turned_away
+                self._counts.dropped_unknown += ready.batch.turned_away
                 return
             self._identities.forget(gone)
-            batch = None
+            ready = None
         raise DatabaseAway("devices vanish while they are being written")
 
     async def _resolved(self, pile: Pile) -> Batch:

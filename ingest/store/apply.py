@@ -20,7 +20,7 @@ Connection = Any
 
 
 class Applier:
-    """Writes batches. One at a time; the caller is the process's only writer."""
+    """Writes batches: one commit, and at most one that was sent ahead; the caller is the process's only writer."""
 
     def __init__(
         self, pool: asyncpg.Pool | Within, *, presence_resolution: Micros = 0, timeout_s: float = 30.0

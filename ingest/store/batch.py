@@ -122,6 +122,11 @@ class Batch:
         """
         return {(one.session_id, one.epoch) for one in self.sessions if one.epoch is not None}
 
+    @property
+    def may_be_first(self) -> bool:
+        """Whether it may be committed before what came before it: all evidence, and nothing about how far was heard."""
+        return not self.has_extras and all(one.heard_until is None for one in self.sessions)
+
     def add(self, device_id: UUID, target: Target, evidence: Evidence) -> None:
         """Put a device in; where two senders spoke for it, they count together."""
         self.has_facts = self.has_facts or bool(evidence.facts)

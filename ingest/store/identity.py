@@ -24,7 +24,8 @@ from ingest.store.within import Within
 Connection = Any
 Reported = tuple[UUID, DeviceKey]
 """A key of an integration whose names mean different rows, and that this was said."""
-MAX_CACHED = 500_000
+MAX_CACHED = 2_000_000
+MAX_PRELOADED = 250_000
 PRELOAD_FROM = 200
 """Keys asked for at once of an integration of which nothing is cached: then all its bindings are read, in one go."""
 UNIQUE_VIOLATION = "23505"
@@ -94,7 +95,7 @@ class Identities:
     async def _preload(self, integration_id: UUID) -> None:
         """Cache the bindings: a process that starts on a backlog meets every device of it."""
         async with acquired(self._pool, self._timeout_s) as connection:
-            rows = await connection.fetch(queries()["all_identities"], integration_id, MAX_CACHED // 2)
+            rows = await connection.fetch(queries()["all_identities"], integration_id, MAX_PRELOADED)
         self.of(integration_id).update({DeviceKey(row[0]): row[1] for row in rows})
 
     async def _find(

@@ -111,7 +111,7 @@ class MosquittoServer:
             *lines,
             "max_inflight_messages 0",
             "set_tcp_nodelay true",
-            "max_queued_messages 1000000",
+            "max_queued_messages 2000000",
             "max_queued_bytes 1000000000",
             "persistence true",
             f"persistence_location {self.folder}/",

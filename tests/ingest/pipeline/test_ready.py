@@ -1,0 +1,119 @@
+"""A batch that is sent ahead: committed once, behind the one before it, and again in its turn where it was in vain."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from handlers.events import SECOND, DeviceKey, Observation, Presence
+from handlers.evidence import Evidence
+from ingest.errors import SessionsLost
+from ingest.pipeline.ready import Ready
+from ingest.store.apply import Applier
+from ingest.store.batch import Batch, SessionProgress, Target
+from tests.ingest.store.world import DEVICE, World
+from tests.strategies import INTEGRATION, OFFLINE_AFTER, START
+from tests.waiting import until
+
+BATTERY = "select battery_level from devices"
+WAITING = (
+    "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+)
+FOR_A_SESSION = (
+    "select count(*) from pg_locks where locktype = 'tuple' and relation = 'rollcall.mqtt_sessions'::regclass"
+)
+SESSION = "insert into rollcall.mqtt_sessions (integration_id, client_id) values ($1, 'c') returning id"
+
+
+class Counted(Applier):
+    """Counts its commits."""
+
+    commits = 0
+
+    async def commit(self, batch: Batch) -> list[UUID]:
+        self.commits += 1
+        return await super().commit(batch)
+
+
+@pytest.fixture
+async def world(database: str) -> AsyncIterator[World]:
+    async with asyncpg.create_pool(database, min_size=4, max_size=6) as pool:
+        made = World(pool)
+        await made.reset()
+        await made.apply([said(0, 10)])
+        yield made
+
+
+def said(second: int, battery: int) -> Observation:
+    at = START + second * SECOND
+    return Observation(
+        INTEGRATION, DeviceKey("d"), at, at, at, presence=Presence.ONLINE, battery_level=battery
+    )
+
+
+async def session(world: World) -> int:
+    return int(await world.pool.fetchval(SESSION, world.integration))
+
+
+def batch(session_id: int, second: int, battery: int, heard_until: int | None = None) -> Batch:
+    made, evidence = Batch(), Evidence()
+    evidence.add(said(second, battery))
+    made.add(DEVICE, Target(OFFLINE_AFTER), evidence)
+    made.sessions.append(SessionProgress(session_id, second, b"", heard_until))
+    return made
+
+
+async def test_what_was_sent_ahead_is_committed_once(world: World) -> None:
+    applier = Counted(world.pool)
+    ready = Ready(batch(await session(world), 1, 20), applier, ahead=True)
+    await until(lambda: _is(world, BATTERY, 20), 10, "committed")
+    assert await ready.commit() == []
+    assert applier.commits == 1
+
+
+async def test_it_waits_in_the_database_for_the_one_before_it(world: World) -> None:
+    mine, applier = await session(world), Counted(world.pool)
+    async with world.pool.acquire() as blocker, blocker.transaction():
+        await blocker.execute("select from devices for update")
+        first = asyncio.create_task(applier.commit(batch(mine, 1, 20)))
+        await until(lambda: _is(world, WAITING, 1), 10, "the first waits for the device")
+        ready = Ready(batch(mine, 2, 30), applier, ahead=True)
+        await until(lambda: _is(world, WAITING, 2), 10, "the second waits, too")
+        assert await world.pool.fetchval(FOR_A_SESSION) == 1
+    assert await first == []
+    assert await ready.commit() == []
+    assert (applier.commits, await world.pool.fetchval(BATTERY)) == (2, 30)
+
+
+async def test_what_was_sent_ahead_in_vain_is_sent_again_in_its_turn(world: World) -> None:
+    applier = Counted(world.pool, timeout_s=0.3)
+    mine = await session(world)
+    async with world.pool.acquire() as blocker, blocker.transaction():
+        await blocker.execute("select from devices for update")
+        ready = Ready(batch(mine, 1, 20), applier, ahead=True)
+        assert ready._sent is not None
+        await asyncio.wait({ready._sent}, timeout=10)
+    assert await world.pool.fetchval(BATTERY) == 10
+    assert await ready.commit() == []
+    assert (applier.commits, await world.pool.fetchval(BATTERY)) == (2, 20)
+
+
+async def test_of_a_session_that_another_process_took_up_nothing_is_applied(world: World) -> None:
+    mine = await session(world)
+    await world.pool.execute("update rollcall.mqtt_sessions set epoch = epoch + 1")
+    ready = Ready(batch(mine, 1, 20), Applier(world.pool), ahead=True)
+    with pytest.raises(SessionsLost):
+        await ready.commit()
+    assert await world.pool.fetchval(BATTERY) == 10
+
+
+async def test_what_says_how_far_was_heard_waits_for_its_turn(world: World) -> None:
+    ready = Ready(batch(await session(world), 1, 20, heard_until=START), Applier(world.pool), ahead=True)
+    assert ready._sent is None
+    assert await ready.commit() == []
+
+
+async def _is(world: World, sql: str, value: object) -> bool:
+    return bool(await world.pool.fetchval(sql) == value)
