@@ -113,7 +113,7 @@ async def test_what_nobody_expected_is_answered_without_its_text_and_no_answer_n
     async def broken(*_: object) -> None:
         raise RuntimeError("hunter2")
 
-    monkeypatch.setattr(Webhooks, "receive", broken)
+    monkeypatch.setattr(Webhooks, "_answer", broken)
     async with running(database, None) as service, httpx.AsyncClient(base_url=service.url) as client:
         answers = [await client.post(f"/webhooks/{uuid4()}"), await client.get("/healthz")]
         assert [one.status_code for one in answers] == [500, 200]
