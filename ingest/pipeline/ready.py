@@ -1,8 +1,8 @@
 """A batch that is made ready beside the commit before it, and sent ahead of its turn.
 
-In the database it waits for the row of the session that both came by, which the commit before it holds: so Postgres goes
-on from one to the other without waiting for us. All it says is evidence, so it may be first, too; acknowledgements keep
-their order. What was sent ahead in vain is sent again in its turn.
+In the database it waits for the row of the session that both came by, which the commit before it holds: so Postgres
+goes on from one to the other without waiting for us. All it says is evidence, so it may be first, too; acknowledgements
+keep their order. What was sent ahead in vain is sent again in its turn.
 """
 
 import asyncio
