@@ -65,6 +65,7 @@ class Measured:
         self.commit_seconds = Buckets(SECONDS)
         self.webhook_seconds = Buckets(SECONDS)
         self.webhook_requests: Counter[tuple[str, int]] = Counter()
+        self.api_requests: Counter[int] = Counter()
         self.runs: Counter[tuple[str, str]] = Counter()
         self.reconciled: Counter[tuple[str, str]] = Counter()
 
@@ -78,6 +79,10 @@ class Measured:
         self.runs[integration, status] += 1
         for what, count in counts.items():
             self.reconciled[integration, what] += count
+
+    def api(self, status: int) -> None:
+        """Count a request to the API: those with 401 and 403 are who could not prove that they may."""
+        self.api_requests[status] += 1
 
     def webhook(self, route: str, status: int, seconds: float) -> None:
         """Count a webhook request."""
@@ -116,6 +121,10 @@ class Metrics:
         for (route, code), count in measured.webhook_requests.items():
             requests.add_metric((route, str(code)), count)
         yield requests
+        asked = CounterMetricFamily("rollcall_api_requests", "Requests to the API.", labels=("status",))
+        for code, count in measured.api_requests.items():
+            asked.add_metric((str(code),), count)
+        yield asked
         yield measured.webhook_seconds.family("rollcall_webhook_seconds", "What a webhook request took.")
         runs = CounterMetricFamily(
             "rollcall_reconcile_runs", "Reconciliations that ended.", labels=("integration", "status")

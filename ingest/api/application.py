@@ -46,7 +46,7 @@ def create_api(parts: Parts) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     handle(app)
-    app.add_middleware(Edge, max_body=settings.api_max_body)
+    app.add_middleware(Edge, max_body=settings.api_max_body, answered=parts.answered)
     if settings.api_cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -76,6 +76,7 @@ async def platform_side(
             replay=replay.replay,
             adopt=rest.adopt,
             settings=load_api_settings(),
+            answered=pipeline.measured.api,
         )
         app = create_api(parts)
         closing.push_async_callback(close_api, app)

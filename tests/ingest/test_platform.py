@@ -54,6 +54,7 @@ async def test_an_integration_in_the_table_is_synchronized_asked_live_and_shown(
         assert (missing.status_code, missing.headers["content-type"]) == (404, "application/problem+json")
         unknown = await client.get("/api/devices", headers={"authorization": "Bearer rc_none"})
         assert unknown.status_code == 401
+        assert 'rollcall_api_requests_total{status="401"} 1.0' in (await client.get("/metrics")).text
     await pool.close()
 
 
