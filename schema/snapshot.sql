@@ -441,6 +441,7 @@ table rollcall.mqtt_sessions with (fillfactor=70)
     detail text not null default ''::text
     subscriptions jsonb not null default '[]'::jsonb
     epoch bigint not null default 0
+    committed bigint
     constraint mqtt_sessions_integration_id_client_id_key UNIQUE (integration_id, client_id)
     constraint mqtt_sessions_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
     constraint mqtt_sessions_pkey PRIMARY KEY (id)
@@ -1476,8 +1477,12 @@ begin
         select old.ctid from unnest(session_ids, seqs) as t (s, q) cross join lateral (
             select m.ctid from rollcall.mqtt_digests m where m.session_id = t.s and m.seq < t.q - keep
             order by m.seq limit 1000) as old));
-    update rollcall.mqtt_sessions m set heard_until = greatest(m.heard_until, t.h)
-    from unnest(session_ids, heard_untils) as t (s, h) where m.id = t.s and t.h is not null;
+    update rollcall.mqtt_sessions m set
+        heard_until = greatest(m.heard_until, t.h), committed = coalesce(t.q, m.committed)
+    from (
+        select s, max(h) as h, max(q) filter (where length(d) > 0) as q
+        from unnest(session_ids, seqs, digests, heard_untils) as t (s, q, d, h) group by s) as t
+    where m.id = t.s and (t.h is not null or t.q is not null);
 end $function$
 
 CREATE OR REPLACE FUNCTION rollcall.reference_users(target regclass, user_column text)

@@ -66,7 +66,7 @@ class Committer:
                 pile, ready = following or (await self._intake.take(), None)
                 committing = asyncio.create_task(self._settle(pile, ready))
                 try:
-                    following = await self._made_ready_beside(committing)
+                    following = await self._made_ready_beside(committing, ready)
                     await committing
                 finally:
                     committing.cancel()
@@ -75,7 +75,9 @@ class Committer:
             if following is not None and following[1] is not None:
                 following[1].cancel()
 
-    async def _made_ready_beside(self, committing: asyncio.Task[None]) -> tuple[Pile, Ready | None] | None:
+    async def _made_ready_beside(
+        self, committing: asyncio.Task[None], before: Ready | None
+    ) -> tuple[Pile, Ready | None] | None:
         filling = asyncio.create_task(self._intake.take_full())
         try:
             await asyncio.wait({committing, filling}, return_when=asyncio.FIRST_COMPLETED)
@@ -89,7 +91,7 @@ class Committer:
         if unknown:
             return pile, None
         self._applier.prepare(batch)
-        return pile, Ready(batch, self._applier, ahead=True)
+        return pile, Ready(batch, self._applier, behind=before)
 
     async def _settle(self, pile: Pile, ready: Ready | None = None) -> None:
         """Commit and acknowledge it, but what came by sessions that another process has taken up since.

@@ -1,12 +1,14 @@
 """A batch that is made ready beside the commit before it, and sent ahead of its turn.
 
 In the database it waits for the row of the session that both came by, which the commit before it holds: so Postgres
-goes on from one to the other without waiting for us. All it says is evidence, so it may be first, too; acknowledgements
-keep their order. What was sent ahead in vain is sent again in its turn.
+goes on from one to the other without waiting for us. It applies only where that commit has succeeded; else, and
+whatever else goes wrong, it is sent again in its turn.
 """
 
 import asyncio
 import logging
+from collections.abc import Mapping
+from typing import Optional
 from uuid import UUID
 
 from ingest.errors import RollcallError
@@ -17,12 +19,17 @@ log = logging.getLogger(__name__)
 
 
 class Ready:
-    """A batch whose commit is under way already, where `ahead` says so and the batch may be first."""
+    """A batch whose commit is under way already, where the one it comes behind is known and shares a session."""
 
-    def __init__(self, batch: Batch, applier: Applier, *, ahead: bool = False) -> None:
+    def __init__(self, batch: Batch, applier: Applier, *, behind: Optional["Ready"] = None) -> None:
         self.batch = batch
         self._applier = applier
-        self._sent = asyncio.create_task(self._send_ahead()) if ahead and batch.may_be_first else None
+        self._sent: asyncio.Task[list[UUID] | None] | None = None
+        if behind is not None and not batch.has_extras:
+            mine = {session_id for session_id, _ in batch.epochs}
+            shared = {one: seq for one, seq in behind.batch.newest.items() if one in mine}
+            if shared:
+                self._sent = asyncio.create_task(self._send_ahead(shared))
 
     async def commit(self) -> list[UUID]:
         """Return what `Applier.commit` returns, of the commit that is under way or of one now. Raises: the same."""
@@ -35,9 +42,9 @@ class Ready:
         if self._sent is not None:
             self._sent.cancel()
 
-    async def _send_ahead(self) -> list[UUID] | None:
+    async def _send_ahead(self, behind: Mapping[int, int]) -> list[UUID] | None:
         try:
-            return await self._applier.commit(self.batch)
+            return await self._applier.commit(self.batch, behind)
         except RollcallError as error:
             log.debug("sent ahead in vain: %s", error)
             return None

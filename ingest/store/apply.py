@@ -1,6 +1,6 @@
 """Commit a batch: one round trip, or one transaction where there is more than devices in it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -33,18 +33,20 @@ class Applier:
         """Build the arguments, so that `commit` has nothing to do but to send them."""
         batch.arguments = apply_arguments(batch, self._resolution)
 
-    async def commit(self, batch: Batch) -> list[UUID]:
+    async def commit(self, batch: Batch, behind: Mapping[int, int] = {}) -> list[UUID]:
         """Commit all of `batch` and return [], or commit nothing and return the ids of devices that are gone.
 
-        Raises: Refused (class 22 or 23), SessionsLost, EventsKnown, DatabaseAway (anything else; Contended where
-        another writer was in the way).
+        `behind`: only where this seq is the newest commit of the session; it waits for one that is under way.
+
+        Raises: Refused (class 22 or 23), SessionsLost (of none where it is not behind what it should be), EventsKnown,
+        DatabaseAway (anything else; Contended where another writer was in the way).
         """
         try:
             async with self._pool.acquire(timeout=self._timeout_s) as connection:
                 if not batch.has_extras:
-                    return await self._apply(connection, batch)
+                    return await self._apply(connection, batch, behind)
                 async with connection.transaction():
-                    gone = await self._apply(connection, batch)
+                    gone = await self._apply(connection, batch, behind)
                     if not gone:
                         await self._extras(connection, batch)
                     return gone
@@ -55,8 +57,10 @@ class Applier:
                 await self._pool.expire_connections()
             raise meaning from error
 
-    async def _apply(self, connection: Connection, batch: Batch) -> list[UUID]:
+    async def _apply(self, connection: Connection, batch: Batch, behind: Mapping[int, int]) -> list[UUID]:
         arguments = batch.arguments or apply_arguments(batch, self._resolution)
+        if behind:
+            arguments = [*arguments[:-1], [behind.get(one) for one, _ in sorted(batch.epochs)]]
         gone: list[UUID] | None = await connection.fetchval(
             queries()["apply"], *arguments, timeout=self._timeout_s
         )

@@ -123,9 +123,9 @@ class Batch:
         return {(one.session_id, one.epoch) for one in self.sessions if one.epoch is not None}
 
     @property
-    def may_be_first(self) -> bool:
-        """Whether it may be committed before what came before it: all evidence, and nothing about how far was heard."""
-        return not self.has_extras and all(one.heard_until is None for one in self.sessions)
+    def newest(self) -> dict[int, int]:
+        """The newest seq of each session of which it holds digests: what its commit leaves in the session's row."""
+        return {one.session_id: one.seq for one in sorted(self.sessions) if one.digests}
 
     def add(self, device_id: UUID, target: Target, evidence: Evidence) -> None:
         """Put a device in; where two senders spoke for it, they count together."""
@@ -155,7 +155,7 @@ class Batch:
 
 
 def apply_arguments(batch: Batch, presence_resolution: Micros) -> list[Any]:
-    """Return the arguments of `rollcall.apply`, in its order, then the sessions and their epochs.
+    """Return the arguments of `rollcall.apply`, in its order, then the sessions, their epochs, and what each is behind.
 
     A column in which nothing is said is an empty array; so is `online_first` where it equals `online_last`, and
     `signal_ats` where it equals `battery_ats`. One element of `after_settings` and `sources` counts for all.
@@ -176,7 +176,7 @@ def apply_arguments(batch: Batch, presence_resolution: Micros) -> list[Any]:
         [row for one, e in said if e.marks for row in _mark_rows(one, e, batch.targets[one].source)], 5
     )
     columns += _columns([one[:4] for one in batch.sessions], 4)
-    return [*columns, DIGESTS_KEPT, presence_resolution, *_columns(sorted(batch.epochs), 2)]
+    return [*columns, DIGESTS_KEPT, presence_resolution, *_columns(sorted(batch.epochs), 2), ()]
 
 
 def _columns(rows: list[Any], width: int) -> list[Any]:

@@ -1,7 +1,8 @@
 """A batch that is sent ahead: committed once, behind the one before it, and again in its turn where it was in vain."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 from uuid import UUID
 
 import asyncpg
@@ -24,7 +25,7 @@ WAITING = (
 FOR_A_SESSION = (
     "select count(*) from pg_locks where locktype = 'tuple' and relation = 'rollcall.mqtt_sessions'::regclass"
 )
-SESSION = "insert into rollcall.mqtt_sessions (integration_id, client_id) values ($1, 'c') returning id"
+SESSION = "insert into rollcall.mqtt_sessions (integration_id, client_id) values ($1, $2) returning id"
 
 
 class Counted(Applier):
@@ -32,9 +33,9 @@ class Counted(Applier):
 
     commits = 0
 
-    async def commit(self, batch: Batch) -> list[UUID]:
+    async def commit(self, batch: Batch, behind: Mapping[int, int] = MappingProxyType({})) -> list[UUID]:
         self.commits += 1
-        return await super().commit(batch)
+        return await super().commit(batch, behind)
 
 
 @pytest.fixture
@@ -53,66 +54,71 @@ def said(second: int, battery: int) -> Observation:
     )
 
 
-async def session(world: World) -> int:
-    return int(await world.pool.fetchval(SESSION, world.integration))
+async def session(world: World, client_id: str = "c") -> int:
+    return int(await world.pool.fetchval(SESSION, world.integration, client_id))
 
 
-def batch(session_id: int, second: int, battery: int, heard_until: int | None = None) -> Batch:
+def batch(session_id: int, second: int, battery: int) -> Batch:
     made, evidence = Batch(), Evidence()
     evidence.add(said(second, battery))
     made.add(DEVICE, Target(OFFLINE_AFTER), evidence)
-    made.sessions.append(SessionProgress(session_id, second, b"", heard_until))
+    made.sessions.append(SessionProgress(session_id, second, bytes(10), None))
     return made
 
 
 async def test_what_was_sent_ahead_is_committed_once(world: World) -> None:
-    applier = Counted(world.pool)
-    ready = Ready(batch(await session(world), 1, 20), applier, ahead=True)
-    await until(lambda: _is(world, BATTERY, 20), 10, "committed")
-    assert await ready.commit() == []
-    assert applier.commits == 1
+    mine, applier = await session(world), Counted(world.pool)
+    first = Ready(batch(mine, 1, 20), applier)
+    assert await first.commit() == []
+    second = Ready(batch(mine, 2, 30), applier, behind=first)
+    await until(lambda: _is(world, BATTERY, 30), 10, "committed")
+    assert await second.commit() == []
+    assert applier.commits == 2
 
 
 async def test_it_waits_in_the_database_for_the_one_before_it(world: World) -> None:
     mine, applier = await session(world), Counted(world.pool)
+    first = Ready(batch(mine, 1, 20), applier)
     async with world.pool.acquire() as blocker, blocker.transaction():
         await blocker.execute("select from devices for update")
-        first = asyncio.create_task(applier.commit(batch(mine, 1, 20)))
+        committing = asyncio.create_task(first.commit())
         await until(lambda: _is(world, WAITING, 1), 10, "the first waits for the device")
-        ready = Ready(batch(mine, 2, 30), applier, ahead=True)
+        second = Ready(batch(mine, 2, 30), applier, behind=first)
         await until(lambda: _is(world, WAITING, 2), 10, "the second waits, too")
         assert await world.pool.fetchval(FOR_A_SESSION) == 1
-    assert await first == []
-    assert await ready.commit() == []
+    assert await committing == []
+    assert await second.commit() == []
     assert (applier.commits, await world.pool.fetchval(BATTERY)) == (2, 30)
 
 
-async def test_what_was_sent_ahead_in_vain_is_sent_again_in_its_turn(world: World) -> None:
-    applier = Counted(world.pool, timeout_s=0.3)
-    mine = await session(world)
-    async with world.pool.acquire() as blocker, blocker.transaction():
-        await blocker.execute("select from devices for update")
-        ready = Ready(batch(mine, 1, 20), applier, ahead=True)
-        assert ready._sent is not None
-        await asyncio.wait({ready._sent}, timeout=10)
+async def test_where_the_one_before_it_is_not_committed_it_is_sent_again_in_its_turn(world: World) -> None:
+    mine, applier = await session(world), Counted(world.pool)
+    first = Ready(batch(mine, 1, 20), applier)
+    second = Ready(batch(mine, 2, 30), applier, behind=first)
+    assert second._sent is not None
+    await asyncio.wait({second._sent}, timeout=10)
     assert await world.pool.fetchval(BATTERY) == 10
-    assert await ready.commit() == []
-    assert (applier.commits, await world.pool.fetchval(BATTERY)) == (2, 20)
+    assert [await first.commit(), await second.commit()] == [[], []]
+    assert (applier.commits, await world.pool.fetchval(BATTERY)) == (3, 30)
 
 
 async def test_of_a_session_that_another_process_took_up_nothing_is_applied(world: World) -> None:
-    mine = await session(world)
+    mine, applier = await session(world), Applier(world.pool)
+    first = Ready(batch(mine, 1, 20), applier)
+    assert await first.commit() == []
     await world.pool.execute("update rollcall.mqtt_sessions set epoch = epoch + 1")
-    ready = Ready(batch(mine, 1, 20), Applier(world.pool), ahead=True)
+    second = Ready(batch(mine, 2, 30), applier, behind=first)
     with pytest.raises(SessionsLost):
-        await ready.commit()
-    assert await world.pool.fetchval(BATTERY) == 10
+        await second.commit()
+    assert await world.pool.fetchval(BATTERY) == 20
 
 
-async def test_what_says_how_far_was_heard_waits_for_its_turn(world: World) -> None:
-    ready = Ready(batch(await session(world), 1, 20, heard_until=START), Applier(world.pool), ahead=True)
-    assert ready._sent is None
-    assert await ready.commit() == []
+async def test_what_shares_no_session_with_the_one_before_it_waits_for_its_turn(world: World) -> None:
+    applier = Applier(world.pool)
+    first = Ready(batch(await session(world), 1, 20), applier)
+    second = Ready(batch(await session(world, "other"), 2, 30), applier, behind=first)
+    assert second._sent is None
+    assert [await first.commit(), await second.commit()] == [[], []]
 
 
 async def _is(world: World, sql: str, value: object) -> bool:
