@@ -879,6 +879,10 @@ begin
     from decided n cross join lateral (select case when n.new_status = 'online' then coalesce(n.f, n.son, n.new_online_at)
         else coalesce(n.off_at, n.soff, nullif(n.stream_off, 0)) end as at) as t
     where n.new_status is distinct from n.status and n.new_status in ('online', 'offline') and t.at is not null
+        and not (n.new_status = 'offline' and exists (
+            select 1 from rollcall.device_events e where e.subject = n.id and e.kind = 'offline' and e.component = ''
+                and e.at > rollcall.timestamp_of(coalesce(n.new_online_at, 0)) and e.at < rollcall.timestamp_of(t.at)
+                and e.retracted_at is null))
     union all
     select silences.id, 'offline', rollcall.timestamp_of(began), 'sweep', '{}'::jsonb
     from silences, unnest(silences.after) as began where began >= 0 and not began = any (silences.before)
