@@ -42,6 +42,7 @@ class Proxy:
     ) -> None:
         assert self._server is not None
         self._server.close()
+        self.refusing = True  # also who is on the way in
         self.flow()
         self.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -70,12 +71,20 @@ class Proxy:
         self._flowing.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepting = asyncio.current_task()
+        assert accepting is not None
+        self._tasks.add(accepting)
+        accepting.add_done_callback(self._tasks.discard)
         try:
             if self.refusing:
                 raise ConnectionRefusedError
             far_reader, far_writer = await asyncio.open_connection(self.host, self._target_port)
         except OSError:
             writer.transport.abort()
+            return
+        if self.refusing:
+            writer.transport.abort()
+            far_writer.transport.abort()
             return
         self._near.add(writer)
         self._far.add(far_writer)
