@@ -10,7 +10,6 @@ import psutil
 
 SOCKETS = Path("/proc/net/tcp")
 POLL_S = 0.005
-LISTENING = "0A"
 
 
 def await_read(process: psutil.Process, port: int, within_s: float = 60.0) -> None:
@@ -31,11 +30,11 @@ def on_the_way(ours: set[int], port: int) -> int:
     """Return the bytes that these local ports have sent to `port` and that are not read yet."""
     waiting = 0
     for line in SOCKETS.read_text().splitlines()[1:]:
-        _, local, remote, state, queues, *_ = line.split()
+        _, local, remote, _, queues, *_ = line.split()
         local_port, remote_port = (int(one.rpartition(":")[2], 16) for one in (local, remote))
         to_send, to_read = (int(one, 16) for one in queues.split(":"))
-        if state != LISTENING and local_port in ours and remote_port == port:
+        if local_port in ours and remote_port == port:
             waiting += to_send
-        elif state != LISTENING and local_port == port and remote_port in ours:
+        elif local_port == port and remote_port in ours:
             waiting += to_read
     return waiting

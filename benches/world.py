@@ -80,10 +80,8 @@ class World:
 @contextmanager
 def world() -> Iterator[World]:
     """Start both servers, and remove them afterwards."""
-    broker, postgres = (
-        MosquittoServer(),
-        PostgresServer(durable=True, shared_buffers="2GB", max_wal_size="8GB"),
-    )
+    broker = MosquittoServer()
+    postgres = PostgresServer(durable=True, shared_buffers="2GB", max_wal_size="8GB")
     try:
         broker.start()
         postgres.start()

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -65,7 +66,7 @@ class Measured:
         self.commit_seconds = Buckets(SECONDS)
         self.webhook_seconds = Buckets(SECONDS)
         self.webhook_requests: Counter[tuple[str, int]] = Counter()
-        self.api_requests: Counter[int] = Counter()
+        self.api_requests: Counter[tuple[int]] = Counter()
         self.runs: Counter[tuple[str, str]] = Counter()
         self.reconciled: Counter[tuple[str, str]] = Counter()
 
@@ -82,7 +83,7 @@ class Measured:
 
     def api(self, status: int) -> None:
         """Count a request to the API: those with 401 and 403 are who could not prove that they may."""
-        self.api_requests[status] += 1
+        self.api_requests[(status,)] += 1
 
     def webhook(self, route: str, status: int, seconds: float) -> None:
         """Count a webhook request."""
@@ -115,28 +116,14 @@ class Metrics:
         waiting = "Messages and events in hand and not committed."
         yield GaugeMetricFamily("rollcall_waiting_messages", waiting, intake.held)
         yield GaugeMetricFamily("rollcall_waiting_bytes", "Their payloads.", intake.held_bytes)
-        requests = CounterMetricFamily(
-            "rollcall_webhook_requests", "Webhook requests.", labels=("route", "status")
+        yield _counted(
+            "rollcall_webhook_requests", "Webhook requests.", ("route", "status"), measured.webhook_requests
         )
-        for (route, code), count in measured.webhook_requests.items():
-            requests.add_metric((route, str(code)), count)
-        yield requests
-        asked = CounterMetricFamily("rollcall_api_requests", "Requests to the API.", labels=("status",))
-        for code, count in measured.api_requests.items():
-            asked.add_metric((str(code),), count)
-        yield asked
+        yield _counted("rollcall_api_requests", "Requests to the API.", ("status",), measured.api_requests)
         yield measured.webhook_seconds.family("rollcall_webhook_seconds", "What a webhook request took.")
-        runs = CounterMetricFamily(
-            "rollcall_reconcile_runs", "Reconciliations that ended.", labels=("integration", "status")
-        )
-        for (integration, status), count in measured.runs.items():
-            runs.add_metric((integration, status), count)
-        devices = CounterMetricFamily(
-            "rollcall_reconciled_devices", "What they did to devices.", labels=("integration", "result")
-        )
-        for (integration, result), count in measured.reconciled.items():
-            devices.add_metric((integration, result), count)
-        yield from (runs, devices)
+        ended, did = "Reconciliations that ended.", "What they did to devices."
+        yield _counted("rollcall_reconcile_runs", ended, ("integration", "status"), measured.runs)
+        yield _counted("rollcall_reconciled_devices", did, ("integration", "result"), measured.reconciled)
 
     def _sessions(self, snapshot: Snapshot) -> Iterator[Metric]:
         outage = "1 while the database cannot be written."
@@ -159,6 +146,16 @@ class Metrics:
             if (lag := self._status.lag(session)) is not None:
                 lags.add_metric(named, lag)
         yield from (states, lags, held)
+
+
+def _counted(
+    name: str, documentation: str, labels: tuple[str, ...], counts: Mapping[Any, int]
+) -> CounterMetricFamily:
+    """Return a counter with a child for each tuple of label values that was counted."""
+    family = CounterMetricFamily(name, documentation, labels=labels)
+    for values, count in counts.items():
+        family.add_metric([str(value) for value in values], count)
+    return family
 
 
 class _Families(Collector):

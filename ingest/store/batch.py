@@ -125,7 +125,11 @@ class Batch:
     @property
     def newest(self) -> dict[int, int]:
         """The newest seq of each session of which it holds digests: what its commit leaves in the session's row."""
-        return {one.session_id: one.seq for one in sorted(self.sessions) if one.digests}
+        found: dict[int, int] = {}
+        for one in self.sessions:
+            if one.digests:
+                found[one.session_id] = max(one.seq, found.get(one.session_id, one.seq))
+        return found
 
     def add(self, device_id: UUID, target: Target, evidence: Evidence) -> None:
         """Put a device in; where two senders spoke for it, they count together."""

@@ -42,8 +42,6 @@ class Hook:
     authenticator: Authenticator
     context: Context
     feed: Feed
-    secret_headers: frozenset[str]
-    """Those of its authenticator."""
 
 
 class HookReader:
@@ -60,8 +58,7 @@ class HookReader:
         Raises: Misconfigured, naming the integration and the key, never a secret.
         """
         context, feed = understood(self._settings, row.id, row.name, row.settings)
-        proof = self._authenticator(row)
-        return Hook(row.id, row.name, f"/webhooks/{row.id}", proof, context, feed, proof.secret_headers)
+        return Hook(row.id, row.name, f"/webhooks/{row.id}", self._authenticator(row), context, feed)
 
     def _authenticator(self, row: WebhookRow) -> Authenticator:
         clear = {place: self._clear(row.id, place, secret) for place, secret in secrets(row).items()}

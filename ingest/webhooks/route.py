@@ -181,7 +181,7 @@ class Webhooks:
             hook.feed,
             hook.topic,
             request.headers,
-            hook.secret_headers,
+            hook.authenticator.secret_headers,
             request.received_at,
             committed,
             answered,
