@@ -615,6 +615,9 @@ CREATE OR REPLACE FUNCTION rollcall.apply(ids uuid[], after_settings bigint[], o
 AS $function$
 declare
     gone uuid[];
+    slim boolean;
+    alone boolean;
+    moved boolean[];
     steady boolean[];
     rest uuid[];
     stream_offline_ats bigint[] := '{}';
@@ -632,7 +635,27 @@ begin
     if cardinality(signal_ats) = 0 and cardinality(signals) > 0 then
         signal_ats := battery_ats;
     end if;
-    gone := rollcall.lock_devices(ids);
+    slim := resolution = 0 and cardinality(stream_ids) = 0;
+    alone := rollcall.is_alone(case when slim then cardinality(ids) else 0 end);
+    gone := case when alone then '{}' else rollcall.lock_devices(ids) end;
+    if slim and cardinality(ids) > 0 and cardinality(gone) = 0 then
+        moved := rollcall.apply_moving(ids, after_settings, online_first, online_last, online_runs, offline_ats,
+            snapshot_online_ats, snapshot_offline_ats, batteries, battery_ats, signals, signal_ats);
+        if true = all (moved) then
+            ids := '{}';
+        else
+            select array_agg(id), array_agg(after_setting), array_agg(f), array_agg(l), array_agg(runs),
+                array_agg(off_at), array_agg(son), array_agg(soff), array_agg(battery), array_agg(battery_at),
+                array_agg(signal), array_agg(signal_at), array_agg(source)
+            into ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
+                snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, sources
+            from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
+                    snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, sources, moved)
+                as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, source, ok)
+            where not ok;
+        end if;
+        gone := case when alone then rollcall.lock_devices(ids) else '{}' end;
+    end if;
     if cardinality(gone) > 0 then
         return gone;
     end if;
@@ -745,6 +768,67 @@ begin
     if touched_ids is not null then
         perform rollcall.rewrite_history(touched_ids, touched_components);
     end if;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.apply_moving(ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[], offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[])
+ RETURNS boolean[]
+ LANGUAGE plpgsql
+AS $function$
+declare
+    done boolean[] := array_fill(false, array[cardinality(ids)]);
+    places bigint[];
+    moved int;
+    place bigint;
+begin
+    with devices_written as (
+        update public.devices d set
+            last_seen = greatest(d.last_seen, n.last_seen), last_seen_online = n.last_seen,
+            battery_level = case when n.battery_at is not null and (n.stored_battery_at is null
+                or (n.battery_at, n.battery) > (n.stored_battery_at, d.battery_level)) then n.battery
+                else d.battery_level end,
+            signal_strength = case when n.signal_at is not null and (n.stored_signal_at is null
+                or (n.signal_at, n.signal) > (n.stored_signal_at, d.signal_strength)) then n.signal
+                else d.signal_strength end,
+            updated_at = now()
+        from (
+            select i.*, s.ctid as state_tid, s.xmin as state_xmin, s.battery_at as stored_battery_at,
+                s.signal_at as stored_signal_at, s.alive_before, greatest(s.offline_at, s.stream_offline_at) as offline_at,
+                s.online_at, rollcall.timestamp_of(i.l) as last_seen
+            from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
+                    snapshot_offline_ats, batteries, battery_ats, signals, signal_ats) with ordinality
+                as i (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, place)
+            cross join lateral (
+                select x.*, x.ctid, x.xmin from rollcall.device_state x where x.device_id = i.id offset 0) as s
+            where i.runs is null and i.off_at is null and i.son is null and i.soff is null
+                and s.silent_at is null and i.l > s.online_at and i.f >= s.alive_from
+                and not coalesce(greatest(s.offline_at, s.stream_offline_at) >= s.online_at, false)
+                and not coalesce(s.snapshot_offline_at > s.online_at, false)
+            offset 0) as n
+        where d.id = n.id and d.status <> 'offline' and n.f <= n.online_at + rollcall.offline_after_of(d.metadata, n.after_setting)
+            and (d.last_seen_online is null or n.last_seen > d.last_seen_online)
+            and (n.stored_battery_at is not null or d.battery_level is null)
+            and (n.stored_signal_at is not null or d.signal_strength is null)
+            and d.last_seen_offline is not distinct from rollcall.timestamp_of(rollcall.last_offline(
+                n.offline_at, null, n.alive_before, rollcall.offline_after_of(d.metadata, n.after_setting)))
+        returning n.place, n.state_tid, n.state_xmin, n.l as online_at,
+            greatest(n.stored_battery_at, n.battery_at) as battery_at, greatest(n.stored_signal_at, n.signal_at) as signal_at
+    ),
+    state_written as (
+        update rollcall.device_state s set online_at = n.online_at, battery_at = n.battery_at, signal_at = n.signal_at
+        from devices_written n where s.ctid = n.state_tid and s.xmin = n.state_xmin
+        returning 1
+    )
+    select array_agg(w.place), (select count(*) from state_written) into places, moved from devices_written w;
+    if cardinality(places) <> moved then
+        raise serialization_failure using message = 'clocks of a device were written without the lock of its row';
+    end if;
+    if moved = cardinality(ids) then
+        return array_fill(true, array[moved]);
+    end if;
+    foreach place in array coalesce(places, '{}') loop
+        done[place] := true;
+    end loop;
+    return done;
 end $function$
 
 CREATE OR REPLACE FUNCTION rollcall.apply_presence(ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[], offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[], stream_offline_ats bigint[], sources text[], resolution bigint)
@@ -922,6 +1006,7 @@ begin
         select x.device_id from rollcall.device_identity x where x.integration_id = integration
             and x.external_device_id = s.external_id and x.listed_digest is not null offset 0) as i
     where s.run_id = run and s.id between first and last and s.digest is not null;
+    perform rollcall.is_alone(0);
     perform rollcall.lock_devices(ids);
     -- of two entries that mean one row neither is taken: what they say must count together
     select array_agg(h.id order by h.id), array_agg(h.device_id order by h.id) into staged_ids, ids
@@ -1306,6 +1391,21 @@ AS $function$
     ) as r where r.before is distinct from r.version
 $function$
 
+CREATE OR REPLACE FUNCTION rollcall.is_alone(devices integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+begin
+    -- two ifs: "and" may take the lock although the number is too small
+    if devices >= nullif(current_setting('rollcall.alone_from', true), '')::int then
+        if pg_try_advisory_xact_lock(8245928655518264428) then
+            return true;
+        end if;
+    end if;
+    perform pg_advisory_xact_lock_shared(8245928655518264428);
+    return false;
+end $function$
+
 CREATE OR REPLACE FUNCTION rollcall.last_offline(offline_at bigint, silent_at bigint, alive_before int8multirange, offline_after bigint)
  RETURNS bigint
  LANGUAGE sql
@@ -1655,6 +1755,7 @@ begin
     select array_agg(id) into chunk_ids from rollcall.silent(chunk_ids, default_after, now_at);
     silenced := 0;
     if chunk_ids is not null then
+        perform rollcall.is_alone(0);
         perform 1 from public.devices d where d.id = any (chunk_ids) order by d.id for no key update;
         with s as materialized (select * from rollcall.silent(chunk_ids, default_after, now_at)),
         state as (
@@ -1688,6 +1789,17 @@ CREATE OR REPLACE FUNCTION rollcall.trimmed_runs(runs int8multirange, keep integ
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
 RETURN (SELECT range_agg(newest.r) AS range_agg FROM (SELECT r.r FROM unnest(trimmed_runs.runs) r(r) ORDER BY (lower(r.r)) DESC LIMIT trimmed_runs.keep) newest)
+
+CREATE OR REPLACE FUNCTION rollcall.undone_if_any(gone uuid[])
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+AS $function$
+begin
+    if cardinality(gone) > 0 then
+        raise sqlstate 'RC001' using message = 'devices are gone', detail = array_to_string(gone, ',');
+    end if;
+    return gone;
+end $function$
 
 CREATE OR REPLACE FUNCTION rollcall.united_runs(known int8multirange, evidence int8multirange, offline_after bigint, heard_until bigint)
  RETURNS int8multirange

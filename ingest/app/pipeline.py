@@ -23,6 +23,9 @@ from ingest.store.refusals import DATABASE_ERRORS, translated
 from ingest.store.sessions import Sessions
 from ingest.store.strangers import Strangers
 
+ALONE_FROM = 256
+"""Devices of a batch from which on it pays to keep other writers out (ADR 14)."""
+
 log = logging.getLogger(__name__)
 
 
@@ -47,7 +50,8 @@ class Pipeline:
         """Wire it."""
         jitter, measured, counts = random.Random(), Measured(), Counts()
         intake = Intake(counts, max_batch=settings.max_batch)
-        applier = Applier(pool, presence_resolution=int(settings.presence_resolution_s * SECOND))
+        resolution = int(settings.presence_resolution_s * SECOND)
+        applier = Applier(pool, presence_resolution=resolution, alone_from=ALONE_FROM)
         identities = Identities(pool)
         parking = Parking(pool, identities, applier)
         committer = Committer(

@@ -11,7 +11,7 @@ from ingest.errors import EventsKnown, Refused, SessionsLost
 from ingest.store.batch import Batch, apply_arguments
 from ingest.store.facts import apply_facts
 from ingest.store.queries import queries
-from ingest.store.refusals import DATABASE_ERRORS, Contended, translated
+from ingest.store.refusals import DATABASE_ERRORS, Contended, devices_gone, translated
 from ingest.store.timeline import record
 from ingest.store.within import Within
 
@@ -23,15 +23,23 @@ class Applier:
     """Writes batches: one commit, and at most one that was sent ahead; the caller is the process's only writer."""
 
     def __init__(
-        self, pool: asyncpg.Pool | Within, *, presence_resolution: Micros = 0, timeout_s: float = 30.0
+        self,
+        pool: asyncpg.Pool | Within,
+        *,
+        presence_resolution: Micros = 0,
+        alone_from: int | None = None,
+        timeout_s: float = 30.0,
     ) -> None:
+        """`alone_from`: from how many devices on a batch keeps other writers out, where it can, and is cheaper."""
         self._pool = pool
         self._resolution = presence_resolution
+        # what is only seldom written needs a comparison without a write: the way of those who are not alone
+        self._alone_from = None if presence_resolution else alone_from
         self._timeout_s = timeout_s
 
     def prepare(self, batch: Batch) -> None:
         """Build the arguments, so that `commit` has nothing to do but to send them."""
-        batch.arguments = apply_arguments(batch, self._resolution)
+        batch.arguments = self._arguments(batch)
 
     async def commit(self, batch: Batch, behind: Mapping[int, int] = {}) -> list[UUID]:
         """Commit all of `batch` and return [], or commit nothing and return the ids of devices that are gone.
@@ -44,31 +52,33 @@ class Applier:
         try:
             async with self._pool.acquire(timeout=self._timeout_s) as connection:
                 if not batch.has_extras:
-                    return await self._apply(connection, batch, behind)
-                async with connection.transaction():
-                    gone = await self._apply(connection, batch, behind)
-                    if not gone:
+                    await self._apply(connection, batch, behind)
+                else:
+                    async with connection.transaction():
+                        await self._apply(connection, batch, behind)
                         await self._extras(connection, batch)
-                    return gone
         except DATABASE_ERRORS as error:
+            if gone := devices_gone(error):
+                return gone
             meaning = translated(error)
             if not isinstance(meaning, Refused | Contended):
                 # a connection may remember what was so when it was made: a read-only failover, another primary
                 await self._pool.expire_connections()
             raise meaning from error
+        return []
 
-    async def _apply(self, connection: Connection, batch: Batch, behind: Mapping[int, int]) -> list[UUID]:
-        arguments = batch.arguments or apply_arguments(batch, self._resolution)
+    def _arguments(self, batch: Batch) -> list[Any]:
+        """Return those of the query. A transaction of several statements must not keep others out: it may stand still."""
+        return apply_arguments(batch, self._resolution, None if batch.has_extras else self._alone_from)
+
+    async def _apply(self, connection: Connection, batch: Batch, behind: Mapping[int, int]) -> None:
+        arguments = batch.arguments or self._arguments(batch)
         if behind:
             arguments = [*arguments[:-1], [behind.get(one) for one, _ in sorted(batch.epochs)]]
-        gone: list[UUID] | None = await connection.fetchval(
-            queries()["apply"], *arguments, timeout=self._timeout_s
-        )
-        if gone is None:
+        if await connection.fetchval(queries()["apply"], *arguments, timeout=self._timeout_s) is None:
             columns = zip(*sorted(batch.epochs), strict=True)
             lost = await connection.fetch(queries()["sessions_lost"], *columns)
             raise SessionsLost(frozenset((row["id"], row["epoch"]) for row in lost))
-        return gone
 
     async def _extras(self, connection: Connection, batch: Batch) -> None:
         if batch.has_facts:

@@ -158,8 +158,9 @@ class Batch:
         )
 
 
-def apply_arguments(batch: Batch, presence_resolution: Micros) -> list[Any]:
-    """Return the arguments of `rollcall.apply`, in its order, then the sessions, their epochs, and what each is behind.
+def apply_arguments(batch: Batch, presence_resolution: Micros, alone_from: int | None = None) -> list[Any]:
+    """Return the arguments of the query `apply`: those of `rollcall.apply`, then the sessions, their epochs, from how
+    many devices on it asks to be alone (None: never), and what each session is behind.
 
     A column in which nothing is said is an empty array; so is `online_first` where it equals `online_last`, and
     `signal_ats` where it equals `battery_ats`. One element of `after_settings` and `sources` counts for all.
@@ -180,7 +181,8 @@ def apply_arguments(batch: Batch, presence_resolution: Micros) -> list[Any]:
         [row for one, e in said if e.marks for row in _mark_rows(one, e, batch.targets[one].source)], 5
     )
     columns += _columns([one[:4] for one in batch.sessions], 4)
-    return [*columns, DIGESTS_KEPT, presence_resolution, *_columns(sorted(batch.epochs), 2), ()]
+    alone = "" if alone_from is None else str(alone_from)
+    return [*columns, DIGESTS_KEPT, presence_resolution, *_columns(sorted(batch.epochs), 2), alone, ()]
 
 
 def _columns(rows: list[Any], width: int) -> list[Any]:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 
@@ -17,8 +18,19 @@ from ingest.store.within import Within
 RETRIED_AT_ONCE: Final = frozenset({"40001", "40P01", "55P03"})
 
 
+DEVICES_GONE: Final = "RC001"
+"""Raised by `rollcall.undone_if_any`; the ids are in its detail."""
+
+
 class Contended(DatabaseAway):
     """Another writer was in the way: try again at once, with jitter."""
+
+
+def devices_gone(error: BaseException) -> list[UUID]:
+    """Return the ids of the devices that were found gone where that is what `error` says, else none."""
+    if isinstance(error, asyncpg.PostgresError) and error.sqlstate == DEVICES_GONE:
+        return [UUID(one) for one in (error.detail or "").split(",")]
+    return []
 
 
 def translated(error: BaseException) -> Refused | DatabaseAway:

@@ -24,7 +24,7 @@ class World:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self.pool = pool
-        self.applier = Applier(pool)
+        self.applier = Applier(pool, alone_from=1)
         self.integration = UUID(int=1)
 
     async def reset(self, heard_until: Micros | None = None) -> None:

@@ -1,0 +1,177 @@
+"""The slim pass over devices that go on being online, alone and beside others."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from handlers.events import SECOND, DeviceKey, Observation, Presence
+from handlers.evidence import Evidence
+from ingest.store.apply import Applier
+from ingest.store.batch import Batch, DeadLetter, Target, apply_arguments
+from ingest.store.refusals import Contended
+from tests.ingest.store.world import DEVICE, World, model
+from tests.strategies import INTEGRATION, OFFLINE_AFTER, START
+from tests.waiting import until
+
+LOCKS = """select count(*) from pg_locks where locktype = 'advisory' and mode = $1 and granted = $2
+    and database = (select oid from pg_database where datname = current_database())"""
+ALONE, SHARED = "ExclusiveLock", "ShareLock"
+
+
+@pytest.fixture
+async def world(database: str) -> AsyncIterator[World]:
+    pool = await asyncpg.create_pool(database, min_size=4, max_size=4)
+    world = World(pool)
+    await world.reset()
+    await world.apply([said(0)])
+    yield world
+    await pool.close()
+
+
+def said(second: int, battery: int | None = None, presence: Presence = Presence.ONLINE) -> Observation:
+    at = START + second * SECOND
+    battery = second % 100 if battery is None else battery
+    return Observation(INTEGRATION, DeviceKey("d"), at, at, at, presence=presence, battery_level=battery)
+
+
+def batch(*observations: Observation, device: UUID = DEVICE) -> Batch:
+    evidence, made = Evidence(), Batch()
+    for one in observations:
+        evidence.add(one)
+    made.add(device, Target(OFFLINE_AFTER), evidence)
+    return made
+
+
+async def held(blocker: asyncpg.Connection, sql: str) -> asyncpg.transaction.Transaction:
+    transaction = blocker.transaction()
+    await transaction.start()
+    await blocker.execute(sql)
+    return transaction
+
+
+async def locks(world: World, mode: str, granted: bool) -> bool:
+    return bool(await world.pool.fetchval(LOCKS, mode, granted))
+
+
+async def test_who_is_alone_keeps_other_writers_out_until_it_has_committed(world: World) -> None:
+    async with world.pool.acquire() as blocker:
+        holding = await held(blocker, "select 1 from devices for update")
+        first = asyncio.create_task(world.apply([said(10)]))
+        await until(lambda: locks(world, ALONE, True), 10, "the first is alone")
+        second = asyncio.create_task(world.apply([said(5, 77)]))
+        await until(lambda: locks(world, SHARED, False), 10, "the second waits for the first")
+        await holding.commit()
+        await asyncio.gather(first, second)
+    assert await world.rows() == model([said(0), said(10), said(5, 77)])
+
+
+async def test_who_is_not_alone_goes_on_beside_others(world: World) -> None:
+    async with world.pool.acquire() as other:
+        holding = await held(other, "select rollcall.is_alone(0)")
+        await world.apply([said(10)])
+        await holding.rollback()
+    assert await world.rows() == model([said(0), said(10)])
+
+
+@pytest.mark.parametrize("alone_from", [None, 1])
+async def test_the_row_is_compared_as_it_is_when_it_is_written(world: World, alone_from: int | None) -> None:
+    """Somebody else's UPDATE of a row is never undone by what was read before it."""
+    world.applier = Applier(world.pool, alone_from=alone_from)
+    async with world.pool.acquire() as platform:
+        holding = await held(platform, "update devices set status = 'error', name = 'renamed'")
+        writing = asyncio.create_task(world.apply([said(10)]))
+        await until(lambda: locks(world, ALONE if alone_from else SHARED, True), 10, "it writes")
+        await until(lambda: waits(world), 10, "it waits for the row")
+        await holding.commit()
+        await writing
+    row = await world.pool.fetchrow("select status, name, battery_level from devices")
+    assert tuple(row) == ("error", "renamed", 10)
+
+
+async def test_clocks_that_somebody_moved_without_a_lock_are_not_overwritten(world: World) -> None:
+    moved = "update rollcall.device_state set battery_at = battery_at + 60000000"
+    async with world.pool.acquire() as stranger:
+        holding = await held(stranger, "select 1 from devices for update")
+        writing = asyncio.create_task(world.applier.commit(batch(said(10))))
+        await until(lambda: waits(world), 10, "it waits for the row")
+        await stranger.execute(moved)
+        await holding.commit()
+        with pytest.raises(Contended, match="without the lock"):
+            await writing
+    await world.apply([said(10)])
+    rows = await world.rows()
+    assert (rows["battery_level"], rows["last_seen_online"]) == (0, START + 10 * SECOND)
+
+
+async def test_a_batch_with_a_device_that_is_gone_writes_nothing_of_the_others(world: World) -> None:
+    before, other = await world.rows(), UUID(int=8)
+    both = batch(said(10))
+    both.add(other, Target(OFFLINE_AFTER), batch(said(10)).devices[DEVICE])
+    assert await world.applier.commit(both) == [other]
+    assert await world.rows() == before
+
+
+async def test_a_transaction_of_several_statements_keeps_nobody_out(world: World) -> None:
+    """It may stand still between two of them, and must not stop a fleet then."""
+    letter = DeadLetter(
+        UUID(int=9), world.integration, "s", "t", 1, False, None, START, "k", "e", b"", False
+    )
+    said_more = batch(said(10))
+    said_more.dead_letters.append(letter)
+    async with world.pool.acquire() as blocker:
+        holding = await held(blocker, "lock table rollcall.dead_letters in access exclusive mode")
+        writing = asyncio.create_task(world.applier.commit(said_more))
+        await until(lambda: waits(world), 10, "it waits for the second statement")
+        assert await locks(world, SHARED, True) and not await locks(world, ALONE, True)
+        await holding.commit()
+        assert await writing == []
+
+
+async def test_what_is_seldom_written_is_not_asked_to_be_alone(world: World) -> None:
+    assert apply_arguments(batch(said(1)), 0, 256)[-2] == "256"
+    seldom = Applier(world.pool, presence_resolution=60 * SECOND, alone_from=1)
+    made = batch(said(10))
+    seldom.prepare(made)
+    assert made.arguments is not None and made.arguments[-2] == ""
+
+
+async def test_devices_of_all_kinds_in_one_batch_are_each_what_the_pure_rules_say(world: World) -> None:
+    """One goes on, one comes back, one goes, one is late, one was never heard: each by its own way through the apply."""
+    organization = await world.pool.fetchval("select id from organizations")
+    ids = [UUID(int=n) for n in range(20, 25)]
+    for device in ids:
+        await world.pool.execute(
+            "insert into devices (id, organization_id, integration_id, external_device_id, name, device_type)"
+            " values ($1, $2, $3, $4, 'd', 'sensor')",
+            device,
+            organization,
+            world.integration,
+            str(device),
+        )
+    goes, late = said(20, presence=Presence.OFFLINE), said(5, 5)
+    history = {
+        ids[0]: ([said(0)], [said(20)]),
+        ids[1]: ([said(0), said(1, presence=Presence.OFFLINE)], [said(20)]),
+        ids[2]: ([said(0)], [goes]),
+        ids[3]: ([said(10)], [late]),
+        ids[4]: ([], [said(20)]),
+    }
+    for device, (before, _) in history.items():
+        if before:
+            assert await world.applier.commit(batch(*before, device=device)) == []
+    together = Batch()
+    for device, (_, now) in history.items():
+        together.add(device, Target(OFFLINE_AFTER), batch(*now).devices[DEVICE])
+    assert await world.applier.commit(together) == []
+    for device, (before, now) in history.items():
+        wanted = model([*before, *now])
+        row = await world.pool.fetchrow("select status, battery_level from devices where id = $1", device)
+        assert tuple(row) == (wanted["status"], wanted["battery_level"]), device
+
+
+async def waits(world: World) -> bool:
+    query = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    return bool(await world.pool.fetchval(query))
