@@ -68,7 +68,7 @@ class Applier:
         return []
 
     def _arguments(self, batch: Batch) -> list[Any]:
-        """Return those of the query. A transaction of several statements must not keep others out: it may stand still."""
+        """Return those of the query. A transaction of several statements keeps nobody out: it may stand still."""
         return apply_arguments(batch, self._resolution, None if batch.has_extras else self._alone_from)
 
     async def _apply(self, connection: Connection, batch: Batch, behind: Mapping[int, int]) -> None:

@@ -159,9 +159,9 @@ class Batch:
 
 
 def apply_arguments(batch: Batch, presence_resolution: Micros, alone_from: int | None = None) -> list[Any]:
-    """Return the arguments of the query `apply`: those of `rollcall.apply`, then the sessions, their epochs, from how
-    many devices on it asks to be alone (None: never), and what each session is behind.
+    """Return the arguments of the query `apply`: those of `rollcall.apply`, then the sessions and their epochs.
 
+    Then from how many devices on it asks to be alone (None: never), and what each session is behind.
     A column in which nothing is said is an empty array; so is `online_first` where it equals `online_last`, and
     `signal_ats` where it equals `battery_ats`. One element of `after_settings` and `sources` counts for all.
     """

@@ -116,16 +116,15 @@ async def test_a_batch_with_a_device_that_is_gone_writes_nothing_of_the_others(w
 
 async def test_a_transaction_of_several_statements_keeps_nobody_out(world: World) -> None:
     """It may stand still between two of them, and must not stop a fleet then."""
-    letter = DeadLetter(
-        UUID(int=9), world.integration, "s", "t", 1, False, None, START, "k", "e", b"", False
-    )
+    letter = DeadLetter(UUID(int=9), world.integration, "s", "t", 1, False, None, START, "k", "e", b"", False)
     said_more = batch(said(10))
     said_more.dead_letters.append(letter)
     async with world.pool.acquire() as blocker:
         holding = await held(blocker, "lock table rollcall.dead_letters in access exclusive mode")
         writing = asyncio.create_task(world.applier.commit(said_more))
         await until(lambda: waits(world), 10, "it waits for the second statement")
-        assert await locks(world, SHARED, True) and not await locks(world, ALONE, True)
+        assert await locks(world, SHARED, True)
+        assert not await locks(world, ALONE, True)
         await holding.commit()
         assert await writing == []
 
@@ -135,11 +134,12 @@ async def test_what_is_seldom_written_is_not_asked_to_be_alone(world: World) -> 
     seldom = Applier(world.pool, presence_resolution=60 * SECOND, alone_from=1)
     made = batch(said(10))
     seldom.prepare(made)
-    assert made.arguments is not None and made.arguments[-2] == ""
+    assert made.arguments is not None
+    assert made.arguments[-2] == ""
 
 
 async def test_devices_of_all_kinds_in_one_batch_are_each_what_the_pure_rules_say(world: World) -> None:
-    """One goes on, one comes back, one goes, one is late, one was never heard: each by its own way through the apply."""
+    """One goes on, one comes back, one goes, one is late, one was never heard."""
     organization = await world.pool.fetchval("select id from organizations")
     ids = [UUID(int=n) for n in range(20, 25)]
     for device in ids:
