@@ -1,6 +1,7 @@
 """Commit a batch: one round trip, or one transaction where there is more than devices in it."""
 
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,10 @@ Connection = Any
 """asyncpg's Connection or pool proxy; asyncpg ships no complete types."""
 
 
+BESIDE_S = 10.0
+"""How long nobody is kept out any more after another writer was in the way."""
+
+
 class Applier:
     """Writes batches: one commit, and at most one that was sent ahead; the caller is the process's only writer."""
 
@@ -35,6 +40,7 @@ class Applier:
         self._resolution = presence_resolution
         # what is only seldom written needs a comparison without a write: the way of those who are not alone
         self._alone_from = None if presence_resolution else alone_from
+        self._beside_until = 0.0
         self._timeout_s = timeout_s
 
     def prepare(self, batch: Batch) -> None:
@@ -61,7 +67,9 @@ class Applier:
             if gone := devices_gone(error):
                 return gone
             meaning = translated(error)
-            if not isinstance(meaning, Refused | Contended):
+            if isinstance(meaning, Contended):
+                self._beside_until = monotonic() + BESIDE_S
+            elif not isinstance(meaning, Refused):
                 # a connection may remember what was so when it was made: a read-only failover, another primary
                 await self._pool.expire_connections()
             raise meaning from error
@@ -72,9 +80,9 @@ class Applier:
         return apply_arguments(batch, self._resolution, None if batch.has_extras else self._alone_from)
 
     async def _apply(self, connection: Connection, batch: Batch, behind: Mapping[int, int]) -> None:
-        arguments = batch.arguments or self._arguments(batch)
-        if behind:
-            arguments = [*arguments[:-1], [behind.get(one) for one, _ in sorted(batch.epochs)]]
+        *arguments, alone, places = batch.arguments or self._arguments(batch)
+        arguments.append("" if monotonic() < self._beside_until else alone)
+        arguments.append([behind.get(one) for one, _ in sorted(batch.epochs)] if behind else places)
         if await connection.fetchval(queries()["apply"], *arguments, timeout=self._timeout_s) is None:
             columns = zip(*sorted(batch.epochs), strict=True)
             lost = await connection.fetch(queries()["sessions_lost"], *columns)

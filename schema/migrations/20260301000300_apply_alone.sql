@@ -8,6 +8,8 @@ begin
     -- two ifs: "and" may take the lock although the number is too small
     if devices >= nullif(current_setting('rollcall.alone_from', true), '')::int then
         if pg_try_advisory_xact_lock(8245928655518264428) then
+            -- whoever holds a device's row must not stop all writers: then it is tried again beside others
+            perform set_config('lock_timeout', '1s', true);
             return true;
         end if;
     end if;

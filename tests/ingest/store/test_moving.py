@@ -106,6 +106,19 @@ async def test_clocks_that_somebody_moved_without_a_lock_are_not_overwritten(wor
     assert (rows["battery_level"], rows["last_seen_online"]) == (0, START + 10 * SECOND)
 
 
+async def test_a_row_that_somebody_holds_does_not_keep_all_writers_waiting(world: World) -> None:
+    async with world.pool.acquire() as idle:
+        holding = await held(idle, "select 1 from devices for update")
+        with pytest.raises(Contended, match="lock timeout"):
+            await world.applier.commit(batch(said(10)))
+        again = asyncio.create_task(world.applier.commit(batch(said(10))))
+        await until(lambda: waits(world), 10, "it waits for the row")
+        assert await locks(world, SHARED, True)
+        assert not await locks(world, ALONE, True)
+        await holding.rollback()
+        assert await again == []
+
+
 async def test_a_batch_with_a_device_that_is_gone_writes_nothing_of_the_others(world: World) -> None:
     before, other = await world.rows(), UUID(int=8)
     both = batch(said(10))
