@@ -17,7 +17,8 @@ group by i.indexrelid, s.idx_scan order by 1
 """
 _FULL_PAGES = """
 select pg_size_pretty(pg_relation_size(oid)) from pg_class
-where oid = 'public.devices'::regclass and not coalesce('fillfactor=70' = any (reloptions), false)
+where oid = 'public.devices'::regclass and coalesce(
+    (select option_value::int from pg_options_to_table(reloptions) where option_name = 'fillfactor'), 100) > 90
 """
 _INVALID_INDEXES = """
 select i.indexrelid::regclass::text as name from pg_index i join pg_class c on c.oid = i.indexrelid

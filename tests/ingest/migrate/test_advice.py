@@ -12,6 +12,16 @@ async def test_there_is_nothing_to_say_about_a_database_of_our_own(database: str
     assert await advice(database) == []
 
 
+async def test_room_for_updates_is_advised_where_pages_are_filled_up_and_not_where_some_is_left(
+    database: str,
+) -> None:
+    await run(database, "alter table devices set (fillfactor = 90)")
+    assert await advice(database) == []
+    for full in ("set (fillfactor = 91)", "reset (fillfactor)"):
+        await run(database, f"alter table devices {full}")
+        assert ["fills its pages" in sentence for sentence in await advice(database)] == [True]
+
+
 async def test_there_is_nothing_to_say_before_the_first_run(empty_database: str) -> None:
     assert await advice(empty_database) == []
 
