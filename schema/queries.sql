@@ -79,27 +79,18 @@ on conflict (integration_id) do update set
     minute = date_trunc('minute', now())
 returning created_total, created_in_minute;
 
+-- name: count_created
+update rollcall.integration_counts set created_total = created_total + $2, created_in_minute = created_in_minute + $2
+where integration_id = $1;
+
 -- name: create_devices
--- The row, what it is bound to, its first row of the timeline and the integration's count, in one statement.
-with made as (
-    insert into public.devices (id, organization_id, integration_id, external_device_id, serial_number, hardware_ids,
-        name, device_type)
-    select t.id, n.organization_id, n.id, t.e, t.serial,
-        case when t.hardware is not null then array(select jsonb_array_elements_text(t.hardware)) end, t.label, 'unknown'
-    from unnest($2::uuid[], $3::text[], $4::text[], $5::jsonb[], $6::text[]) as t (id, e, serial, hardware, label),
-        public.device_integrations n
-    where n.id = $1 order by t.id
-    returning id, external_device_id),
-counted as (
-    update rollcall.integration_counts c
-    set created_total = c.created_total + m.n, created_in_minute = c.created_in_minute + m.n
-    from (select count(*) as n from made) as m where c.integration_id = $1),
-told as (
-    insert into rollcall.device_events (subject, kind, at, source, detail)
-    select id, 'created', now(), 'mqtt', '{}' from made order by id)
-insert into rollcall.device_identity (integration_id, external_device_id, device_id)
-select $1, external_device_id, id from made where external_device_id <> '' order by 2
-on conflict do nothing;
+insert into public.devices (id, organization_id, integration_id, external_device_id, serial_number, hardware_ids, name,
+    device_type)
+select t.id, n.organization_id, n.id, t.e, t.serial,
+    case when t.hardware is not null then array(select jsonb_array_elements_text(t.hardware)) end, t.label, 'unknown'
+from unnest($2::uuid[], $3::text[], $4::text[], $5::jsonb[], $6::text[]) as t (id, e, serial, hardware, label),
+    public.device_integrations n
+where n.id = $1 order by t.id;
 
 -- name: record_events
 insert into rollcall.device_events (subject, kind, component, at, source, detail)

@@ -37,7 +37,7 @@ async def room_for_creation(connection: Connection, integration_id: UUID, policy
 async def create(
     connection: Connection, integration_id: UUID, keys: Sequence[DeviceKey]
 ) -> dict[DeviceKey, UUID]:
-    """Make a row for each key and bind it; of keys with the same serial number or hardware id only for the first.
+    """Make a row for each key; of keys with the same serial number or hardware id only for the first.
 
     A serial number that a row of another organization has is left out, and the timeline says so.
     """
@@ -55,6 +55,8 @@ async def create(
         [orjson.dumps(key.hardware_ids).decode() if key.hardware_ids else None for key in wanted],
         [label(key) for key in wanted],
     )
+    await connection.execute(queries()["count_created"], integration_id, len(wanted))
+    await record(connection, "created", list(ids.values()), {})
     without = [ids[key] for key in wanted if key.serial_number in taken]
     if without:
         why = "another organization has a device with this serial number"

@@ -116,10 +116,9 @@ class Identities:
             if not rest or room <= 0:
                 break
             made = await create(connection, integration_id, rest[:room])
+            await _bind(connection, integration_id, made)
             found.update(made)
             room -= len(made)
-            if len(made) == len(rest):
-                break
         return found
 
     async def _match(
