@@ -39,7 +39,7 @@ MET = """
 alter table devices set (fillfactor = 90);
 alter table rollcall.device_state set (fillfactor = 90);
 """
-"""What docs/database.md advises for a fleet that has been met: pages filled to 70 % are cleaned when a tenth is free."""
+"""What docs/database.md advises for a fleet that has been met: full pages are cleaned when a tenth is free."""
 
 
 @dataclass(frozen=True, slots=True)
