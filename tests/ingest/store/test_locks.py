@@ -7,7 +7,7 @@ import pytest
 
 from handlers.events import SECOND, DeviceKey, Observation, Presence, Reading
 from handlers.evidence import DAY
-from tests.ingest.store.world import DEVICE, World, model
+from tests.ingest.store.world import DEVICE, World, model, waits
 from tests.strategies import INTEGRATION, START
 from tests.waiting import until
 
@@ -51,7 +51,7 @@ async def test_a_writer_that_waited_for_a_lock_gives_the_rows_of_the_pure_rules(
             await held.start()
             await blocker.execute(HELD[place])
             writing = [asyncio.create_task(world.apply([newer])), asyncio.create_task(world.apply([older]))]
-            await until(lambda: _waits(blocker), 10, f"a writer waits for {place}")
+            await until(lambda: waits(blocker), 10, f"a writer waits for {place}")
             await held.commit()
             await asyncio.gather(*writing)
         assert await world.rows() == model([first, newer, older])
@@ -70,8 +70,3 @@ async def test_batches_in_opposite_order_do_not_deadlock(database: str) -> None:
         assert await pool.fetchval("select count(*) from devices where id = $1", DEVICE) == 1
     finally:
         await pool.close()
-
-
-async def _waits(connection: asyncpg.Connection) -> bool:
-    query = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    return bool(await connection.fetchval(query))

@@ -12,7 +12,7 @@ from handlers.evidence import Evidence
 from ingest.store.apply import Applier
 from ingest.store.batch import Batch, DeadLetter, Target, apply_arguments
 from ingest.store.refusals import Contended
-from tests.ingest.store.world import DEVICE, World, model
+from tests.ingest.store.world import DEVICE, World, model, waits
 from tests.strategies import INTEGRATION, OFFLINE_AFTER, START
 from tests.waiting import until
 
@@ -84,7 +84,7 @@ async def test_the_row_is_compared_as_it_is_when_it_is_written(world: World, alo
         holding = await held(platform, "update devices set status = 'error', name = 'renamed'")
         writing = asyncio.create_task(world.apply([said(10)]))
         await until(lambda: locks(world, ALONE if alone_from else SHARED, True), 10, "it writes")
-        await until(lambda: waits(world), 10, "it waits for the row")
+        await until(lambda: waits(world.pool), 10, "it waits for the row")
         await holding.commit()
         await writing
     row = await world.pool.fetchrow("select status, name, battery_level from devices")
@@ -96,7 +96,7 @@ async def test_clocks_that_somebody_moved_without_a_lock_are_not_overwritten(wor
     async with world.pool.acquire() as stranger:
         holding = await held(stranger, "select 1 from devices for update")
         writing = asyncio.create_task(world.applier.commit(batch(said(10))))
-        await until(lambda: waits(world), 10, "it waits for the row")
+        await until(lambda: waits(world.pool), 10, "it waits for the row")
         await stranger.execute(moved)
         await holding.commit()
         with pytest.raises(Contended, match="without the lock"):
@@ -112,7 +112,7 @@ async def test_a_row_that_somebody_holds_does_not_keep_all_writers_waiting(world
         with pytest.raises(Contended, match="lock timeout"):
             await world.applier.commit(batch(said(10)))
         again = asyncio.create_task(world.applier.commit(batch(said(10))))
-        await until(lambda: waits(world), 10, "it waits for the row")
+        await until(lambda: waits(world.pool), 10, "it waits for the row")
         assert await locks(world, SHARED, True)
         assert not await locks(world, ALONE, True)
         await holding.rollback()
@@ -135,7 +135,7 @@ async def test_a_transaction_of_several_statements_keeps_nobody_out(world: World
     async with world.pool.acquire() as blocker:
         holding = await held(blocker, "lock table rollcall.dead_letters in access exclusive mode")
         writing = asyncio.create_task(world.applier.commit(said_more))
-        await until(lambda: waits(world), 10, "it waits for the second statement")
+        await until(lambda: waits(world.pool), 10, "it waits for the second statement")
         assert await locks(world, SHARED, True)
         assert not await locks(world, ALONE, True)
         await holding.commit()
@@ -183,8 +183,3 @@ async def test_devices_of_all_kinds_in_one_batch_are_each_what_the_pure_rules_sa
         wanted = model([*before, *now])
         row = await world.pool.fetchrow("select status, battery_level from devices where id = $1", device)
         assert tuple(row) == (wanted["status"], wanted["battery_level"]), device
-
-
-async def waits(world: World) -> bool:
-    query = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    return bool(await world.pool.fetchval(query))

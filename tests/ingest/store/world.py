@@ -111,5 +111,11 @@ def model(observations: list[Observation], heard_until: Micros | None = None) ->
     }
 
 
+async def waits(connection: asyncpg.Connection | asyncpg.Pool) -> bool:
+    """Return whether somebody in this database waits for a lock."""
+    query = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    return bool(await connection.fetchval(query))
+
+
 def _plain(value: Any) -> Any:
     return (value - EPOCH) // timedelta(microseconds=1) if isinstance(value, datetime) else value
