@@ -66,7 +66,7 @@ def template_database(postgres_server: PostgresServer) -> str:
 @pytest.fixture
 def database(postgres_server: PostgresServer, template_database: str) -> Iterator[str]:
     """The DSN of a fresh migrated database, dropped at the end."""
-    yield from _fresh(postgres_server, f"template {template_database} strategy file_copy")
+    yield from _fresh(postgres_server, f"template {template_database}")
 
 
 @pytest.fixture

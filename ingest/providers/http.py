@@ -8,7 +8,9 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from functools import cache
 from ipaddress import ip_address
+from ssl import SSLContext
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -24,6 +26,12 @@ MAX_ERROR_BODY = 64 << 10
 MAX_TOLD = 200
 """Characters of a provider's own error text that we repeat."""
 IDEMPOTENT = frozenset(("GET", "PUT", "DELETE"))
+
+
+@cache
+def authorities() -> SSLContext:
+    """Return the certificate authorities, read once a process: each time would hold up the event loop for 50 ms."""
+    return httpx.create_ssl_context()
 
 
 class Answer(NamedTuple):
@@ -50,6 +58,7 @@ class JsonApi:
         self._limits = limits or Limits()
         self._client = httpx.AsyncClient(
             base_url=checked_url(base_url),
+            verify=authorities(),
             timeout=httpx.Timeout(self._limits.read_s, connect=self._limits.connect_s),
             headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "rollcall"},
         )

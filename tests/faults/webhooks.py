@@ -12,6 +12,7 @@ import httpx
 import orjson
 
 from tests.faults.workload import EACH
+from tests.http_client import http_client
 
 DATED, NUMBERED = 40, 200
 """Devices of each kind; of the numbered ones one speaks after the other."""
@@ -44,7 +45,7 @@ class Webhooks:
 
     async def run(self) -> None:
         """Post one event after another."""
-        async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
+        async with http_client(timeout=PATIENCE_S) as client:
             while not self._stopping:
                 self._number += 1
                 number = self._number // 5

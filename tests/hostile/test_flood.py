@@ -6,7 +6,6 @@ import tracemalloc
 from uuid import UUID
 
 import asyncpg
-import httpx
 
 from benches.load import Client
 from handlers.events import DeviceKey
@@ -16,6 +15,7 @@ from handlers.topics import MAX_CACHED, Topics
 from ingest.store.creation import UnknownPolicy
 from ingest.store.identity import Identities
 from ingest.store.queries import queries
+from tests.http_client import http_client
 from tests.ingest.service import running
 from tests.servers.mosquitto import MosquittoServer
 
@@ -32,7 +32,7 @@ BUSIEST = "select count(*) from devices where external_device_id = 'known' and b
 
 
 async def turned_away(url: str) -> int:
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         (line,) = re.findall(
             r"^rollcall_unknown_dropped_total (\S+)$", (await client.get(f"{url}/metrics")).text, re.M
         )

@@ -4,9 +4,9 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 
+from tests.http_client import http_client
 from tests.ingest.service import Service, running
 
 EVENT = b'{"device_id":"d","battery":7}'
@@ -56,7 +56,7 @@ async def test_a_request_that_lies_about_its_form_is_refused_and_the_next_one_is
     for name, head in HEADS.items():
         line = await answer_to(service, head.replace(b"%s", b"/webhooks/%s" % str(integration).encode()))
         assert not line or b" 4" in line[:13], (name, line)
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         answered = await client.post(f"{service.url}/webhooks/{integration}", content=EVENT)
     assert answered.status_code == 200
     assert await service.pool.fetchval("select count(*) from devices") == 1
@@ -82,7 +82,7 @@ async def test_a_body_that_lies_about_its_content_is_refused_kept_and_makes_no_d
 ) -> None:
     integration = await service.add_webhooks(**OPEN)
     headers = {"content-type": content_type, **({"content-encoding": encoding} if encoding else {})}
-    async with httpx.AsyncClient(timeout=20) as client:
+    async with http_client(timeout=20) as client:
         answered = await client.post(f"{service.url}/webhooks/{integration}", content=body, headers=headers)
         assert 400 <= answered.status_code < 500, answered.text[:300]
         assert len(answered.content) < 2_000
@@ -97,7 +97,7 @@ async def test_a_body_that_lies_about_its_content_is_refused_kept_and_makes_no_d
 async def test_of_a_key_written_twice_the_last_counts(service: Service) -> None:
     integration = await service.add_webhooks(**OPEN)
     body = b'{"device_id":"first","device_id":"last","battery":1,"battery":2}'
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         assert (await client.post(f"{service.url}/webhooks/{integration}", content=body)).status_code == 200
     rows = await service.pool.fetch("select external_device_id, battery_level from devices")
     assert [tuple(row) for row in rows] == [("last", 2)]

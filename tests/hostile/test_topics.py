@@ -4,11 +4,11 @@ import asyncio
 import socket
 from typing import Any
 
-import httpx
 import mqtt5
 import orjson
 import pytest
 
+from tests.http_client import http_client
 from tests.ingest.service import running
 from tests.servers.mosquitto import MosquittoServer
 from tests.servers.scripted import read_packet, scripted_server
@@ -153,7 +153,7 @@ async def test_a_payload_that_names_another_device_loses_to_the_topic_and_is_cou
         await service.sees(SEEN, 1)
         rows = await service.pool.fetch("select external_device_id from devices order by 1")
         assert [row[0] for row in rows] == ["good", "liar"]
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             page = (await client.get(f"{service.url}/metrics")).text
         assert "rollcall_field_errors_total 1.0" in page
 

@@ -13,6 +13,7 @@ import orjson
 
 from ingest.app import serve
 from ingest.settings import load_settings
+from tests.http_client import http_client
 from tests.servers.mosquitto import MosquittoServer
 from tests.waiting import until
 
@@ -69,7 +70,7 @@ class Service:
 
     async def knows(self, integration: UUID) -> None:
         """Wait until the service takes webhooks of an integration."""
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
 
             async def known() -> bool:
                 answer = await client.options(f"{self.url}/webhooks/{integration}")

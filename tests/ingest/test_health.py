@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingest.errors import Misconfigured
 from ingest.webhooks.route import Webhooks
+from tests.http_client import http_client
 from tests.ingest.service import Service, running
 from tests.servers.mosquitto import MosquittoServer
 from tests.waiting import until
@@ -22,7 +22,7 @@ PAGE = Path(__file__).parents[2] / "docs/operations.md"
 
 async def scraped(service: Service) -> dict[str, float]:
     """Every sample without its labels, those of one name added."""
-    async with httpx.AsyncClient(base_url=service.url) as client:
+    async with http_client(base_url=service.url) as client:
         answer = await client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     found: dict[str, float] = {}
@@ -42,7 +42,7 @@ async def test_both_sides_run_in_one_process_and_are_counted(
         hook = await service.add_webhooks(**OPEN)
         await service.publish("devices/d1/telemetry", b'{"battery": 1}')
         await service.sees("select count(*) from devices", 1)
-        async with httpx.AsyncClient(base_url=service.url) as client:
+        async with http_client(base_url=service.url) as client:
             body = [{"device_id": "d2", "battery": 2}, {"device_id": "d3", "battery": 300}, {}]
             await client.post(f"/webhooks/{hook}", json=body)
             await client.post(f"/webhooks/{hook}", content=b"nothing", headers={"content-type": "image/png"})
@@ -60,7 +60,7 @@ async def test_both_sides_run_in_one_process_and_are_counted(
 
 
 async def test_every_metric_is_on_the_page_for_operators_and_no_other(database: str) -> None:
-    async with running(database, None) as service, httpx.AsyncClient(base_url=service.url) as client:
+    async with running(database, None) as service, http_client(base_url=service.url) as client:
         text = (await client.get("/metrics")).text
     names = set(re.findall(r"^# TYPE (rollcall_\w+)", text, re.MULTILINE))
     assert names == set(re.findall(r"^\| `(rollcall_\w+)`", PAGE.read_text(), re.MULTILINE))
@@ -70,7 +70,7 @@ async def test_a_broker_that_is_away_is_named_and_a_session_at_work_makes_it_rea
     database: str, mosquitto: MosquittoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ingest.status.FRESH_S", 0.0)
-    async with running(database, mosquitto) as service, httpx.AsyncClient(base_url=service.url) as client:
+    async with running(database, mosquitto) as service, http_client(base_url=service.url) as client:
         assert (await client.get("/readyz")).json() == {
             "ready": True,
             "database": {"writable": True, "outage": None},
@@ -99,7 +99,7 @@ async def test_a_broker_that_is_away_is_named_and_a_session_at_work_makes_it_rea
 async def test_an_answer_does_not_wait_for_a_delayed_ack(database: str) -> None:
     """Where it does, half of them take about 40 ms."""
     taken: list[float] = []
-    async with running(database, None) as service, httpx.AsyncClient(base_url=service.url) as client:
+    async with running(database, None) as service, http_client(base_url=service.url) as client:
         for _ in range(40):
             began = time.perf_counter()
             await client.get("/healthz")
@@ -114,7 +114,7 @@ async def test_what_nobody_expected_is_answered_without_its_text_and_no_answer_n
         raise RuntimeError("hunter2")
 
     monkeypatch.setattr(Webhooks, "_answer", broken)
-    async with running(database, None) as service, httpx.AsyncClient(base_url=service.url) as client:
+    async with running(database, None) as service, http_client(base_url=service.url) as client:
         answers = [await client.post(f"/webhooks/{uuid4()}"), await client.get("/healthz")]
         assert [one.status_code for one in answers] == [500, 200]
         assert answers[0].headers["content-type"] == "application/problem+json"

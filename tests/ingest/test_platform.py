@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from ingest.store import tokens
+from tests.http_client import http_client
 from tests.ingest.reconcile.fleet import API_KEY, Fleet
 from tests.ingest.service import Service, running
 from tests.servers.golioth import Golioth
@@ -30,7 +31,7 @@ async def asker(service: Service) -> httpx.AsyncClient:
     async with service.pool.acquire() as connection:
         organization = await connection.fetchval("select id from organizations")
         _, token = await tokens.create(connection, organization, "t", tokens.SCOPES, None)
-    return httpx.AsyncClient(base_url=service.url, timeout=20, headers={"authorization": f"Bearer {token}"})
+    return http_client(base_url=service.url, timeout=20, headers={"authorization": f"Bearer {token}"})
 
 
 async def test_an_integration_in_the_table_is_synchronized_asked_live_and_shown(

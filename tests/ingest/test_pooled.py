@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 from typing import Literal
 
-import httpx
 import pytest
 
+from tests.http_client import http_client
 from tests.ingest.service import running
 from tests.servers.mosquitto import MosquittoServer
 from tests.servers.pgbouncer import PgBouncer, executable
@@ -39,7 +39,7 @@ async def test_messages_and_webhooks_reach_the_rows_through_a_pooler(
         await service.sees(BATTERY, 41, "d1")
         hooks = await service.add_webhooks(webhook={"auth": "none"})
         event = {"event": "device.telemetry", "device": {"id": "d2"}, "telemetry": {"battery": 42}}
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             answer = await client.post(f"{service.url}/webhooks/{hooks}", json=event)
         assert answer.status_code == 200, answer.text
         await service.sees("select count(*) from devices", 2)

@@ -37,6 +37,7 @@ from ingest.store.parking import Parking
 from ingest.store.sessions import Sessions
 from ingest.store.tenants import Tenants
 from ingest.webhooks.hooks import understood
+from tests.http_client import http_client
 from tests.providers.worlds import HASTY
 from tests.servers.golioth import Golioth
 
@@ -72,7 +73,7 @@ class World:
         self.identities = Identities(pool)
         self.clock = StrictClock()
         self.url = ""
-        self.client = httpx.AsyncClient()
+        self.client = http_client()
         self.observed: list[Observation] = []
         self.syncs: list[tuple[UUID, bool, bool]] = []
         self.provider: Provider = create_provider(

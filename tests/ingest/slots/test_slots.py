@@ -3,7 +3,6 @@
 import asyncio
 
 import aiomqtt
-import httpx
 import orjson
 import pytest
 
@@ -14,6 +13,7 @@ from ingest.slots.sharing import why_unshareable
 from ingest.store.health import HealthRows
 from ingest.store.sessions import Sessions
 from ingest.store.silences import Silences
+from tests.http_client import http_client
 from tests.ingest.service import Service, running
 from tests.servers.mosquitto import MosquittoServer
 from tests.servers.scripted import read_packet, scripted_server
@@ -58,7 +58,7 @@ async def test_telemetry_of_every_qos_comes_once_over_any_slot(
                 await device.publish(f"devices/d{n % 50}/telemetry", body, qos=n // 3 % 3)
         newest = "select sum(value)::int from rollcall.device_readings where name = 'n'"
         await service.sees(newest, sum(range(250, 300)))
-        async with httpx.AsyncClient(base_url=service.url) as client:
+        async with http_client(base_url=service.url) as client:
             assert (await client.get("/readyz")).json()["slots"] == [
                 {"integration": "m", "held": [0, 1, 2], "of": 3}
             ]

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.http_client import http_client
 from tests.ingest.service import Service, running
 from tests.ingest.webhooks.amazon import SUBSCRIBE, TOPIC, Amazon, confirmation, message, pem, served, signed
 
@@ -25,7 +26,7 @@ async def service(database: str) -> AsyncIterator[Service]:
 
 @pytest.fixture
 async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=service.url, timeout=20) as there:
+    async with http_client(base_url=service.url, timeout=20) as there:
         yield there
 
 
@@ -192,7 +193,7 @@ async def test_amazon_signs_its_messages_and_its_subscription_is_confirmed(datab
     )
     async with running(database, None, httpx.MockTransport(amazon)) as service:
         path = f"/webhooks/{await service.add_webhooks(webhook={'auth': 'sns', 'topic_arns': [TOPIC]})}"
-        async with httpx.AsyncClient(base_url=service.url) as client:
+        async with http_client(base_url=service.url) as client:
             confirmed = await client.post(path, content=signed(confirmation()))
             assert (confirmed.status_code, confirmed.json()) == (200, {})
             assert SUBSCRIBE in amazon.asked
@@ -216,7 +217,7 @@ async def test_a_rules_destination_is_confirmed_without_a_secret_and_only_at_ama
     asked = {"messageType": "DestinationConfirmation", "arn": "a", "confirmationToken": "AYAD"}
     async with running(database, None, httpx.MockTransport(amazon)) as service:
         integration = await service.add_webhooks(webhook={"auth": "header"}, secret="s" * 20)
-        async with httpx.AsyncClient(base_url=service.url) as client:
+        async with http_client(base_url=service.url) as client:
             path = f"/webhooks/{integration}"
             assert (await client.post(path, json={**asked, "enableUrl": url})).status_code == 200
             assert amazon.asked == [url]

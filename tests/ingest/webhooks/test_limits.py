@@ -4,9 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 
+from tests.http_client import http_client
 from tests.ingest.service import Service, running
 from tests.waiting import until
 
@@ -73,7 +73,7 @@ async def test_a_body_of_ten_megabytes_is_refused_also_when_it_does_not_say_its_
     service: Service,
 ) -> None:
     integration = await service.add_webhooks(webhook={"auth": "header"}, secret="s" * 20)
-    async with httpx.AsyncClient(base_url=service.url) as client:
+    async with http_client(base_url=service.url) as client:
         for content in (TEN_MB, chunks()):
             answer = await client.post(f"/webhooks/{integration}", content=content)
             assert answer.status_code == 413
@@ -84,7 +84,7 @@ async def test_a_body_of_ten_megabytes_is_refused_also_when_it_does_not_say_its_
 
 async def test_a_body_of_just_a_mebibyte_is_read(service: Service) -> None:
     integration = await service.add_webhooks(**OPEN)
-    async with httpx.AsyncClient(base_url=service.url) as client:
+    async with http_client(base_url=service.url) as client:
         body = EVENT + b" " * ((1 << 20) - len(EVENT))
         assert (await client.post(f"/webhooks/{integration}", content=body)).status_code == 200
 
@@ -117,7 +117,7 @@ async def test_two_hundred_senders_at_once_are_all_answered(service: Service) ->
     integration = await service.add_webhooks(**OPEN)
 
     async def send(n: int) -> list[int]:
-        async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+        async with http_client(base_url=service.url, timeout=30) as client:
             return [
                 (
                     await client.post(
@@ -141,7 +141,7 @@ async def test_too_many_requests_of_one_integration_are_refused_and_the_next_is_
     held = [await Sender.open(service) for _ in range(2)]
     for sender in held:
         await sender.send(head(integration, len(EVENT)) + EVENT[:5])
-    async with httpx.AsyncClient(base_url=service.url) as client:
+    async with http_client(base_url=service.url) as client:
 
         async def refused() -> bool:
             return (await client.post(f"/webhooks/{integration}", content=EVENT)).status_code == 429
@@ -158,7 +158,7 @@ async def test_too_many_requests_of_one_integration_are_refused_and_the_next_is_
 async def test_while_a_whole_batch_is_ready_requests_wait_and_are_not_refused(database: str) -> None:
     async with running(database, None, max_batch=2) as service:
         integration = await service.add_webhooks(**OPEN)
-        async with httpx.AsyncClient(base_url=service.url, timeout=20) as client:
+        async with http_client(base_url=service.url, timeout=20) as client:
             posts = (client.post(f"/webhooks/{integration}", json={"device_id": f"d{n}"}) for n in range(60))
             assert {answer.status_code for answer in await asyncio.gather(*posts)} == {200}
 
@@ -168,7 +168,7 @@ async def test_without_any_room_requests_are_refused_at_once(
 ) -> None:
     integration = await service.add_webhooks(**OPEN)
     monkeypatch.setattr("ingest.pipeline.intake.MAX_HELD", 0)
-    async with httpx.AsyncClient(base_url=service.url) as client:
+    async with http_client(base_url=service.url) as client:
         answer = await client.post(f"/webhooks/{integration}", content=EVENT)
     assert answer.status_code == 503
     assert answer.headers["retry-after"]

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from ingest.migrate.runner import migrate
+from tests.http_client import http_client
 from tests.ingest.service import Service, running
 from tests.servers.postgres import PostgresServer
 from tests.servers.rollcall import RollcallProcess
@@ -46,7 +47,7 @@ async def test_while_the_database_is_away_senders_are_told_to_come_again_and_the
     await migrate(postgres.dsn())
     async with running(postgres.dsn(), None) as service:
         path = f"{service.url}/webhooks/{await service.add_webhooks(**OPEN)}"
-        async with httpx.AsyncClient(timeout=20) as client:
+        async with http_client(timeout=20) as client:
             before = await client.post(path, json={"device_id": "a", "battery": 1})
             assert before.status_code == 200
             assert (await client.get(f"{service.url}/readyz")).status_code == 200
@@ -120,7 +121,7 @@ async def test_killed_between_commit_and_answer_the_event_that_comes_again_is_ap
 async def test_what_is_in_hand_is_committed_and_answered_when_the_service_stops(database: str) -> None:
     blocker = await asyncpg.connect(database)
     try:
-        async with httpx.AsyncClient(timeout=20) as client:
+        async with http_client(timeout=20) as client:
             async with running(database, None) as service:
                 path = f"{service.url}/webhooks/{await service.add_webhooks(**OPEN)}"
                 port = int(service.url.rsplit(":", 1)[1])
@@ -168,7 +169,7 @@ async def url_of(rollcall: RollcallProcess) -> str:
 
 async def until_ready(url: str) -> None:
     async def ready() -> bool:
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             return (await client.get(f"{url}/readyz")).status_code == 200
 
     await until(ready, 10, "it is ready")
@@ -176,7 +177,7 @@ async def until_ready(url: str) -> None:
 
 async def send_and_leave(url: str, integration: object) -> None:
     """Send the event and close without reading an answer, once the service knows the integration."""
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
 
         async def known() -> bool:
             return (await client.options(f"{url}/webhooks/{integration}")).status_code == 400
@@ -191,7 +192,7 @@ async def send_and_leave(url: str, integration: object) -> None:
 
 
 async def post_until_known(url: str, integration: object) -> httpx.Response:
-    async with httpx.AsyncClient() as client, asyncio.timeout(10):
+    async with http_client() as client, asyncio.timeout(10):
         while True:
             answer = await client.post(f"{url}/webhooks/{integration}", json=EVENT, headers=CLOUDEVENT)
             if answer.status_code == 200:

@@ -5,11 +5,11 @@ import logging
 import time
 from datetime import UTC, datetime
 
-import httpx
 import orjson
 import pytest
 from standardwebhooks import Webhook
 
+from tests.http_client import http_client
 from tests.ingest.service import Service, running
 from tests.ingest.webhooks.test_auth import hex_of
 
@@ -38,7 +38,7 @@ def proof(method: str, secret: str, body: bytes = BODY) -> dict[str, str]:
 async def test_only_the_right_secret_is_let_in(database: str, method: str) -> None:
     async with running(database, None) as service:
         integration = await service.add_webhooks(webhook={"auth": method}, secret=SECRET)
-        async with httpx.AsyncClient(base_url=service.url) as client:
+        async with http_client(base_url=service.url) as client:
             for headers in ({}, proof(method, WRONG)):
                 answer = await client.post(f"/webhooks/{integration}", content=BODY, headers=headers)
                 assert answer.status_code == 401
@@ -61,7 +61,7 @@ async def test_no_secret_is_in_logs_answers_dead_letters_or_metrics(
                 method, webhook={"auth": method, "header": "Ce-Secret"}, secret=SECRET
             )
             await exchange(service, f"/webhooks/{integration}?secret={SECRET}", method, seen)
-        async with httpx.AsyncClient(base_url=service.url) as client:
+        async with http_client(base_url=service.url) as client:
             seen += [(await client.get(page)).text for page in ("/metrics", "/readyz", "/healthz")]
         rows = await service.pool.fetch("select l::text as row, headers from rollcall.dead_letters l")
         assert len(rows) == len(METHODS)
@@ -74,7 +74,7 @@ async def test_no_secret_is_in_logs_answers_dead_letters_or_metrics(
 
 
 async def exchange(service: Service, path: str, method: str, seen: list[str]) -> None:
-    async with httpx.AsyncClient(base_url=service.url) as client:
+    async with http_client(base_url=service.url) as client:
         for secret in (SECRET, WRONG):
             headers = {**proof(method, secret, b"nonsense"), "content-type": "text/plain"}
             if method == "header":
@@ -105,7 +105,7 @@ async def test_clear_secrets_are_used_and_encrypted_in_place(database: str) -> N
 
 
 async def let_in(service: Service, named: object, column: object) -> None:
-    async with httpx.AsyncClient(base_url=service.url) as client:
+    async with http_client(base_url=service.url) as client:
         for path, headers in (
             (f"/webhooks/{named}", proof("header", SECRET)),
             (f"/webhooks/{named}", proof("header", WRONG)),

@@ -4,8 +4,8 @@ import asyncio
 from typing import Any
 
 import asyncpg
-import httpx
 
+from tests.http_client import http_client
 from tests.ingest.service import running
 
 OPEN = {"webhook": {"auth": "none"}}
@@ -32,7 +32,7 @@ async def test_an_event_that_two_replicas_get_at_once_is_applied_by_one_and_answ
         integration = await one.add_webhooks(**OPEN)
         await other.knows(integration)
         urls = [f"{service.url}/webhooks/{integration}" for service in (one, other)]
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             assert (await client.post(urls[0], json=[event(0)], headers=BATCH)).status_code == 200
             async with asyncpg.create_pool(database, min_size=1, max_size=1) as pool:
                 async with pool.acquire() as blocker, blocker.transaction():

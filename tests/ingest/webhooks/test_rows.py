@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
 
+from tests.http_client import http_client
 from tests.ingest.service import Service, running
 from tests.ingest.test_replay import _replay
 
@@ -21,7 +21,7 @@ async def service(database: str) -> AsyncIterator[Service]:
 
 
 async def post(service: Service, integration: Any, *events: Any, **headers: str) -> None:
-    async with httpx.AsyncClient(timeout=20) as client:
+    async with http_client(timeout=20) as client:
         for event in events:
             answer = await client.post(f"{service.url}/webhooks/{integration}", json=event, headers=headers)
             assert answer.status_code == 200, answer.text
@@ -82,7 +82,7 @@ async def test_a_dead_letter_of_a_webhook_is_replayed_with_the_headers_that_deci
 ):
     integration = await service.add_webhooks(kind="golioth", **OPEN)
     await service.pool.execute("alter table devices add constraint odd check (battery_level <> 13)")
-    async with httpx.AsyncClient(timeout=20) as client:
+    async with http_client(timeout=20) as client:
         headers = {
             "ce-source": "g1",
             "ce-type": "io.golioth.data.v1/.s/sensor",

@@ -6,6 +6,7 @@ import httpx
 
 from handlers.webhooks.delivery import Request
 from tests.handlers.webhooks.samples import SAMPLES, Sample
+from tests.http_client import http_client
 from tests.ingest.service import Service, running
 from tests.ingest.webhooks.amazon import Amazon, served
 
@@ -49,7 +50,7 @@ async def assert_answered(service: Service, sample: Sample) -> None:
 
 
 async def sent(service: Service, path: str, request: Request) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=service.url) as client:
+    async with http_client(base_url=service.url) as client:
         return await client.post(path, content=request.body, headers={**request.headers, "x-api-key": SECRET})
 
 
