@@ -1395,13 +1395,20 @@ CREATE OR REPLACE FUNCTION rollcall.is_alone(devices integer)
  RETURNS boolean
  LANGUAGE plpgsql
 AS $function$
+declare
+    at double precision := extract(epoch from clock_timestamp());
 begin
-    -- two ifs: "and" may take the lock although the number is too small
+    -- several ifs: "and" may take the lock although the number is too small
     if devices >= nullif(current_setting('rollcall.alone_from', true), '')::int then
-        if pg_try_advisory_xact_lock(8245928655518264428) then
-            -- whoever holds a device's row must not stop all writers: then it is tried again beside others
-            perform set_config('lock_timeout', '1s', true);
-            return true;
+        if at > coalesce(nullif(current_setting('rollcall.beside_until', true), '')::double precision, 0) then
+            if pg_try_advisory_xact_lock(8245928655518264428) then
+                -- whoever holds a device's row must not stop all writers; and a circle of waiting is left before Postgres
+                -- ends it at another's cost (deadlock_timeout, 1 s)
+                perform set_config('lock_timeout',
+                    coalesce(nullif(current_setting('rollcall.alone_waits', true), ''), '200ms'), true);
+                return true;
+            end if;
+            perform set_config('rollcall.beside_until', (at + 1)::text, false);
         end if;
     end if;
     perform pg_advisory_xact_lock_shared(8245928655518264428);
@@ -1469,6 +1476,7 @@ begin
     if current_setting('rollcall.applying', true) = 'on' or new.firmware_version is null then
         return new;
     end if;
+    perform from public.devices where id = new.device_id for no key update;
     -- a component that was never heard reads the whole history at its first sighting
     update rollcall.device_firmware f set
         version = case when newer then new.firmware_version else f.version end,
@@ -1724,9 +1732,10 @@ AS $function$
                 coalesce((case when jsonb_typeof(n.settings -> 'offline_after_s') = 'number'
                     then (n.settings ->> 'offline_after_s')::numeric end * 1000000)::bigint, default_after)) as silent_at,
             hearing.until
-        from unnest(ids) as c (id) join public.devices d on d.id = c.id
+        from unnest(ids) as c (id)
+        cross join lateral (select x.* from public.devices x where x.id = c.id offset 0) as d
         join public.device_integrations n on n.id = d.integration_id and n.status = 'active'
-        left join rollcall.device_state s on s.device_id = d.id
+        left join lateral (select x.* from rollcall.device_state x where x.device_id = d.id offset 0) as s on true
         cross join lateral (select coalesce(s.online_at, s.snapshot_online_at, s.offline_at, s.stream_offline_at,
             rollcall.micros_of(coalesce(d.last_seen, d.created_at))) as basis) as b
         join lateral (select max(m.heard_since) as since, min(m.heard_until) as until,

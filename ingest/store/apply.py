@@ -21,7 +21,8 @@ Connection = Any
 
 
 BESIDE_S = 10.0
-"""How long nobody is kept out any more after another writer was in the way."""
+"""How long nobody is kept out any more after that has gone wrong, or has taken longer than SLOW_S."""
+SLOW_S = 1.0
 
 
 class Applier:
@@ -35,7 +36,7 @@ class Applier:
         alone_from: int | None = None,
         timeout_s: float = 30.0,
     ) -> None:
-        """`alone_from`: from how many devices on a batch keeps other writers out, where it can, and is cheaper."""
+        """`alone_from`: from how many devices on a batch of telemetry keeps other writers out where it can (ADR 14)."""
         self._pool = pool
         self._resolution = presence_resolution
         # what is only seldom written needs a comparison without a write: the way of those who are not alone
@@ -55,6 +56,7 @@ class Applier:
         Raises: Refused (class 22 or 23), SessionsLost (of none where it is not behind what it should be), EventsKnown,
         DatabaseAway (anything else; Contended where another writer was in the way).
         """
+        began = monotonic()
         try:
             async with self._pool.acquire(timeout=self._timeout_s) as connection:
                 if not batch.has_extras:
@@ -67,12 +69,14 @@ class Applier:
             if gone := devices_gone(error):
                 return gone
             meaning = translated(error)
-            if isinstance(meaning, Contended):
+            if not isinstance(meaning, Refused):
                 self._beside_until = monotonic() + BESIDE_S
-            elif not isinstance(meaning, Refused):
-                # a connection may remember what was so when it was made: a read-only failover, another primary
-                await self._pool.expire_connections()
+                if not isinstance(meaning, Contended):
+                    # a connection may remember what was so when it was made: a read-only failover, another primary
+                    await self._pool.expire_connections()
             raise meaning from error
+        if monotonic() - began > SLOW_S:
+            self._beside_until = monotonic() + BESIDE_S
         return []
 
     def _arguments(self, batch: Batch) -> list[Any]:

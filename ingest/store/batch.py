@@ -161,27 +161,33 @@ class Batch:
 def apply_arguments(batch: Batch, presence_resolution: Micros, alone_from: int | None = None) -> list[Any]:
     """Return the arguments of the query `apply`: those of `rollcall.apply`, then the sessions and their epochs.
 
-    Then from how many devices on it asks to be alone (None: never), and what each session is behind.
+    Then from how many devices on it asks to be alone (None: never; nor where it says more than telemetry: that may take
+    long), and what each session is behind.
     A column in which nothing is said is an empty array; so is `online_first` where it equals `online_last`, and
     `signal_ats` where it equals `battery_ats`. One element of `after_settings` and `sources` counts for all.
     """
     ids, evidence, targets = list(batch.devices), list(batch.devices.values()), list(batch.targets.values())
     said = batch.devices.items()
+    presence, streams = (
+        _presence(evidence),
+        [row for one, e in said if e.streams for row in _stream_rows(one, e)],
+    )
+    firmware = [row for one, e in said if e.firmware for row in _firmware_rows(one, e)]
+    marks = [row for one, e in said if e.marks for row in _mark_rows(one, e, batch.targets[one].source)]
     columns: list[Any] = [
         ids,
         _once([target.offline_after for target in targets]),
-        *_presence(evidence),
+        *presence,
         *_values(evidence),
+        _once([target.source for target in targets]),
+        *_columns(streams, 7),
+        *_columns(firmware, 4),
+        *_columns([row for one, e in said if e.readings for row in _reading_rows(one, e)], 5),
+        *_columns(marks, 5),
+        *_columns([one[:4] for one in batch.sessions], 4),
     ]
-    columns.append(_once([target.source for target in targets]))
-    columns += _columns([row for one, e in said if e.streams for row in _stream_rows(one, e)], 7)
-    columns += _columns([row for one, e in said if e.firmware for row in _firmware_rows(one, e)], 4)
-    columns += _columns([row for one, e in said if e.readings for row in _reading_rows(one, e)], 5)
-    columns += _columns(
-        [row for one, e in said if e.marks for row in _mark_rows(one, e, batch.targets[one].source)], 5
-    )
-    columns += _columns([one[:4] for one in batch.sessions], 4)
-    alone = "" if alone_from is None else str(alone_from)
+    is_telemetry = not any((*presence[3:], streams, firmware, marks))
+    alone = str(alone_from) if alone_from is not None and is_telemetry else ""
     return [*columns, DIGESTS_KEPT, presence_resolution, *_columns(sorted(batch.epochs), 2), alone, ()]
 
 

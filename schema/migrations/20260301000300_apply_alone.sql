@@ -2,15 +2,23 @@
 
 -- Whoever writes rollcall.device_state holds this lock, whose key is `rollcall` in ASCII: alone, and then nobody else does
 -- before the transaction's end; or shared, and then the rows of public.devices are locked first, in the order of their ids.
--- True: alone. That is tried where the setting rollcall.alone_from is no larger than the number of devices.
+-- True: alone. That is tried where the setting rollcall.alone_from is no larger than the number of devices, and not for a
+-- second after somebody else was there: else whoever writes little would wait for every large batch.
 create or replace function rollcall.is_alone(devices int) returns boolean language plpgsql as $$
+declare
+    at double precision := extract(epoch from clock_timestamp());
 begin
-    -- two ifs: "and" may take the lock although the number is too small
+    -- several ifs: "and" may take the lock although the number is too small
     if devices >= nullif(current_setting('rollcall.alone_from', true), '')::int then
-        if pg_try_advisory_xact_lock(8245928655518264428) then
-            -- whoever holds a device's row must not stop all writers: then it is tried again beside others
-            perform set_config('lock_timeout', '1s', true);
-            return true;
+        if at > coalesce(nullif(current_setting('rollcall.beside_until', true), '')::double precision, 0) then
+            if pg_try_advisory_xact_lock(8245928655518264428) then
+                -- whoever holds a device's row must not stop all writers; and a circle of waiting is left before Postgres
+                -- ends it at another's cost (deadlock_timeout, 1 s)
+                perform set_config('lock_timeout',
+                    coalesce(nullif(current_setting('rollcall.alone_waits', true), ''), '200ms'), true);
+                return true;
+            end if;
+            perform set_config('rollcall.beside_until', (at + 1)::text, false);
         end if;
     end if;
     perform pg_advisory_xact_lock_shared(8245928655518264428);

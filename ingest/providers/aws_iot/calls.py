@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import cache
 from typing import Any
 
 import aiohttp
@@ -21,6 +22,12 @@ REFUSED = frozenset((
 ))  # fmt: skip
 THROTTLED = frozenset(("Throttling", "ThrottlingException", "TooManyRequestsException"))
 BUILDING = "IndexNotReadyException"
+
+
+@cache
+def _session() -> Any:
+    """Return botocore's, which keeps the description of the service: reading it holds up the event loop for 0.1 s."""
+    return get_session()
 
 
 class Calls:
@@ -76,7 +83,7 @@ class Calls:
             if self._client is None:
                 access_key_id, secret_access_key, session_token = self._key
                 self._client = await self._stack.enter_async_context(
-                    get_session().create_client(
+                    _session().create_client(
                         "iot",
                         region_name=self._region,
                         endpoint_url=self._endpoint_url,

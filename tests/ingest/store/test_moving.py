@@ -1,6 +1,7 @@
 """The slim pass over devices that go on being online, alone and beside others."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -9,6 +10,7 @@ import pytest
 
 from handlers.events import SECOND, DeviceKey, Observation, Presence
 from handlers.evidence import Evidence
+from ingest.errors import DatabaseAway
 from ingest.store.apply import Applier
 from ingest.store.batch import Batch, DeadLetter, Target, apply_arguments
 from ingest.store.refusals import Contended
@@ -19,16 +21,33 @@ from tests.waiting import until
 LOCKS = """select count(*) from pg_locks where locktype = 'advisory' and mode = $1 and granted = $2
     and database = (select oid from pg_database where datname = current_database())"""
 ALONE, SHARED = "ExclusiveLock", "ShareLock"
+OTHER = UUID(int=8)
+
+
+PATIENT = {"rollcall.alone_waits": "30s"}
+"""For tests in which a row is held while somebody looks."""
 
 
 @pytest.fixture
 async def world(database: str) -> AsyncIterator[World]:
-    pool = await asyncpg.create_pool(database, min_size=4, max_size=4)
-    world = World(pool)
-    await world.reset()
-    await world.apply([said(0)])
-    yield world
-    await pool.close()
+    async with world_in(database, PATIENT) as world:
+        yield world
+
+
+@pytest.fixture
+async def hasty(database: str) -> AsyncIterator[World]:
+    """One that waits for a row as long as it really does."""
+    async with world_in(database, {}) as world:
+        yield world
+
+
+@contextlib.asynccontextmanager
+async def world_in(database: str, settings: dict[str, str]) -> AsyncIterator[World]:
+    async with asyncpg.create_pool(database, min_size=4, max_size=4, server_settings=settings) as pool:
+        world = World(pool)
+        await world.reset()
+        await world.apply([said(0)])
+        yield world
 
 
 def said(second: int, battery: int | None = None, presence: Presence = Presence.ONLINE) -> Observation:
@@ -43,6 +62,15 @@ def batch(*observations: Observation, device: UUID = DEVICE) -> Batch:
         evidence.add(one)
     made.add(device, Target(OFFLINE_AFTER), evidence)
     return made
+
+
+async def add_devices(world: World, ids: list[UUID]) -> None:
+    await world.pool.execute(
+        "insert into devices (id, organization_id, integration_id, external_device_id, name, device_type)"
+        " select t.id, o.id, $2, t.id::text, 'd', 'sensor' from unnest($1::uuid[]) as t (id), organizations o",
+        ids,
+        world.integration,
+    )
 
 
 async def held(blocker: asyncpg.Connection, sql: str) -> asyncpg.transaction.Transaction:
@@ -106,24 +134,88 @@ async def test_clocks_that_somebody_moved_without_a_lock_are_not_overwritten(wor
     assert (rows["battery_level"], rows["last_seen_online"]) == (0, START + 10 * SECOND)
 
 
-async def test_a_row_that_somebody_holds_does_not_keep_all_writers_waiting(world: World) -> None:
-    async with world.pool.acquire() as idle:
+async def test_a_row_that_somebody_holds_does_not_keep_all_writers_waiting(hasty: World) -> None:
+    async with hasty.pool.acquire() as idle:
         holding = await held(idle, "select 1 from devices for update")
         with pytest.raises(Contended, match="lock timeout"):
-            await world.applier.commit(batch(said(10)))
-        again = asyncio.create_task(world.applier.commit(batch(said(10))))
-        await until(lambda: waits(world.pool), 10, "it waits for the row")
-        assert await locks(world, SHARED, True)
-        assert not await locks(world, ALONE, True)
+            await hasty.applier.commit(batch(said(10)))
+        await assert_beside(hasty, idle)
         await holding.rollback()
-        assert await again == []
+
+
+async def test_who_waits_for_us_in_a_circle_wins(hasty: World) -> None:
+    """Postgres would end the other's transaction, after a second in which nobody can write."""
+    await add_devices(hasty, [OTHER])
+    assert await hasty.applier.commit(batch(said(0), device=OTHER)) == []
+    both = batch(said(10))
+    both.add(OTHER, Target(OFFLINE_AFTER), batch(said(10)).devices[DEVICE])
+    async with hasty.pool.acquire() as platform:
+        holding = await held(platform, f"update devices set name = 'renamed' where id = '{OTHER}'")
+        writing = asyncio.create_task(hasty.applier.commit(both))
+        await until(lambda: waits(hasty.pool), 10, "it waits for the other row")
+        await platform.execute(f"update devices set name = 'renamed' where id = '{DEVICE}'")
+        with pytest.raises(Contended, match="lock timeout"):
+            await writing
+        await holding.commit()
+    assert await hasty.applier.commit(both) == []
+    rows = await hasty.pool.fetch("select name, battery_level from devices")
+    assert [tuple(row) for row in rows] == [("renamed", 10)] * 2
+
+
+async def test_after_one_that_took_long_others_are_kept_out_no_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.store.apply.SLOW_S", 0.0)
+    await world.apply([said(10)])
+    async with world.pool.acquire() as blocker:
+        await assert_beside(world, blocker)
+
+
+async def test_after_a_try_that_was_given_up_others_are_kept_out_no_more(world: World) -> None:
+    world.applier = Applier(world.pool, alone_from=1, timeout_s=0.3)
+    async with world.pool.acquire() as blocker:
+        holding = await held(blocker, "select 1 from devices for update")
+        with pytest.raises(DatabaseAway, match="Timeout"):
+            await world.applier.commit(batch(said(10)))
+        await holding.rollback()
+        await assert_beside(world, blocker)
+
+
+async def assert_beside(world: World, blocker: asyncpg.Connection) -> None:
+    """Look at a batch on its way: it keeps nobody out."""
+    holding = None if blocker.is_in_transaction() else await held(blocker, "select 1 from devices for update")
+    writing = asyncio.create_task(world.applier.commit(batch(said(20))))
+    await until(lambda: waits(world.pool), 10, "it waits for the row")
+    assert await locks(world, SHARED, True)
+    assert not await locks(world, ALONE, True)
+    if holding is None:
+        writing.cancel()
+        return
+    await holding.commit()
+    assert await writing == []
+
+
+async def test_where_somebody_else_was_there_nobody_is_kept_out_for_a_second(world: World) -> None:
+    """Else whoever writes a little waits for each large batch of another."""
+    alone = "select rollcall.is_alone(1) from set_config('rollcall.alone_from', '1', true)"
+    async with world.pool.acquire() as one, world.pool.acquire() as other:
+        holding = await held(other, "select rollcall.is_alone(0)")
+        assert not await one.fetchval(alone)
+        await holding.rollback()
+        assert not await one.fetchval(alone)
+        left_s = await one.fetchval(
+            "select current_setting('rollcall.beside_until')::float - extract(epoch from clock_timestamp())"
+        )
+        assert 0 < left_s <= 1
+        await one.execute("set rollcall.beside_until = '1'")
+        assert await one.fetchval(alone)
 
 
 async def test_a_batch_with_a_device_that_is_gone_writes_nothing_of_the_others(world: World) -> None:
-    before, other = await world.rows(), UUID(int=8)
+    before = await world.rows()
     both = batch(said(10))
-    both.add(other, Target(OFFLINE_AFTER), batch(said(10)).devices[DEVICE])
-    assert await world.applier.commit(both) == [other]
+    both.add(OTHER, Target(OFFLINE_AFTER), batch(said(10)).devices[DEVICE])
+    assert await world.applier.commit(both) == [OTHER]
     assert await world.rows() == before
 
 
@@ -142,8 +234,14 @@ async def test_a_transaction_of_several_statements_keeps_nobody_out(world: World
         assert await writing == []
 
 
-async def test_what_is_seldom_written_is_not_asked_to_be_alone(world: World) -> None:
+def test_what_may_take_long_is_not_asked_to_be_alone() -> None:
     assert apply_arguments(batch(said(1)), 0, 256)[-2] == "256"
+    goes = batch(said(1), said(2, presence=Presence.OFFLINE))
+    installs = batch(said(1)._replace(firmware=(("main", "1.0"),)))
+    assert [apply_arguments(one, 0, 256)[-2] for one in (goes, installs)] == ["", ""]
+
+
+async def test_what_is_seldom_written_is_not_asked_to_be_alone(world: World) -> None:
     seldom = Applier(world.pool, presence_resolution=60 * SECOND, alone_from=1)
     made = batch(said(10))
     seldom.prepare(made)
@@ -153,17 +251,8 @@ async def test_what_is_seldom_written_is_not_asked_to_be_alone(world: World) -> 
 
 async def test_devices_of_all_kinds_in_one_batch_are_each_what_the_pure_rules_say(world: World) -> None:
     """One goes on, one comes back, one goes, one is late, one was never heard."""
-    organization = await world.pool.fetchval("select id from organizations")
     ids = [UUID(int=n) for n in range(20, 25)]
-    for device in ids:
-        await world.pool.execute(
-            "insert into devices (id, organization_id, integration_id, external_device_id, name, device_type)"
-            " values ($1, $2, $3, $4, 'd', 'sensor')",
-            device,
-            organization,
-            world.integration,
-            str(device),
-        )
+    await add_devices(world, ids)
     goes, late = said(20, presence=Presence.OFFLINE), said(5, 5)
     history = {
         ids[0]: ([said(0)], [said(20)]),
