@@ -1,9 +1,9 @@
 -- The hot path's only SQL, by name. One block a statement: `-- name: words`, then the statement.
 
 -- name: apply
--- NULL, and nothing is applied, where another process has taken up one of the sessions, or the commit that this one is to
+-- gone: NULL, and nothing is applied, where another process has taken up one of the sessions, or the commit that this one is to
 -- be behind is not the session's newest. Whoever takes one up waits for this lock, and then sees the digests of this commit.
--- What is acknowledged is on the disk, whatever a role or a pooler's session says. $43: rollcall.is_alone.
+-- What is acknowledged is on the disk, whatever a role or a pooler's session says. $43, others: rollcall.is_alone.
 with held as materialized (
     select m.epoch = t.epoch and (t.behind is null or m.committed = t.behind) as ours
     from unnest($41::bigint[], $42::bigint[], $44::bigint[]) as t (id, epoch, behind)
@@ -11,7 +11,8 @@ with held as materialized (
 )
 select case when (select count(*) from held where ours) = cardinality($41::bigint[]) then
     rollcall.undone_if_any(rollcall.apply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-        $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40)) end
+        $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40)) end as gone,
+    coalesce(current_setting('rollcall.others', true) = 'on', false) as others
 from set_config('synchronous_commit', 'on', true) as durable, set_config('rollcall.alone_from', $43, true) as alone;
 
 -- name: sessions_lost

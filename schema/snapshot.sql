@@ -692,6 +692,9 @@ begin
     if cardinality(session_ids) > 0 then
         perform rollcall.record_sessions(session_ids, seqs, digests, heard_untils, digests_kept);
     end if;
+    if alone then
+        perform rollcall.note_others_waiting();
+    end if;
     return gone;
 end $function$
 
@@ -1395,21 +1398,17 @@ CREATE OR REPLACE FUNCTION rollcall.is_alone(devices integer)
  RETURNS boolean
  LANGUAGE plpgsql
 AS $function$
-declare
-    at double precision := extract(epoch from clock_timestamp());
 begin
-    -- several ifs: "and" may take the lock although the number is too small
+    -- two ifs: "and" may take the lock although the number is too small
     if devices >= nullif(current_setting('rollcall.alone_from', true), '')::int then
-        if at > coalesce(nullif(current_setting('rollcall.beside_until', true), '')::double precision, 0) then
-            if pg_try_advisory_xact_lock(8245928655518264428) then
-                -- whoever holds a device's row must not stop all writers; and a circle of waiting is left before Postgres
-                -- ends it at another's cost (deadlock_timeout, 1 s)
-                perform set_config('lock_timeout',
-                    coalesce(nullif(current_setting('rollcall.alone_waits', true), ''), '200ms'), true);
-                return true;
-            end if;
-            perform set_config('rollcall.beside_until', (at + 1)::text, false);
+        if pg_try_advisory_xact_lock(8245928655518264428) then
+            -- whoever holds a device's row must not stop all writers; and a circle of waiting is left before Postgres ends
+            -- it at another's cost (deadlock_timeout, 1 s)
+            perform set_config('lock_timeout',
+                coalesce(nullif(current_setting('rollcall.alone_waits', true), ''), '200ms'), true);
+            return true;
         end if;
+        perform set_config('rollcall.others', 'on', true);
     end if;
     perform pg_advisory_xact_lock_shared(8245928655518264428);
     return false;
@@ -1462,6 +1461,18 @@ CREATE OR REPLACE FUNCTION rollcall.newest_run(runs int8multirange)
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
 RETURN (SELECT r.r FROM unnest(newest_run.runs) r(r) ORDER BY (lower(r.r)) DESC LIMIT 1)
+
+CREATE OR REPLACE FUNCTION rollcall.note_others_waiting()
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+begin
+    if exists (select from pg_locks l where l.locktype = 'advisory' and not l.granted and l.objsubid = 1
+        and (l.classid::bigint << 32) + l.objid::bigint = 8245928655518264428
+        and l.database = (select d.oid from pg_database d where d.datname = current_database())) then
+        perform set_config('rollcall.others', 'on', true);
+    end if;
+end $function$
 
 CREATE OR REPLACE FUNCTION rollcall.note_sighting()
  RETURNS trigger

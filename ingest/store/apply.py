@@ -23,6 +23,8 @@ Connection = Any
 BESIDE_S = 10.0
 """How long nobody is kept out any more after that has gone wrong, or has taken longer than SLOW_S."""
 SLOW_S = 1.0
+OTHERS_S = 1.0
+"""How long, after another writer was there or waited: it may be one who writes a little, again and again."""
 
 
 class Applier:
@@ -87,7 +89,10 @@ class Applier:
         *arguments, alone, places = batch.arguments or self._arguments(batch)
         arguments.append("" if monotonic() < self._beside_until else alone)
         arguments.append([behind.get(one) for one, _ in sorted(batch.epochs)] if behind else places)
-        if await connection.fetchval(queries()["apply"], *arguments, timeout=self._timeout_s) is None:
+        gone, others = await connection.fetchrow(queries()["apply"], *arguments, timeout=self._timeout_s)
+        if others:
+            self._beside_until = max(self._beside_until, monotonic() + OTHERS_S)
+        if gone is None:
             columns = zip(*sorted(batch.epochs), strict=True)
             lost = await connection.fetch(queries()["sessions_lost"], *columns)
             raise SessionsLost(frozenset((row["id"], row["epoch"]) for row in lost))

@@ -2,27 +2,32 @@
 
 -- Whoever writes rollcall.device_state holds this lock, whose key is `rollcall` in ASCII: alone, and then nobody else does
 -- before the transaction's end; or shared, and then the rows of public.devices are locked first, in the order of their ids.
--- True: alone. That is tried where the setting rollcall.alone_from is no larger than the number of devices, and not for a
--- second after somebody else was there: else whoever writes little would wait for every large batch.
+-- True: alone. That is tried where the setting rollcall.alone_from is no larger than the number of devices. The setting
+-- rollcall.others says afterwards whether somebody else was there or waits by now.
 create or replace function rollcall.is_alone(devices int) returns boolean language plpgsql as $$
-declare
-    at double precision := extract(epoch from clock_timestamp());
 begin
-    -- several ifs: "and" may take the lock although the number is too small
+    -- two ifs: "and" may take the lock although the number is too small
     if devices >= nullif(current_setting('rollcall.alone_from', true), '')::int then
-        if at > coalesce(nullif(current_setting('rollcall.beside_until', true), '')::double precision, 0) then
-            if pg_try_advisory_xact_lock(8245928655518264428) then
-                -- whoever holds a device's row must not stop all writers; and a circle of waiting is left before Postgres
-                -- ends it at another's cost (deadlock_timeout, 1 s)
-                perform set_config('lock_timeout',
-                    coalesce(nullif(current_setting('rollcall.alone_waits', true), ''), '200ms'), true);
-                return true;
-            end if;
-            perform set_config('rollcall.beside_until', (at + 1)::text, false);
+        if pg_try_advisory_xact_lock(8245928655518264428) then
+            -- whoever holds a device's row must not stop all writers; and a circle of waiting is left before Postgres ends
+            -- it at another's cost (deadlock_timeout, 1 s)
+            perform set_config('lock_timeout',
+                coalesce(nullif(current_setting('rollcall.alone_waits', true), ''), '200ms'), true);
+            return true;
         end if;
+        perform set_config('rollcall.others', 'on', true);
     end if;
     perform pg_advisory_xact_lock_shared(8245928655518264428);
     return false;
+end $$;
+
+create or replace function rollcall.note_others_waiting() returns void language plpgsql as $$
+begin
+    if exists (select from pg_locks l where l.locktype = 'advisory' and not l.granted and l.objsubid = 1
+        and (l.classid::bigint << 32) + l.objid::bigint = 8245928655518264428
+        and l.database = (select d.oid from pg_database d where d.datname = current_database())) then
+        perform set_config('rollcall.others', 'on', true);
+    end if;
 end $$;
 
 -- Write the devices that go on being online and are heard later than before, and say of each whether it was one of these.
@@ -193,6 +198,9 @@ begin
     end if;
     if cardinality(session_ids) > 0 then
         perform rollcall.record_sessions(session_ids, seqs, digests, heard_untils, digests_kept);
+    end if;
+    if alone then
+        perform rollcall.note_others_waiting();
     end if;
     return gone;
 end $$;

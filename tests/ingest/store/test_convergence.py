@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import asyncpg
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +22,10 @@ def test_any_order_doubling_and_batching_gives_the_rows_of_the_pure_rules(databa
     _for_all(database, _batch_after_batch, arrivals())
 
 
-def test_two_writers_at_once_give_the_rows_of_one(database: str) -> None:
+def test_two_writers_at_once_give_the_rows_of_one(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # else nearly all batches would go beside each other
+    monkeypatch.setattr("ingest.store.apply.OTHERS_S", 0.0)
+
     async def check(world: World, arrival: Arrival) -> None:
         seen, batches = arrival
         await world.reset()
@@ -64,11 +68,6 @@ async def _batch_after_batch(world: World, arrival: Arrival) -> None:
     assert await world.rows() == model(seen)
 
 
-async def alone_again(connection: asyncpg.Connection) -> None:
-    """Forget that somebody else was there, or nearly all batches of two writers would go beside each other."""
-    await connection.execute("set rollcall.beside_until = ''")
-
-
 def _for_all(
     database: str, check: Callable[..., Coroutine[Any, Any, None]], *strategies: st.SearchStrategy[Any]
 ) -> None:
@@ -76,7 +75,7 @@ def _for_all(
     with asyncio.Runner() as runner:
 
         async def opened() -> World:
-            return World(await asyncpg.create_pool(database, min_size=2, max_size=2, setup=alone_again))
+            return World(await asyncpg.create_pool(database, min_size=2, max_size=2))
 
         world = runner.run(opened())
         try:
