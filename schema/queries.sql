@@ -3,7 +3,7 @@
 -- name: apply
 -- gone: NULL, and nothing is applied, where another process has taken up one of the sessions, or the commit that this one is to
 -- be behind is not the session's newest. Whoever takes one up waits for this lock, and then sees the digests of this commit.
--- What is acknowledged is on the disk, whatever a role or a pooler's session says. $43, others: rollcall.is_alone.
+-- What is acknowledged is on the disk, whatever a role or a pooler's session says. $43: rollcall.is_alone.
 with held as materialized (
     select m.epoch = t.epoch and (t.behind is null or m.committed = t.behind) as ours
     from unnest($41::bigint[], $42::bigint[], $44::bigint[]) as t (id, epoch, behind)

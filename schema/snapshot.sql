@@ -1408,7 +1408,6 @@ begin
                 coalesce(nullif(current_setting('rollcall.alone_waits', true), ''), '200ms'), true);
             return true;
         end if;
-        perform set_config('rollcall.others', 'on', true);
     end if;
     perform pg_advisory_xact_lock_shared(8245928655518264428);
     return false;

@@ -24,7 +24,7 @@ BESIDE_S = 10.0
 """How long nobody is kept out any more after that has gone wrong, or has taken longer than SLOW_S."""
 SLOW_S = 1.0
 OTHERS_S = 1.0
-"""How long, after another writer was there or waited: it may be one who writes a little, again and again."""
+"""How long, after another writer has waited: it may be one who writes a little, again and again."""
 
 
 class Applier:

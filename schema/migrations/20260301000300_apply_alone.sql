@@ -2,8 +2,7 @@
 
 -- Whoever writes rollcall.device_state holds this lock, whose key is `rollcall` in ASCII: alone, and then nobody else does
 -- before the transaction's end; or shared, and then the rows of public.devices are locked first, in the order of their ids.
--- True: alone. That is tried where the setting rollcall.alone_from is no larger than the number of devices. The setting
--- rollcall.others says afterwards whether somebody else was there or waits by now.
+-- True: alone. That is tried where the setting rollcall.alone_from is no larger than the number of devices.
 create or replace function rollcall.is_alone(devices int) returns boolean language plpgsql as $$
 begin
     -- two ifs: "and" may take the lock although the number is too small
@@ -15,12 +14,12 @@ begin
                 coalesce(nullif(current_setting('rollcall.alone_waits', true), ''), '200ms'), true);
             return true;
         end if;
-        perform set_config('rollcall.others', 'on', true);
     end if;
     perform pg_advisory_xact_lock_shared(8245928655518264428);
     return false;
 end $$;
 
+-- Let the setting rollcall.others say at the end of who was alone whether somebody waits for it.
 create or replace function rollcall.note_others_waiting() returns void language plpgsql as $$
 begin
     if exists (select from pg_locks l where l.locktype = 'advisory' and not l.granted and l.objsubid = 1

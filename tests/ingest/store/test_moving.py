@@ -195,16 +195,8 @@ async def assert_beside(world: World, blocker: asyncpg.Connection) -> None:
     assert await writing == []
 
 
-async def test_where_somebody_else_was_there_nobody_is_kept_out_for_a_second(world: World) -> None:
+async def test_where_somebody_waited_nobody_is_kept_out_for_a_second(world: World) -> None:
     """Else whoever writes a little waits for each large batch of another."""
-    async with world.pool.acquire() as other:
-        holding = await held(other, "select rollcall.is_alone(0)")
-        await world.apply([said(10)])
-        await holding.rollback()
-        await assert_beside(world, other)
-
-
-async def test_where_somebody_else_waited_nobody_is_kept_out_for_a_second(world: World) -> None:
     async with world.pool.acquire() as blocker:
         holding = await held(blocker, "select 1 from devices for update")
         first = asyncio.create_task(world.apply([said(10)]))
@@ -214,21 +206,6 @@ async def test_where_somebody_else_waited_nobody_is_kept_out_for_a_second(world:
         await holding.commit()
         await asyncio.gather(first, second)
         await assert_beside(world, blocker)
-
-
-async def test_after_that_second_others_are_kept_out_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ingest.store.apply.OTHERS_S", 0.0)
-    async with world.pool.acquire() as other:
-        holding = await held(other, "select rollcall.is_alone(0)")
-        await world.apply([said(10)])
-        await holding.rollback()
-        holding = await held(other, "select 1 from devices for update")
-        writing = asyncio.create_task(world.apply([said(20)]))
-        await until(lambda: locks(world, ALONE, True), 10, "it is alone")
-        await holding.commit()
-        await writing
 
 
 async def test_a_batch_with_a_device_that_is_gone_writes_nothing_of_the_others(world: World) -> None:
