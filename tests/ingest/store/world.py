@@ -28,8 +28,8 @@ class World:
         self.integration = UUID(int=1)
 
     async def reset(self, heard_until: Micros | None = None) -> None:
-        await self.pool.execute("truncate organizations cascade")
-        await self.pool.execute("truncate rollcall.device_events")
+        await self.pool.execute("delete from organizations")
+        await self.pool.execute("delete from rollcall.device_events")
         organization = await self.pool.fetchval(
             "insert into organizations (name, slug) values ('o', 'o') returning id"
         )
