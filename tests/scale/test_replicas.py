@@ -10,7 +10,7 @@ from tests.scale.replicas import Replicas
 from tests.servers.mosquitto import MosquittoServer
 from tests.waiting import until
 
-MESSAGES = 30_000
+MESSAGES = 20_000
 DIGESTS = """
 select right(s.client_id, 1)::int as slot, coalesce(sum(length(d.digests)), 0) / 10 as messages
 from rollcall.mqtt_sessions s left join rollcall.mqtt_digests d on d.session_id = s.id group by s.id order by 1"""

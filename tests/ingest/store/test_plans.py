@@ -15,7 +15,7 @@ from ingest.store.queries import queries
 from tests.strategies import INTEGRATION, OFFLINE_AFTER, START
 
 DEVICES = 20_000
-BATCH = 2_000
+BATCH = 1_000
 LARGE = {"devices", "device_state", "device_identity", "device_firmware", "firmware_points", "device_events"}
 SETTINGS = {
     "session_preload_libraries": "auto_explain",
