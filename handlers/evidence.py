@@ -17,6 +17,9 @@ DAY: Micros = 86_400_000_000
 MAX_MARKS = 32
 """Presence transitions kept per device and batch; the rest are counted."""
 MAX_PARKED_RUNS = 32
+MAX_PARKED = 64
+"""Readings, sightings of firmware, facts and streams that are kept of an id without a row, of each the newest: it may
+invent as many names as it likes."""
 
 _NOTHING: Any = ()
 _NONE: Any = MappingProxyType({})
@@ -241,7 +244,13 @@ class Evidence:
         return self
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` takes: the parked form. At most the newest MAX_PARKED_RUNS runs are kept."""
+        """Return what `from_json` takes, the parked form: of each list the newest MAX_PARKED, or MAX_PARKED_RUNS."""
+        sightings = [
+            [component, version, at]
+            for component, seen in self.firmware.items()
+            for version, at in [*((v, at) for (v, _), at in seen.points.items()), (seen.version, seen.at)]
+        ]
+        facts = [[field, at, text] for field, (at, text) in self.facts.items()]
         return {
             "online": self.online[-MAX_PARKED_RUNS:],
             "offline_at": self.offline_at,
@@ -249,16 +258,12 @@ class Evidence:
             "snapshot_offline_at": self.snapshot_offline_at,
             "battery": self.battery,
             "signal": self.signal,
-            "firmware": [
-                [component, version, at]
-                for component, seen in self.firmware.items()
-                for version, at in [*((v, at) for (v, _), at in seen.points.items()), (seen.version, seen.at)]
-            ],
-            "readings": [[name, *reading] for name, reading in self.readings.items()],
+            "firmware": _newest(sightings, 2),
+            "readings": _newest([[name, *reading] for name, reading in self.readings.items()], 1),
             "marks": self.marks,
             "dropped_marks": self.dropped_marks,
-            "streams": [[window, stream.to_json()] for window, stream in self.streams.items()],
-            "facts": [[field, at, text] for field, (at, text) in self.facts.items()],
+            "streams": _newest([[window, stream.to_json()] for window, stream in self.streams.items()], 0),
+            "facts": _newest(facts, 1),
         }
 
     @classmethod
@@ -291,6 +296,14 @@ def coalesce(observations: Iterable[Observation], devices: dict[DeviceKey, Evide
         if seen is None:
             seen = devices[observation.device] = Evidence()
         seen.add(observation)
+
+
+def _newest(said: list[Any], place: int) -> list[Any]:
+    """Return the newest MAX_PARKED of these, whose time is at `place`, in their order."""
+    if len(said) <= MAX_PARKED:
+        return said
+    oldest = sorted((one[place] for one in said), reverse=True)[MAX_PARKED - 1]
+    return [one for one in said if one[place] >= oldest][:MAX_PARKED]
 
 
 def _or_least(value: tuple[Micros, int] | None) -> tuple[Micros, int]:

@@ -99,7 +99,7 @@ select * from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::
 on conflict do nothing;
 
 -- name: parked
-select external_device_id, evidence from rollcall.parked_devices
+select external_device_id, key, evidence, messages from rollcall.parked_devices
 where integration_id = $1 and external_device_id = any ($2::text[]);
 
 -- name: heard_of
@@ -110,34 +110,43 @@ select t.e from unnest($2::text[]) as t (e) cross join lateral (
     union all (select 1 from rollcall.parked_devices where integration_id = $1 and external_device_id = t.e limit 1)
     limit 1) as heard;
 
+-- name: parked_page_end
+-- the last label of the next page; NULL on the last page
+select external_device_id from rollcall.parked_devices where integration_id = $1 and external_device_id > $2
+order by external_device_id offset $3 - 1 limit 1;
+
 -- name: parked_with_device
-select p.external_device_id as label, p.key, p.evidence from rollcall.parked_devices p
-join public.device_integrations n on n.id = p.integration_id
-where p.integration_id = $1 and (
-    exists (select 1 from public.devices d
-        where d.integration_id = p.integration_id and d.external_device_id = p.key ->> 'external_id')
-    or exists (select 1 from public.devices d where d.organization_id = n.organization_id
-        and d.serial_number = p.key ->> 'serial_number')
-    -- "&&" with an empty array reads every device: ten thousand parked ids would keep a core busy
-    or case when jsonb_array_length(p.key -> 'hardware_ids') > 0 then exists (
-        select 1 from public.devices d where d.organization_id = n.organization_id
-            and d.hardware_ids && array(select jsonb_array_elements_text(p.key -> 'hardware_ids'))) end)
-order by 1 limit $2;
+with parked as materialized (
+    select row_number() over (order by external_device_id) as place, external_device_id as label, key, evidence, messages
+    from rollcall.parked_devices
+    where integration_id = $1 and external_device_id > $2 and ($3::text is null or external_device_id <= $3)),
+keys as (
+    select array_agg(key ->> 'external_id' order by place) as externals, array_agg(key ->> 'serial_number' order by place) as serials,
+        array_agg(case when jsonb_array_length(key -> 'hardware_ids') > 0 then key -> 'hardware_ids' end order by place) as hardware
+    from parked),
+found as (
+    select c.place from keys, rollcall.candidates($1, externals, serials, hardware) as c
+    union select p.place from parked p cross join lateral (select 1 from rollcall.device_identity i
+        where i.integration_id = $1 and i.external_device_id = p.key ->> 'external_id' limit 1) as bound)
+select p.label, p.key, p.evidence, p.messages from parked p join found using (place) order by p.place;
 
 -- name: count_parked
 select count(*) from rollcall.parked_devices where integration_id = $1;
 
 -- name: park
+-- $5: how many messages the row counted when it was read, 0 where there was none. A row that is not returned was written meanwhile.
 insert into rollcall.parked_devices (integration_id, external_device_id, key, evidence, messages)
-select i, e, k, v, m from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::jsonb[], $5::bigint[]) as t (i, e, k, v, m)
+select i, e, k, v, n + 1 from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::jsonb[], $5::bigint[]) as t (i, e, k, v, n)
 order by 1, 2
-on conflict (integration_id, external_device_id) do update set evidence = excluded.evidence,
-    messages = parked_devices.messages + excluded.messages, last_at = now()
+on conflict (integration_id, external_device_id) do update set key = excluded.key, evidence = excluded.evidence,
+    messages = excluded.messages, last_at = now()
+where parked_devices.messages = excluded.messages - 1
 returning integration_id, external_device_id, messages = 1 as is_new;
 
 -- name: unpark
-delete from rollcall.parked_devices p using unnest($1::uuid[], $2::text[]) as t (i, e)
-where p.integration_id = t.i and p.external_device_id = t.e;
+-- what was parked after the row was read stays
+delete from rollcall.parked_devices p using unnest($1::uuid[], $2::text[], $3::bigint[]) as t (i, e, n)
+where p.integration_id = t.i and p.external_device_id = t.e and p.messages = t.n;
 
 -- name: mqtt_integrations
 select id, name, settings from public.device_integrations

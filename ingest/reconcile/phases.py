@@ -29,7 +29,6 @@ from ingest.store.identity import Identities
 from ingest.store.parking import Parking
 
 SETTLED_AT_ONCE = 2
-MAX_ADOPTIONS = 20
 MAX_DIFFERENCES = 100_000
 PROVIDER_ERRORS = (ProviderAway, Misconfigured, Declined)
 
@@ -204,8 +203,6 @@ class Phases:
         """Give what is parked to devices that have a row by now."""
         parking = Parking(self._pool, Identities(self._pool), Applier(self._pool))
         try:
-            for _ in range(MAX_ADOPTIONS):
-                if not await parking.adopt(self._plan.integration_id, self._plan.offline_after):
-                    return
+            await parking.adopt(self._plan.integration_id, self._plan.offline_after)
         except Refused as refused:
             self._run.note(f"parked devices wait: {refused}")

@@ -127,9 +127,14 @@ class Applier:
 
 
 async def write_parked(connection: Connection, batch: Batch) -> None:
-    """Upsert and delete parked rows; an id's first parking is a row of its integration's timeline."""
+    """Upsert and delete parked rows; an id's first parking is a row of its integration's timeline.
+
+    Raises: Contended where somebody else has parked what the same ids say since they were read.
+    """
     if batch.parked:
         rows = await connection.fetch(queries()["park"], *zip(*batch.parked, strict=True))
+        if len(rows) < len(batch.parked):
+            raise Contended("somebody else has parked what the same ids say")
         fresh = [row for row in rows if row["is_new"]]
         ids = [row["external_device_id"] for row in fresh]
         await record(connection, "parked", [row["integration_id"] for row in fresh], {}, ids)

@@ -56,7 +56,10 @@ class SessionProgress(NamedTuple):
 
 
 class Parked(NamedTuple):
-    """What a key without a row has said so far; `key` and `evidence` as JSON, `label` as people know it."""
+    """What a key without a row has said so far; `key` and `evidence` as JSON, `label` as people know it.
+
+    `messages` is what its row counted when it was read, 0 where there was none: who comes between is not overwritten.
+    """
 
     integration_id: UUID
     label: str
@@ -99,7 +102,8 @@ class Batch:
     released: list[tuple[int, int]] = field(default_factory=list)
     """QoS 2: (session id, packet id)"""
     parked: list[Parked] = field(default_factory=list)
-    unparked: list[tuple[UUID, str]] = field(default_factory=list)
+    unparked: list[tuple[UUID, str, int]] = field(default_factory=list)
+    """(integration id, label, messages that its row counted when it was read)"""
     event_ids: list[tuple[UUID, str]] = field(default_factory=list)
     """Webhooks: (integration id, event id), remembered for a day."""
     replayed: list[UUID] = field(default_factory=list)

@@ -17,7 +17,8 @@ from ingest.store.queries import queries
 from ingest.store.refusals import acquired
 from ingest.store.within import Within
 
-ADOPTED_AT_ONCE = 500
+PAGE = 500
+"""Parked ids looked at and adopted at once."""
 
 
 class Parking:
@@ -54,23 +55,24 @@ class Parking:
         async with acquired(self._pool, self._timeout_s) as connection:
             parked = await connection.fetch(queries()["parked"], integration_id, sorted(unknown))
             room = policy.max_parked - await connection.fetchval(queries()["count_parked"], integration_id)
-        known = {
-            row["external_device_id"]: Evidence.from_json(orjson.loads(row["evidence"])) for row in parked
-        }
+        known = {row["external_device_id"]: row for row in parked}
         fresh = [name for name in unknown if name not in known]
         taken = fresh[: max(0, room)]
         # another sender of the integration may have parked the same id in this batch: they count together
         placed = {one.label: n for n, one in enumerate(batch.parked) if one.integration_id == integration_id}
         for name in [*known, *taken]:
             key, evidence = unknown[name]
-            merged = Evidence.united(known.get(name, Evidence()), evidence)
+            merged, messages = Evidence.united(Evidence(), evidence), 0
+            if name in known:
+                merged.merge(Evidence.from_json(orjson.loads(known[name]["evidence"])))
+                key, messages = _united(_key(known[name]["key"]), key), known[name]["messages"]
             place = placed.get(name, len(batch.parked))
             if place < len(batch.parked):
                 merged.merge(Evidence.from_json(orjson.loads(batch.parked[place].evidence)))
                 key = _united(_key(batch.parked[place].key), key)
             form = orjson.dumps(merged.to_json()).decode()
             named = orjson.dumps(key._asdict()).decode()
-            batch.parked[place : place + 1] = [Parked(integration_id, name, named, form, 1)]
+            batch.parked[place : place + 1] = [Parked(integration_id, name, named, form, messages)]
         if len(taken) < len(fresh):
             self._full_until[integration_id] = monotonic() + FULL_FOR_S
         return len(fresh) - len(taken)
@@ -78,22 +80,30 @@ class Parking:
     async def adopt(self, integration_id: UUID, offline_after: Micros) -> int:
         """Apply what is parked for devices that have a row by now; return how many.
 
-        Raises: Refused, DatabaseAway.
+        Raises: Refused, DatabaseAway (Contended).
         """
-        async with acquired(self._pool, self._timeout_s) as connection:
-            rows = await connection.fetch(queries()["parked_with_device"], integration_id, ADOPTED_AT_ONCE)
-        evidence = {
-            _key(row["key"]): (row["label"], Evidence.from_json(orjson.loads(row["evidence"])))
-            for row in rows
-        }
-        if not evidence:
-            return 0
-        found = await self._identities.resolve(integration_id, list(evidence), UnknownPolicy("ignore"))
+        after: str | None = ""
+        adopted = 0
+        while after is not None:
+            async with acquired(self._pool, self._timeout_s) as connection:
+                end = await connection.fetchval(queries()["parked_page_end"], integration_id, after, PAGE)
+                rows = await connection.fetch(queries()["parked_with_device"], integration_id, after, end)
+            if rows:
+                adopted += await self._give(integration_id, offline_after, rows)
+            after = end
+        return adopted
+
+    async def _give(self, integration_id: UUID, offline_after: Micros, rows: list[asyncpg.Record]) -> int:
+        """Apply these to the devices that they mean; one whose names mean several stays parked."""
+        parked = {_key(row["key"]): row for row in rows}
+        found = await self._identities.resolve(integration_id, list(parked), UnknownPolicy("ignore"))
         batch = Batch()
         for key, device_id in found.items():
-            name, said = evidence[key]
-            batch.add(device_id, Target(offline_after), said)
-            batch.unparked.append((integration_id, name))
+            row = parked[key]
+            batch.add(device_id, Target(offline_after), Evidence.from_json(orjson.loads(row["evidence"])))
+            batch.unparked.append((integration_id, row["label"], row["messages"]))
+        if not found:
+            return 0
         gone = await self._applier.commit(batch)
         self._identities.forget(gone)
         return 0 if gone else len(batch.unparked)
