@@ -79,6 +79,14 @@ class BrokerRefused(BrokerAway):
         super().__init__(f"the broker refused {what}: {reason} (0x{code:02x})", code)
         self.reason = reason
 
+    @property
+    def passes(self) -> bool:
+        """Whether it says how the broker is now (unavailable, busy, over a quota or a rate), and no person need act."""
+        return self.code in _PASSING
+
+
+_PASSING = frozenset({0x88, 0x89, 0x97, 0x9F})
+
 
 class ProtocolBroken(BrokerAway):
     """The peer sent something that cannot be parsed: 'malformed packet, connection closed'."""

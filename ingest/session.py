@@ -17,7 +17,7 @@ from ingest.errors import (
 )
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.backoff import Backoff
-from ingest.mqtt.port import Clock, Connected, Connection, Inbound
+from ingest.mqtt.port import Clock, Connected, Connection, Granted, Inbound, Subscription
 from ingest.mqtt.stumbles import Stumbles
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.pile import Feed
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 QUIET_S = 5.0
 QUIET_LOOKS = 10
+MARKERS_IN_VAIN = 20
+IN_VAIN = "its markers do not come back, so nobody falls silent: does the ACL allow publishing and reading below rollcall/?"
 
 
 class Session:
@@ -77,8 +79,8 @@ class Session:
                 await self._say_taken_over(error)
                 raise
             except (BrokerRefused, Misconfigured) as error:
-                refused = True
-                await self._say("refused", str(error))
+                refused = not (isinstance(error, BrokerRefused) and error.passes)
+                await self._say("refused" if refused else "away", str(error))
             except ProtocolBroken as error:
                 refused = self._stumbles.again(str(error))
                 await self._say("away", str(error))
@@ -115,9 +117,7 @@ class Session:
         async with together(self._renew()) as renewing:
             serving = asyncio.create_task(self._serve(stored))
             try:
-                done, _ = await asyncio.wait({renewing, serving}, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
+                await until_one_ends(renewing, serving)
             finally:
                 serving.cancel()
                 await asyncio.gather(serving, return_exceptions=True)
@@ -142,13 +142,15 @@ class Session:
         draining_since = stored.heard_until if connected.session_present else None
         origin = origin_of(plan, stored, connection, draining_since)
         try:
-            await self._tell_if_lost(connection, connected, stored)
-            await self._subscribe(connection, connected, stored, why_alone)
-            self._backoff.reset()
-            self.failing = False
-            self.connection = connection
-            async with together(self._mark(connection, origin)):
-                await read(connection, origin, self._intake)
+            # Reading begins at once: the answers to what is asked come behind the session's backlog.
+            async with together(read(connection, origin, self._intake)) as reading:
+                await self._tell_if_lost(connection, connected, stored)
+                await self._subscribe(connection, connected, stored, why_alone)
+                self._backoff.reset()
+                self.failing = False
+                self.connection = connection
+                async with together(self._mark(connection, origin)) as marking:
+                    await until_one_ends(reading, marking)
         finally:
             self.connection = None
             await let_go(connection, origin)
@@ -193,7 +195,10 @@ class Session:
             note = f"one slot of {plan.slots}: {why_alone}"
             log.warning("integration %s: %s", plan.name, note)
         wanted = plan.subscriptions(shares=plan.slots > 1 and why_alone is None)
-        granted = await connection.subscribe(wanted)
+        if _needs_no_subscribe(connected, stored, wanted):
+            granted = [Granted(one.topic_filter, one.qos, "") for one in wanted]
+        else:
+            granted = await connection.subscribe(wanted)
         if connected.session_present:
             # Only now, so that nothing is missed: for a moment some may come twice.
             filters = {one.topic_filter for one in wanted}
@@ -207,10 +212,14 @@ class Session:
 
     async def _mark(self, connection: Connection, origin: Origin) -> None:
         """Publish the time to ourselves; what comes back says how far everything before it was heard."""
+        sent = 0
         try:
             while True:
                 await connection.publish(self._plan.marker_topic, b"%d" % self._clock())
                 await asyncio.sleep(self._plan.marker_interval_s)
+                sent += not origin.marked.is_set() and not origin.pending
+                if sent == MARKERS_IN_VAIN:
+                    log.warning("integration %s: %s", self._plan.name, IN_VAIN)
         except BrokerRefused as refused:
             log.warning("integration %s: no marker, so quiet must do: %s", self._plan.name, refused)
             await self._take_quiet_for_heard(origin)
@@ -250,6 +259,17 @@ def origin_of(
     )
 
 
+def _needs_no_subscribe(connected: Connected, stored: StoredSession, wanted: list[Subscription]) -> bool:
+    """Tell whether the session has these subscriptions, where asking for them again would bring what is retained again.
+
+    MQTT 5 has a word for that (retain handling 1). Shared ones, which bring nothing that is retained, are asked for.
+    """
+    filters = {one.topic_filter for one in wanted}
+    shared = any(one.startswith("$share/") for one in filters)
+    as_before = connected.session_present and filters == set(stored.subscriptions)
+    return connected.protocol == "3.1.1" and as_before and not shared
+
+
 class Readable(Protocol):
     """The part of a connection that reading needs."""
 
@@ -275,6 +295,13 @@ async def let_go(connection: Readable, origin: Origin) -> None:
         await origin.idle.wait()
     finally:
         await connection.close()
+
+
+async def until_one_ends(*tasks: asyncio.Task[None]) -> None:
+    """Wait for the first that ends. Raises: what it ended with."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
 
 
 @contextlib.asynccontextmanager

@@ -7,16 +7,19 @@ from typing import Generic, TypeVar
 from ingest.errors import BrokerAway
 
 WITHIN_S = 10.0
+MOVING_BYTES = 100
+"""As much in WITHIN_S is a session's backlog that comes before the answer; a few PINGRESPs are less."""
 T = TypeVar("T")
 
 
 class Answers(Generic[T]):
-    """Answers by packet id. While `paused()` nothing can be read, so the wait goes on."""
+    """Answers by packet id. The wait goes on while `paused()` (nothing can be read), and while `seen()` bytes grow."""
 
-    __slots__ = ("_paused", "_reason", "_waiting")
+    __slots__ = ("_paused", "_reason", "_seen", "_waiting")
 
-    def __init__(self, paused: Callable[[], bool]) -> None:
+    def __init__(self, paused: Callable[[], bool], seen: Callable[[], int]) -> None:
         self._paused = paused
+        self._seen = seen
         self._reason: BrokerAway | None = None
         self._waiting: dict[int, asyncio.Future[T]] = {}
 
@@ -32,9 +35,11 @@ class Answers(Generic[T]):
             raise self._reason.with_traceback(None)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting[packet_id] = future
+        before = self._seen()
         try:
             while not (await asyncio.wait({future}, timeout=WITHIN_S))[0]:
-                if not self._paused():
+                before, seen_before = self._seen(), before
+                if not self._paused() and before - seen_before < MOVING_BYTES:
                     raise BrokerAway(f"no {what} in {WITHIN_S:g} s")
             return future.result()
         finally:

@@ -19,16 +19,16 @@ class Backoff:
         self._random = random
         self._base_s = base_s
         self._cap_s = cap_s
-        self._attempt = 0
+        self._attempts = {True: 0, False: 0}
 
     def next(self, *, refused: bool = False) -> float:
-        """Return the next wait in seconds. `refused`: the broker answered no, the cap is 300 s."""
+        """Return the next wait in seconds. `refused`: the broker answered no; counted by itself, the cap is 300 s."""
         cap = self.REFUSED_CAP_S if refused else self._cap_s
         # 2**32 is past every cap: the attempts are counted no further.
-        ceiling = min(cap, self._base_s * 2.0**self._attempt)
-        self._attempt = min(self._attempt + 1, 32)
+        ceiling = min(cap, self._base_s * 2.0 ** self._attempts[refused])
+        self._attempts[refused] = min(self._attempts[refused] + 1, 32)
         return self._random.uniform(0, ceiling)
 
     def reset(self) -> None:
         """Begin again at the base, after a success."""
-        self._attempt = 0
+        self._attempts = {True: 0, False: 0}

@@ -15,11 +15,13 @@ BRIM_BYTES = 8 << 20
 class Inbox:
     """The connection appends to `items` and calls `wake`; one reader awaits `take`. `hold` stops and starts reading."""
 
-    __slots__ = ("_bytes", "_hold", "_taking", "_waiter", "ended", "items")
+    __slots__ = ("_bytes", "_hold", "_taking", "_waiter", "ended", "items", "seen")
 
     def __init__(self, hold: Callable[[bool], None]) -> None:
         self._hold = hold
         self._bytes = 0
+        self.seen = 0
+        """Bytes that have come in all."""
         self._taking = False
         self.items: list[Inbound] = []
         self.ended: BrokerAway | None = None
@@ -28,6 +30,7 @@ class Inbox:
     def wake(self, size: int = 0) -> None:
         """Wake the reader, once for all that was appended: `size` bytes."""
         self._bytes += size
+        self.seen += size
         # Not before the first `take`: until then the SUBACK is awaited, which comes behind a session's backlog.
         if self._taking and self.items and (len(self.items) >= BRIM or self._bytes >= BRIM_BYTES):
             self._hold(True)

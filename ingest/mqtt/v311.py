@@ -101,7 +101,7 @@ class Mqtt311Connection:
         self._clock = clock
         self._inbox = Inbox(lambda held: self._wire.hold(held))
         self._wire = Wire(self._received, self._lost)
-        self._answers = Answers[list[int]](lambda: self._wire.paused)
+        self._answers = Answers[list[int]](lambda: self._wire.paused, lambda: self._inbox.seen)
         self._pipe = _Pipe(self._wire)
         self._connack: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._greeting: Greeting | None = Greeting()

@@ -42,7 +42,7 @@ class Mqtt5Connection:
         self._inbox = Inbox(lambda held: self._wire.hold(held))
         self._framing = Framing(clock, broker.max_payload, self._control)
         self._wire = Wire(self._received, self._lost)
-        self._answers = Answers[Answer](lambda: self._wire.paused)
+        self._answers = Answers[Answer](lambda: self._wire.paused, lambda: self._inbox.seen)
         self._packet_ids = cycle(range(1, 65_536))
         self._connack: asyncio.Future[mqtt5.ConnAckPacket] = asyncio.get_running_loop().create_future()
         self._greeting: Greeting | None = Greeting()

@@ -139,8 +139,19 @@ class Committer:
         self._refusals.refused(refused.sqlstate)
         buried = pile.buried(DeadReason(f"refused.{refused.sqlstate}", str(refused)[:300]))
         self._counts.dead_letters += 1
-        await self._commit_with_retries(buried)
+        await self._commit_buried(buried)
         self._acknowledge(buried)
+
+    async def _commit_buried(self, buried: Pile) -> None:
+        """Commit it as an outage that lasts until it can be, where the database refuses the dead letter, too."""
+        while True:
+            try:
+                await self._commit_with_retries(buried)
+                return
+            except Refused as refused:
+                self.outage = f"a dead letter is refused: {refused}"
+                log.error("%s", self.outage)
+            await self._pause(5.0)
 
     async def _commit_with_retries(self, pile: Pile, ready: Ready | None = None) -> None:
         attempt = 0

@@ -4,7 +4,7 @@ While one pile commits the next is being filled; when the database is idle a lon
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from handlers.events import Publish
 from ingest.mqtt.port import Inbound
@@ -15,9 +15,11 @@ MAX_BATCH = 4_000
 MAX_HELD = 32_768
 """Messages in hand over all senders, from when they are decoded until they are committed."""
 MAX_HELD_BYTES = 64 << 20
-"""Their payload bytes."""
+"""Bytes of their payloads and topics."""
 PORTION = 500
 """Messages that are decoded before the event loop runs again."""
+PORTION_BYTES = 256 << 10
+"""Their payloads and topics: decoding so much takes some ten milliseconds."""
 QOS0_PATIENCE_S = 1.0
 """How long QoS 0 messages wait for room before they are dropped and counted."""
 
@@ -45,14 +47,12 @@ class Intake:
         origin.entered(len(inbounds))
         waiting = len(inbounds)
         try:
-            for start in range(0, len(inbounds), PORTION):
-                portion = inbounds[start : start + PORTION]
+            for portion in portions(inbounds):
                 kept = await self._wait_for_room(origin, portion) if self.full else portion
                 waiting -= len(portion)
                 origin.left(len(portion) - len(kept))
                 if kept:
-                    size = sum([len(one.payload) for one in kept if isinstance(one, Publish)])
-                    self.add(Publishes(origin, kept), size)
+                    self.add(Publishes(origin, kept), size_of(kept))
                 await asyncio.sleep(0)
         finally:
             origin.left(waiting)
@@ -122,3 +122,16 @@ class Intake:
         while self.full:
             self._room.clear()
             await self._room.wait()
+
+
+def portions(inbounds: Sequence[Inbound]) -> Iterator[Sequence[Inbound]]:
+    """Cut what came: at most PORTION messages, and about PORTION_BYTES, unless a single one has more."""
+    for start in range(0, len(inbounds), PORTION):
+        some = inbounds[start : start + PORTION]
+        step = max(1, len(some) // (1 + size_of(some) // PORTION_BYTES))
+        yield from (some[first : first + step] for first in range(0, len(some), step))
+
+
+def size_of(inbounds: Sequence[Inbound]) -> int:
+    """Return the bytes of their payloads and topics."""
+    return sum([len(one.payload) + len(one.topic) for one in inbounds if isinstance(one, Publish)])

@@ -19,6 +19,10 @@ MAX_CONTENT_TYPE = 255
 """Characters of it that are kept with a dead letter: MQTT allows 64 KiB, NUL among them."""
 
 
+MAX_MARKER = 16
+"""Digits of a time in microseconds."""
+
+
 class Connection(Protocol):
     """The part of an MQTT connection that the pipeline calls."""
 
@@ -200,7 +204,9 @@ class Publishes:
         return [one for one in self._others if isinstance(one, Publish) and one.topic == topic]
 
     def _heard_until(self) -> Micros | None:
-        times = [int(marker.payload) for marker in self._markers() if marker.payload.isdigit()]
+        """Return the newest time of our own; others may publish to the marker's topic what they like."""
+        markers = [one for one in self._markers() if len(one.payload) <= MAX_MARKER and one.payload.isdigit()]
+        times = [int(one.payload) for one in markers if int(one.payload) <= one.received_at]
         return max(times, default=None)
 
     def settled(self) -> None:

@@ -76,3 +76,15 @@ def test_the_clock_never_stands_still() -> None:
     clock = StrictClock()
     times = [clock() for _ in range(10_000)]
     assert times == sorted(set(times))
+
+
+def test_who_was_away_for_long_and_is_refused_then_is_asked_again_as_after_a_first_refusal() -> None:
+    backoff = Backoff(random.Random(1))
+    for _ in range(20):
+        backoff.next()
+    assert backoff.next(refused=True) <= 0.5
+
+
+@pytest.mark.parametrize(("code", "passes"), [(0x88, True), (0x89, True), (0x86, False), (0x87, False)])
+def test_what_a_broker_says_of_itself_passes_and_what_it_says_of_us_does_not(code: int, passes: bool) -> None:
+    assert BrokerRefused(code, "no").passes is passes
