@@ -2,7 +2,8 @@
 
 A message without a time of its own is stamped when it comes; redelivered after a crash it would be a second, later
 event. So each commit also writes 8 bytes a publish (packet id, topic, payload). One is known until its packet id comes
-again with DUP=0 or a packet-id space of newer publishes came; QoS 2: until PUBREL.
+again with DUP=0, or until as many newer ones came as may be on their way: then it was acknowledged, and the same id,
+topic and payload are another event. QoS 2: until PUBREL.
 """
 
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from hashlib import blake2b
 from handlers.events import Publish
 from ingest.mqtt.port import Inbound
 
+PACKET_IDS = 65_535
 _BLANK = blake2b(digest_size=8)
 """To copy: making one costs twice as much."""
 
@@ -27,6 +29,8 @@ class Digests:
         self.seq = seq
         """Publishes committed in this session so far."""
         self._known: dict[int, bytes] = {}
+        """In the order in which they were committed."""
+        self._kept = PACKET_IDS
         self._received: dict[int, int] = {}
 
     @classmethod
@@ -36,7 +40,7 @@ class Digests:
         for seq, packed in rows:
             for start in range(0, len(packed), 10):
                 one = packed[start : start + 10]
-                self._known[int.from_bytes(one[:2], "big")] = one
+                self._remember(int.from_bytes(one[:2], "big"), one)
             self.seq = seq
         self._received = dict(received)
         return self
@@ -77,14 +81,27 @@ class Digests:
 
     def committed(self, inbounds: Iterable[Inbound], digests: Iterable[bytes | None]) -> None:
         """Remember the publishes that a commit holds; those without a digest are passed over."""
-        known = self._known
         for inbound, digest in zip(inbounds, digests, strict=True):
             if digest:
                 assert isinstance(inbound, Publish)
                 if inbound.qos == 2:
                     self._received[inbound.packet_id] = unpacked(digest)
                 else:
-                    known[inbound.packet_id] = digest
+                    self._remember(inbound.packet_id, digest)
+        self._forget_the_oldest()
+
+    def keep(self, at_most: int) -> None:
+        """Keep as many of QoS 1 as may be on their way: MQTT 5's receive maximum (without one, all packet ids)."""
+        self._kept = at_most
+        self._forget_the_oldest()
+
+    def _remember(self, packet_id: int, digest: bytes) -> None:
+        self._known.pop(packet_id, None)
+        self._known[packet_id] = digest
+
+    def _forget_the_oldest(self) -> None:
+        for _ in range(len(self._known) - self._kept):
+            del self._known[next(iter(self._known))]
 
     def clear(self) -> None:
         """Forget everything: the broker has no session of ours any more, and packet ids start again."""

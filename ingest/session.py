@@ -31,7 +31,9 @@ log = logging.getLogger(__name__)
 QUIET_S = 5.0
 QUIET_LOOKS = 10
 MARKERS_IN_VAIN = 20
-IN_VAIN = "its markers do not come back, so nobody falls silent: does the ACL allow publishing and reading below rollcall/?"
+IN_VAIN = (
+    "its markers do not come back, so nobody falls silent: may we publish and read below rollcall/ (the ACL)?"
+)
 
 
 class Session:
@@ -140,6 +142,8 @@ class Session:
         why_alone = await self._why_alone()
         connection, connected = await open_connection(plan.protocol, plan.broker, self._clock)
         draining_since = stored.heard_until if connected.session_present else None
+        if connected.protocol == "5":
+            stored.digests.keep(plan.broker.receive_maximum)
         origin = origin_of(plan, stored, connection, draining_since)
         try:
             # Reading begins at once: the answers to what is asked come behind the session's backlog.

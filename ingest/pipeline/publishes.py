@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from handlers.dialects.absorb import absorb
 from handlers.dialects.plain import Context
-from handlers.events import DeadReason, Micros, Publish
+from handlers.events import DeadReason, DeviceKey, Micros, Observation, Presence, Publish
 from handlers.text import shown
 from ingest.digests import unpacked
 from ingest.mqtt.port import Inbound, Released
@@ -19,6 +19,7 @@ MAX_CONTENT_TYPE = 255
 """Characters of it that are kept with a dead letter: MQTT allows 64 KiB, NUL among them."""
 
 
+MAX_GONE = 100_000
 MAX_MARKER = 16
 """Digits of a time in microseconds."""
 
@@ -69,6 +70,8 @@ class Origin:
     """Of the session when it was taken up; None where several processes share it."""
     draining_since: Micros | None = None
     """heard_until of the session while its backlog is drained: until the first marker of this connection came back."""
+    gone: set[DeviceKey] = field(default_factory=set)
+    """Devices that said in this backlog, without a time, that they go."""
     pending: int = 0
     """Handed over and not yet acknowledged."""
     idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -79,6 +82,15 @@ class Origin:
     def __post_init__(self) -> None:
         """Begin with nothing in hand."""
         self.idle.set()
+
+    def note_gone(self, observations: Iterable[Observation]) -> None:
+        """Keep who said that it goes, as of when that was read."""
+        for one in observations:
+            said_now = (
+                one.presence is Presence.OFFLINE and not one.snapshot and one.seen_at == one.received_at
+            )
+            if said_now and len(self.gone) < MAX_GONE:
+                self.gone.add(one.device)
 
     def entered(self, count: int) -> None:
         """Count what was handed over."""
@@ -127,7 +139,7 @@ class Publishes:
 
     def fill(self, pile: Pile) -> None:
         """Decode what is to be applied, each message straight into its device's evidence."""
-        context, draining_since, counts = self._origin.context, self._draining_since, pile.counts
+        context, counts, draining = self._origin.context, pile.counts, self._draining_since is not None
         devices = pile.of(self._origin.feed)
         for publish, digest in zip(self._inbounds, self._digests, strict=True):
             if digest is None or not isinstance(publish, Publish):
@@ -135,7 +147,11 @@ class Publishes:
             if self._refusal is not None:
                 self._bury(publish, self._refusal, pile)
                 continue
-            _, field_errors, skewed, dead = absorb(publish, context, draining_since, devices)
+            since = self._decides_until(publish) if draining else None
+            decoded = absorb(publish, context, since, devices)
+            _, field_errors, skewed, dead = decoded
+            if draining and decoded.observations:
+                self._origin.note_gone(decoded.observations)
             if dead is not None:
                 self._bury(publish, dead, pile)
             elif field_errors or skewed:
@@ -143,6 +159,18 @@ class Publishes:
                 counts.skewed += skewed
         counts.received += len(self._inbounds)
         counts.duplicates += len(self._others) - len(self._released()) - len(self._markers())
+
+    def _decides_until(self, publish: Publish) -> Micros | None:
+        """Return since when the times of a device that was drained count as when it was heard; None: they do not.
+
+        A will in the backlog counts as of when it is read. What its device said behind it must not seem older.
+        """
+        gone = self._origin.gone
+        if gone:
+            route = self._origin.context.topics.route(publish.topic)
+            if route is not None and route.device in gone:
+                return None
+        return self._draining_since
 
     def _bury(self, publish: Publish, reason: DeadReason, pile: Pile) -> None:
         pile.counts.dead_letters += 1
@@ -218,6 +246,7 @@ class Publishes:
             origin.digests.release(one.packet_id)
         if self._heard_until() is not None:
             origin.draining_since = None
+            origin.gone.clear()
             origin.marked.set()
         origin.connection.acknowledge([one for one in self._inbounds if isinstance(one, Publish)])
         if released:

@@ -1,6 +1,9 @@
 """What the broker sends again is acknowledged and not applied again, also by the next process."""
 
+import time
 from pathlib import Path
+
+import aiomqtt
 
 from tests.ingest.service import running
 from tests.servers.mosquitto import MosquittoServer
@@ -67,3 +70,20 @@ async def test_a_graceful_stop_acknowledges_what_is_in_hand_in_under_five_second
             return "rollcall-" in lines()
 
         await until(resumed, 5, "the session came back")
+
+
+async def test_a_device_that_went_and_came_back_while_we_were_away_is_online(
+    database: str, mosquitto: MosquittoServer
+) -> None:
+    """Its will has no time and counts as of when it is read; what it said behind it must not seem older."""
+    async with running(database, mosquitto) as service:
+        await service.connected(await service.add_integration())
+        await service.publish("devices/d1/telemetry", b'{"battery": 50, "ts": %.6f}' % time.time())
+        await service.sees("select count(*) from rollcall.mqtt_sessions where heard_until > heard_since", 1)
+        await service.sees("select battery_level from devices", 50)
+    async with aiomqtt.Client("127.0.0.1", mosquitto.port) as device:
+        await device.publish("devices/d1/connection", b"offline", qos=1)
+        await device.publish("devices/d1/telemetry", b'{"battery": 49, "ts": %.6f}' % time.time(), qos=1)
+    async with running(database, mosquitto) as service:
+        await service.sees("select battery_level from devices", 49)
+        assert await service.pool.fetchval("select status from devices") == "online"
