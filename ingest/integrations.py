@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from handlers.dialects.plain import Context
 from handlers.events import SECOND, Liveness
 from handlers.topics import Topics
 from ingest.crypto import Keyring, is_encrypted, password_context
-from ingest.errors import BrokerAway, Misconfigured, ProviderAway, RollcallError
+from ingest.errors import BrokerAway, DatabaseAway, Misconfigured, ProviderAway, RollcallError
 from ingest.jetstream.cluster import cluster_of
 from ingest.mqtt.port import Broker, Clock, Tls
 from ingest.pipeline.intake import Intake
@@ -45,6 +45,8 @@ class Planner:
 
         Raises: Misconfigured, naming the integration and the key.
         """
+        if not isinstance(row.settings, dict):
+            raise Misconfigured(f"integration {row.name!r}: its settings are not a JSON object")
         wanted = mqtt_settings(row.settings, row.name)
         jetstream = wanted.protocol == "jetstream"
         try:
@@ -154,17 +156,18 @@ class Integrations:
     async def _follow(self) -> None:
         plans: dict[UUID, SessionPlan] = {}
         for row in await self._rows.active():
-            await self._encrypt(row)
-            with contextlib.suppress(_Broken):
-                plans[row.id] = self._planned(row)
+            with _alone(row.name):
+                await self._encrypt(row)
+                plans[row.id] = self._planner.plan(row)
         for integration_id, running in list(self._running.items()):
             if plans.get(integration_id) != running.plan:
                 await self._end(integration_id)
         for integration_id, plan in plans.items():
             if integration_id not in self._running:
-                source = self._source(plan)
-                task = asyncio.create_task(source.run(), name=f"source {plan.name}")
-                self._running[integration_id] = Running(plan, source, task)
+                with _alone(plan.name):
+                    source = self._source(plan)
+                    task = asyncio.create_task(source.run(), name=f"source {plan.name}")
+                    self._running[integration_id] = Running(plan, source, task)
 
     def _source(self, plan: SessionPlan) -> "Slots | JetStreamSource":
         if plan.cluster is None:
@@ -173,16 +176,9 @@ class Integrations:
 
         return JetStreamSource(plan, plan.cluster, self._sessions, self._intake, self._clock, self._jitter)
 
-    def _planned(self, row: IntegrationRow) -> SessionPlan:
-        try:
-            return self._planner.plan(row)
-        except Misconfigured as error:
-            log.error("%s", error)
-            raise _Broken from error
-
     async def _encrypt(self, row: IntegrationRow) -> None:
         """Encrypt a password that somebody wrote in the clear, in place."""
-        clear = row.settings.get("password")
+        clear = row.settings.get("password") if isinstance(row.settings, dict) else None
         if isinstance(clear, str) and not is_encrypted(clear) and self._planner.keyring.can_encrypt:
             encrypted = self._planner.keyring.encrypt(clear, password_context(row.id))
             await self._rows.replace_password(row.id, clear, encrypted)
@@ -266,5 +262,19 @@ async def _follow_while_listening(news: News, read: Callable[[], Awaitable[None]
                 await news.changed.wait()
 
 
-class _Broken(Exception):  # noqa: N818
-    """A row that cannot be planned: said in the log, the others go on."""
+@contextlib.contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Let what goes wrong with one integration cost that one alone, and the log say it.
+
+    Of what nobody expected only the kind is said: its text may hold a secret.
+
+    Raises: DatabaseAway, which concerns them all.
+    """
+    try:
+        yield
+    except DatabaseAway:
+        raise
+    except Misconfigured as error:
+        log.error("%s", error)
+    except Exception as error:
+        log.error("integration %r: an error in Rollcall: %s", name, type(error).__name__)

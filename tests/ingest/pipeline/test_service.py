@@ -4,7 +4,11 @@ import asyncio
 
 import aiomqtt
 import asyncpg
+import pytest
 
+from ingest.integrations import Planner
+from ingest.slots.plan import SessionPlan
+from ingest.store.integrations import IntegrationRow
 from tests.ingest.service import Service, running
 from tests.servers.mosquitto import MosquittoServer
 
@@ -121,6 +125,43 @@ async def test_one_unreachable_broker_leaves_the_others_alone(
         await service.connected(await service.add_integration("alive"))
         await service.publish("devices/d1/telemetry", '{"battery": 4}')
         await service.sees(BATTERY, 4, "d1")
+
+
+@pytest.mark.parametrize("settings", ["[]", "null", '"x"', "5", f'{{"a": {"[" * 1_100}{"]" * 1_100}}}'])
+async def test_settings_that_are_no_object_cost_their_own_integration_alone(
+    database: str, mosquitto: MosquittoServer, caplog: pytest.LogCaptureFixture, settings: str
+) -> None:
+    async with running(database, mosquitto) as service:
+        bad = await service.add_integration("bad")
+        await service.connected(bad)
+        await service.pool.execute("update device_integrations set settings = $1", settings)
+        await service.connected(await service.add_integration("good"))
+        await service.publish("devices/d1/telemetry", '{"battery": 4}')
+        await service.sees(BATTERY, 4, "d1")
+        held = f"select count(*) from rollcall.leases where name like 'mqtt/%{bad}%'"
+        await service.sees(held, 0)
+    assert "integration 'bad': its settings are not a JSON object" in caplog.text
+
+
+async def test_an_error_that_nobody_expected_in_one_integration_leaves_the_others_alone(
+    database: str,
+    mosquitto: MosquittoServer,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = Planner.plan
+
+    def broken(planner: Planner, row: IntegrationRow) -> SessionPlan:
+        if row.name == "bad":
+            raise KeyError("hunter2")
+        return plan(planner, row)
+
+    monkeypatch.setattr(Planner, "plan", broken)
+    async with running(database, mosquitto) as service:
+        await service.add_integration("bad")
+        await service.connected(await service.add_integration("good"))
+    assert "integration 'bad': an error in Rollcall: KeyError" in caplog.text
+    assert "hunter2" not in caplog.text
 
 
 async def test_a_revoked_grant_is_an_outage_and_not_a_dead_letter(
