@@ -20,8 +20,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from ingest.errors import Misconfigured
 
 PREFIX = "ROLLCALL_"
-SECRET_FIELDS = frozenset({"keys", "database_url", "database_direct_url", "password"})
-"""Never repeated in a message: a key is a secret, and a URL or a settings row may hold a password."""
+SECRET_FIELDS = frozenset({"keys", "database_url", "database_direct_url", "password", "nats", "tls"})
+"""Never repeated in a message, nor what is in them: a key is a secret, and a URL or a settings row may hold one."""
 
 OFFLINE_AFTER_MIN_S = 10
 OFFLINE_AFTER_MAX_S = 31_536_000
@@ -96,7 +96,7 @@ def _line(problem: Any, name_of: Any) -> str:
     if problem["type"] == "missing":
         return f"{name} is not set, and it is needed"
     expected = _expected(problem)
-    if not place or SECRET_FIELDS.intersection(place):
+    if not place or SECRET_FIELDS.intersection(place) or isinstance(problem["input"], dict | list):
         return f"{name} cannot be used: expected {expected}"
     return f"{name} is {problem['input']!r}: expected {expected}"
 

@@ -43,6 +43,21 @@ def test_a_secret_is_not_repeated_in_the_message_or_the_repr():
     assert "hunter2" not in repr(load_settings(database_url="postgresql://a/b", keys="k:hunter2"))
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"nats": {"servers": ["rollcall:hunter2@n1:4222"]}},
+        {"nats": "nats://rollcall:hunter2@n1:4222"},
+        {"tls": {"key_file": ["hunter2"]}},
+        {"host": {"password": "hunter2"}},
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_repeated(settings):
+    with pytest.raises(Misconfigured, match="integration 'plant': ") as caught:
+        mqtt_settings(settings, "plant")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_an_empty_row_of_an_integration_has_every_default():
     settings = mqtt_settings(None, "plant")
     assert (settings.host, settings.port, settings.protocol) == ("127.0.0.1", 1883, "auto")
