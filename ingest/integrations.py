@@ -120,6 +120,14 @@ class Held(NamedTuple):
     of: int
 
 
+class Faulty(NamedTuple):
+    """An integration whose row cannot be used, and why, without a secret."""
+
+    integration_id: UUID
+    name: str
+    error: str
+
+
 class Integrations:
     """Keeps the Slots of each active row running."""
 
@@ -143,6 +151,8 @@ class Integrations:
         self._holder = holder
         self._jitter = jitter
         self._running: dict[UUID, Running] = {}
+        self.misconfigured: list[Faulty] = []
+        """The active integrations that do not run, as of the last look at the rows."""
 
     async def run(self) -> None:
         """Follow the rows for ever."""
@@ -155,8 +165,9 @@ class Integrations:
 
     async def _follow(self) -> None:
         plans: dict[UUID, SessionPlan] = {}
+        faulty: list[Faulty] = []
         for row in await self._rows.active():
-            with _alone(row.name):
+            with _alone(row.id, row.name, faulty):
                 await self._encrypt(row)
                 plans[row.id] = self._planner.plan(row)
         for integration_id, running in list(self._running.items()):
@@ -164,10 +175,11 @@ class Integrations:
                 await self._end(integration_id)
         for integration_id, plan in plans.items():
             if integration_id not in self._running:
-                with _alone(plan.name):
+                with _alone(integration_id, plan.name, faulty):
                     source = self._source(plan)
                     task = asyncio.create_task(source.run(), name=f"source {plan.name}")
                     self._running[integration_id] = Running(plan, source, task)
+        self.misconfigured = faulty
 
     def _source(self, plan: SessionPlan) -> "Slots | JetStreamSource":
         if plan.cluster is None:
@@ -263,8 +275,8 @@ async def _follow_while_listening(news: News, read: Callable[[], Awaitable[None]
 
 
 @contextlib.contextmanager
-def _alone(name: str) -> Iterator[None]:
-    """Let what goes wrong with one integration cost that one alone, and the log say it.
+def _alone(integration_id: UUID, name: str, faulty: list[Faulty]) -> Iterator[None]:
+    """Let what goes wrong with one integration cost that one alone: the log says it, and `faulty` has it.
 
     Of what nobody expected only the kind is said: its text may hold a secret.
 
@@ -272,9 +284,12 @@ def _alone(name: str) -> Iterator[None]:
     """
     try:
         yield
+        return
     except DatabaseAway:
         raise
     except Misconfigured as error:
-        log.error("%s", error)
+        told = str(error)
     except Exception as error:
-        log.error("integration %r: an error in Rollcall: %s", name, type(error).__name__)
+        told = f"integration {name!r}: an error in Rollcall: {type(error).__name__}"
+    log.error("%s", told)
+    faulty.append(Faulty(integration_id, name, told))

@@ -141,7 +141,7 @@ class Metrics:
         for one in self._status.slots():
             held.add_metric((one.name, str(one.integration_id)), len(one.held))
         for session in snapshot.sessions:
-            named = (session.name, str(session.integration_id), session.client_id)
+            named = (session.name, str(session.integration_id), session.client_id or "")
             states.add_metric((*named, session.state), 1)
             if (lag := self._status.lag(session)) is not None:
                 lags.add_metric(named, lag)

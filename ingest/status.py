@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from handlers.events import SECOND, Micros
 from ingest.errors import RollcallError
-from ingest.integrations import Held
+from ingest.integrations import Faulty, Held
 from ingest.mqtt.port import Clock
 from ingest.store.health import HealthRows, SessionHealth
 
@@ -24,7 +24,10 @@ JSON = "application/json"
 
 
 class Snapshot(NamedTuple):
-    """One look. `outage` says why the database cannot be written; `sessions` is empty where it cannot be read."""
+    """One look. `outage` says why the database cannot be written.
+
+    Where it cannot be read, `sessions` has only the integrations that are misconfigured.
+    """
 
     outage: str | None
     expected: int
@@ -38,19 +41,24 @@ class Snapshot(NamedTuple):
 
 
 class Status:
-    """Looks at most once a FRESH_S. `outage` is the committer's, `sessions` should run, `slots` run here."""
+    """Looks at most once a FRESH_S.
+
+    `outage` is the committer's, `sessions` should run, `misconfigured` cannot, `slots` run here.
+    """
 
     def __init__(
         self,
         rows: HealthRows,
         outage: Callable[[], str | None],
         sessions: Callable[[], list[tuple[UUID, str]]],
+        misconfigured: Callable[[], list[Faulty]],
         slots: Callable[[], list[Held]],
         clock: Clock,
     ) -> None:
         self._rows = rows
         self._outage = outage
         self._sessions = sessions
+        self._misconfigured = misconfigured
         self.slots = slots
         self._clock = clock
         self._turn = asyncio.Lock()
@@ -65,18 +73,19 @@ class Status:
             return self._last[1]
 
     async def _looked(self) -> Snapshot:
-        expected = self._sessions()
+        wanted, faulty = self._sessions(), [_without_session(one) for one in self._misconfigured()]
+        expected = len(wanted) + len(faulty)
         if (outage := self._outage()) is not None:
-            return Snapshot(outage, len(expected), [])
+            return Snapshot(outage, expected, faulty)
         try:
             async with asyncio.timeout(WITHIN_S):
-                health = await self._rows.read(expected)
+                health = await self._rows.read(wanted)
         except TimeoutError:
-            return Snapshot("the database does not answer", len(expected), [])
+            return Snapshot("the database does not answer", expected, faulty)
         except RollcallError as error:
-            return Snapshot(str(error), len(expected), [])
+            return Snapshot(str(error), expected, faulty)
         outage = "the database is read-only" if health.read_only else None
-        return Snapshot(outage, len(expected), health.sessions)
+        return Snapshot(outage, expected, [*health.sessions, *faulty])
 
     def lag(self, session: SessionHealth) -> float | None:
         """Return the seconds since the session has heard all, or None where it never has."""
@@ -111,3 +120,7 @@ class Status:
 def seconds(micros: Micros) -> float:
     """Return microseconds as seconds, not below zero."""
     return max(0, micros) / SECOND
+
+
+def _without_session(faulty: Faulty) -> SessionHealth:
+    return SessionHealth(faulty.integration_id, faulty.name, None, "misconfigured", faulty.error, None)

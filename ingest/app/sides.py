@@ -43,7 +43,8 @@ def http_side(
         pipeline.measured.webhook, jitter,
     )  # fmt: skip
     status = Status(
-        HealthRows(pool), pipeline.outage, lambda: mqtt.sessions, lambda: mqtt.slots, pipeline.clock
-    )
+        HealthRows(pool), pipeline.outage, lambda: mqtt.sessions, lambda: mqtt.misconfigured,
+        lambda: mqtt.slots, pipeline.clock,
+    )  # fmt: skip
     app = application(webhooks, status, Metrics(intake, pipeline.measured, status), platform)
     return hooks, Http(app, settings.http_host, settings.http_port, bound)

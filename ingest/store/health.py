@@ -23,7 +23,8 @@ class SessionHealth(NamedTuple):
 
     integration_id: UUID
     name: str
-    client_id: str
+    client_id: str | None
+    """None where there can be no session."""
     state: str
     """As its row says; `unheld` where it was connected and no replica holds its lease."""
     detail: str

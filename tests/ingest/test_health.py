@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -94,6 +95,36 @@ async def test_a_broker_that_is_away_is_named_and_a_session_at_work_makes_it_rea
             return answer.status_code == 200 and len(lags) == 2 and lags[1] is not None
 
         await until(green, 10, "it is ready")
+
+
+async def test_an_integration_whose_row_cannot_be_used_is_named_like_a_session_that_is_refused(
+    database: str, mosquitto: MosquittoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.status.FRESH_S", 0.0)
+    async with running(database, mosquitto) as service, http_client(base_url=service.url) as client:
+        nats = {"servers": ["rollcall:hunter2@host:4222"]}
+        bad = await service.add_integration("bad", port="x", password=["hunter2"], nats=nats)
+
+        async def is_shown(status: int) -> bool:
+            answer = await client.get("/readyz")
+            assert "hunter2" not in answer.text
+            found = [one for one in answer.json()["sessions"] if one["integrationId"] == str(bad)]
+            states = [(one["state"], one["clientId"]) for one in found]
+            told = all("integration 'bad': port is 'x'" in one["detail"] for one in found)
+            return answer.status_code == status and states == [("misconfigured", None)] and told
+
+        await until(lambda: is_shown(503), 10, "it is shown, and nothing is at work")
+        label = f'{{client_id="",integration="bad",integration_id="{bad}",state="misconfigured"}} 1.0'
+        assert f"rollcall_session_state{label}" in (await client.get("/metrics")).text
+        await service.connected(await service.add_integration("plant"))
+        await until(lambda: is_shown(200), 10, "it is shown, and another is at work")
+        await service.pool.execute("update device_integrations set status = 'inactive' where id = $1", bad)
+        await until(lambda: _tells(client, ["connected"]), 10, "nothing is wrong any more")
+
+
+async def _tells(client: httpx.AsyncClient, states: list[str]) -> bool:
+    answer = await client.get("/readyz")
+    return [one["state"] for one in answer.json()["sessions"]] == states
 
 
 async def test_an_answer_does_not_wait_for_a_delayed_ack(database: str) -> None:
