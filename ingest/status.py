@@ -79,7 +79,8 @@ class Status:
             return Snapshot(outage, expected, faulty)
         try:
             async with asyncio.timeout(WITHIN_S):
-                health = await self._rows.read(wanted)
+                here = [one.integration_id for one in self.slots() if one.held]
+                health = await self._rows.read(wanted, here)
         except TimeoutError:
             return Snapshot("the database does not answer", expected, faulty)
         except RollcallError as error:

@@ -10,9 +10,11 @@ from handlers.events import Micros
 from ingest.store.refusals import acquired
 
 _SESSIONS = """
-select s.integration_id, n.name, s.client_id, case when s.state = 'connected' and not exists (
-    select from rollcall.leases l where l.name = 'mqtt/' || s.client_id and l.expires_at >= now()) then 'unheld'
-    else s.state end as state, s.detail, s.heard_until
+select s.integration_id, n.name, s.client_id, case when s.state = 'connected' and not case
+    when s.client_id like '%-jetstream' then s.integration_id = any ($3)
+        or s.heard_until > (extract(epoch from now()) - 60) * 1000000
+    else exists (select from rollcall.leases l where l.name = 'mqtt/' || s.client_id and l.expires_at >= now()) end
+    then 'unheld' else s.state end as state, s.detail, s.heard_until
 from rollcall.mqtt_sessions s join public.device_integrations n on n.id = s.integration_id
 join unnest($1::uuid[], $2::text[]) as t (i, c) on t.i = s.integration_id and t.c = s.client_id
 order by n.name, s.client_id"""
@@ -26,7 +28,10 @@ class SessionHealth(NamedTuple):
     client_id: str | None
     """None where there can be no session."""
     state: str
-    """As its row says; `unheld` where it was connected and no replica holds its lease."""
+    """As its row says; `unheld` where it was connected and no replica holds its lease.
+
+    A JetStream has no lease: it is `unheld` where this process does not read it and nobody has heard all for a minute.
+    """
     detail: str
     heard_until: Micros | None
 
@@ -45,12 +50,16 @@ class HealthRows:
         self._pool = pool
         self._timeout_s = timeout_s
 
-    async def read(self, sessions: Sequence[tuple[UUID, str]]) -> Health:
-        """Return how these (integration id, client id) are; in a read-only database nothing can be written."""
+    async def read(self, sessions: Sequence[tuple[UUID, str]], here: Sequence[UUID] = ()) -> Health:
+        """Return how these (integration id, client id) are; in a read-only database nothing can be written.
+
+        `here`: the integrations that this process reads.
+        """
         async with acquired(self._pool, self._timeout_s) as connection:
             read_only = await connection.fetchval(
                 "select current_setting('transaction_read_only')::bool", timeout=self._timeout_s
             )
             ids, clients = [one for one, _ in sessions], [client for _, client in sessions]
-            rows = await connection.fetch(_SESSIONS, ids, clients, timeout=self._timeout_s) if ids else []
+            arguments = ids, clients, here
+            rows = await connection.fetch(_SESSIONS, *arguments, timeout=self._timeout_s) if ids else []
         return Health(read_only, [SessionHealth(*row) for row in rows])
