@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Protocol
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 from handlers.dialects.absorb import absorb
 from handlers.dialects.plain import Context
@@ -255,9 +256,17 @@ class Publishes:
 
 
 def dead_letter(origin: Origin, publish: Publish, reason: DeadReason) -> DeadLetter:
-    """Return the row that keeps what could not be decoded or was refused."""
+    """Return the row that keeps what could not be decoded or was refused.
+
+    Where a redelivery is the same observation, and so has the same stamp and packet id, it is the same row.
+    """
+    identifier = uuid4()
+    if origin.epoch is None and publish.qos:
+        payload = blake2b(publish.payload, digest_size=16).hexdigest()
+        told = f"{publish.received_at} {publish.packet_id} {payload} {publish.topic}"
+        identifier = uuid5(origin.feed.integration_id, told)
     return DeadLetter(
-        uuid4(),
+        identifier,
         origin.feed.integration_id,
         origin.client_id,
         publish.topic.replace("\0", "\ufffd"),

@@ -81,6 +81,21 @@ async def test_while_the_database_is_away_messages_come_again_and_then_all_are_t
     await connection.close()
 
 
+async def test_while_the_database_is_away_what_cannot_be_decoded_comes_again_and_is_one_dead_letter(
+    nats: NatsServer, postgres: PostgresServer, rollcall: RollcallProcess
+) -> None:
+    postgres.stop()
+    await send(nats, *[("devices/a/telemetry", b"\xff{", 1)] * 2)
+    await until(lambda: _came_again(nats, 2), 20, "both were delivered a second time")
+    postgres.start()
+    await until(lambda: _all_acknowledged(nats, 2), 30, "both are acknowledged")
+    assert rollcall.stop() == 0
+    connection = await asyncpg.connect(postgres.dsn())
+    letters = await connection.fetch("select topic, payload from rollcall.dead_letters")
+    assert [tuple(one) for one in letters] == [("devices/a/telemetry", b"\xff{")] * 2
+    await connection.close()
+
+
 async def test_what_waits_when_the_topics_change_is_applied(
     nats: NatsServer, postgres: PostgresServer, rollcall: RollcallProcess
 ) -> None:
