@@ -46,6 +46,7 @@ class JetStreamSource:
         self._clock = clock
         self._backoff = Backoff(jitter)
         self._session_id: int | None = None
+        self._deaf = False
         self.connection: JetStreamConnection | None = None
         """The connection while there is one."""
 
@@ -116,8 +117,14 @@ class JetStreamSource:
         clock = asyncio.get_running_loop().time
         while True:
             asked_at = clock()
-            with contextlib.suppress(RollcallError):  # lost: the reader is told; the database: next time
+            try:
                 await self._sessions.heard(session_id, await connection.heard_until())
+                self._deaf = False
+            except RollcallError as error:  # lost: the reader is told; the database: next time
+                if not self._deaf:
+                    told = "integration %s: how far it has heard cannot be told: %s"
+                    log.warning(told, self._plan.name, error)
+                self._deaf = True
             await asyncio.sleep(ask_again_in(self._plan.marker_interval_s, clock() - asked_at))
 
     def _origin(self, session_id: int, connection: JetStreamConnection) -> Origin:

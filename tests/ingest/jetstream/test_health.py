@@ -1,5 +1,7 @@
 """How a JetStream source is shown to the person on call: it has no lease that would say whether somebody reads it."""
 
+import pytest
+
 from handlers.events import SECOND
 from ingest.mqtt.clock import StrictClock
 from ingest.store.health import HealthRows
@@ -8,6 +10,12 @@ from tests.ingest.jetstream.conftest import visited
 from tests.ingest.service import running
 from tests.servers.mosquitto import MosquittoServer
 from tests.servers.nats import NatsServer
+
+REFUSED = """create sequence refused;
+create function refuse() returns trigger language plpgsql as
+    $$ begin perform nextval('refused'); raise 'not now'; end $$;
+create trigger refuse before update of heard_until on rollcall.mqtt_sessions
+    for each row execute function refuse()"""
 
 
 async def test_what_is_read_is_connected_and_what_nobody_has_heard_for_a_minute_is_unheld(
@@ -29,3 +37,23 @@ async def test_what_is_read_is_connected_and_what_nobody_has_heard_for_a_minute_
             assert [one.state for one in (await rows.read(session)).sessions] == [state]
         draining = await rows.read(session, [integration])
         assert [one.state for one in draining.sessions] == ["connected"]
+
+
+async def test_that_it_cannot_tell_how_far_it_has_heard_is_said_once_until_it_can(
+    database: str, mosquitto: MosquittoServer, nats: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    await visited(nats)
+    async with running(database, mosquitto, marker_interval_s=0.1) as service:
+        await service.connected(
+            await service.add_integration(protocol="jetstream", nats={"servers": [nats.address]})
+        )
+        heard = "select heard_until > $1 from rollcall.mqtt_sessions"
+        await service.pool.execute(REFUSED)
+        for times in (1, 2):
+            tried = await service.pool.fetchval("select last_value from refused")
+            await service.sees("select last_value > $1 from refused", True, tried + 2)
+            assert caplog.text.count("integration m: how far it has heard cannot be told: P0001") == times
+            await service.pool.execute("alter table rollcall.mqtt_sessions disable trigger refuse")
+            await service.sees(heard, True, StrictClock()())
+            await service.pool.execute("alter table rollcall.mqtt_sessions enable trigger refuse")
+        await service.pool.execute("drop trigger refuse on rollcall.mqtt_sessions")
