@@ -11,7 +11,7 @@ import orjson
 
 from handlers.conflicts import METADATA
 from handlers.events import Micros
-from ingest.errors import Declined, Misconfigured, ProviderAway
+from ingest.errors import Declined, Misconfigured, ProviderAway, RollcallError
 from ingest.providers.port import DeviceChanges, Provider
 from ingest.reconcile.plan import Plan
 from ingest.reconcile.runs import Run, Runs
@@ -73,8 +73,12 @@ class Pushes:
             async with asyncio.TaskGroup() as group:
                 for _ in range(AT_ONCE):
                     group.create_task(worker())
-        except* (ProviderAway, Misconfigured) as away:
-            run.note(f"not all changes could be pushed: {away.exceptions[0]}")
+        except ExceptionGroup as failed:
+            away, ours = failed.split((ProviderAway, Misconfigured))
+            if ours is not None:
+                raise _alone(ours) from failed
+            if away is not None:
+                run.note(f"not all changes could be pushed: {away.exceptions[0]}")
 
     async def _one(self, run: Run, pushes: list[Push]) -> None:
         changes = _changes(pushes)
@@ -87,6 +91,11 @@ class Pushes:
         async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
             await connection.execute(queries()["agree_facts"], *zip(*rows, strict=True))
             await self._runs.move(connection, run, pushed=len(pushes))
+
+
+def _alone(failed: ExceptionGroup[Exception]) -> Exception:
+    """Return the first error, as callers catch it; the whole group where not all of it was raised on purpose."""
+    return failed if failed.split(RollcallError)[1] is not None else failed.exceptions[0]
 
 
 def _place(field: str) -> str:

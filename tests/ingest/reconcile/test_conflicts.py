@@ -2,6 +2,10 @@
 
 from typing import Any
 
+import pytest
+
+from ingest.errors import DatabaseAway
+from ingest.reconcile.runs import Run, Runs
 from tests.ingest.reconcile.fleet import Fleet
 from tests.servers.http import Fault
 
@@ -72,6 +76,28 @@ async def test_a_push_that_failed_is_tried_again_by_the_next_run(fleet: Fleet) -
     assert (run.status, run.pushed, len(run.errors)) == ("done", 0, 1)
     assert (await fleet.reconcile()).run.pushed == 1
     assert (await fleet.reconcile()).run.pushed == 0
+
+
+async def test_a_database_that_goes_away_during_a_push_leaves_a_run_that_is_resumed(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fleet.reconcile()
+    await set_row(fleet, """metadata = '{"tags": ["field", "ours"]}'""")
+    move = Runs.move
+
+    async def away(self: Runs, connection: Any, run: Run, **counted: int) -> None:
+        if "pushed" in counted:
+            raise DatabaseAway("gone")
+        await move(self, connection, run, **counted)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Runs, "move", away)
+        with pytest.raises(DatabaseAway):
+            await fleet.reconcile()
+    left = await fleet.last_run()
+    assert left["status"] == "running"
+    run = (await fleet.reconcile()).run
+    assert (run.id, run.status) == (left["id"], "done")
 
 
 async def test_a_name_that_a_person_gave_stays_and_is_not_told_to_golioth_whose_name_is_the_serial_number(
