@@ -3,6 +3,7 @@
 import asyncio
 import random
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -181,6 +182,28 @@ async def test_it_goes_on_after_a_restart_and_in_one_replica(world: World, acme:
         await asyncio.gather(*replicas, return_exceptions=True)
     ended = "select detail ->> 'status' from rollcall.device_events where kind = 'deployment' order by at"
     assert [row[0] for row in await world.pool.fetch(ended)] == ["queued", "succeeded"]
+
+
+async def test_a_device_that_the_provider_does_not_know_keeps_no_other_from_being_asked_about(
+    world: World, acme: Organization
+) -> None:
+    await world.pool.execute(
+        """with d as (insert into devices (organization_id, integration_id, name, device_type)
+            values ($1, $2, 'nowhere', 'x'), ($1, $2, 'bound', 'x') returning id, name),
+        i as (insert into rollcall.device_identity (integration_id, external_device_id, device_id)
+            select $2, name, id from d where name = 'bound')
+        insert into rollcall.deployments (organization_id, id, device_id, integration_id, artifact_id, component,
+            version, requested_by, deadline_at, provider_id)
+        select $1, case name when 'bound' then $4::uuid else $5::uuid end, id, $2, $3, 'main', '2', 'me',
+            now() + interval '1 day', 'p'
+        from d""",
+        acme.id,
+        acme.integration,
+        acme.artifact,
+        UUID(int=2),
+        UUID(int=1),
+    )
+    assert [one.external_id for one in await Progress(world.pool).pending(1)] == ["bound"]
 
 
 async def test_while_the_provider_is_away_the_deployment_has_failed_and_says_why(
