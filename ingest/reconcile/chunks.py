@@ -91,7 +91,6 @@ class Chunks:
         self._jitter = jitter
         self._resolution = presence_resolution
         self._timeout_s = timeout_s
-        self._reported: set[Reported] = set()
 
     async def prepare(self, staged: Sequence[Staged]) -> Chunk:
         """Decode a chunk, and let others have their turn meanwhile."""
@@ -121,19 +120,25 @@ class Chunks:
         return applied
 
     async def _commit(self, run: Run, chunk: Chunk) -> Applied:
+        reported = set(self._runs.reported)
         async with acquired(self._pool, self._timeout_s) as connection:
             async with _kept(connection, not run.dry_run):
-                applied = await self._apply(connection, run, chunk)
+                applied = await self._apply(connection, run, chunk, reported)
                 if not run.dry_run:
                     await connection.execute(queries()["drop_staged"], run.id, chunk.first, chunk.last)
                     await self._runs.move(connection, run, **applied.counted)
             if run.dry_run:
                 await self._runs.move(connection, run, **applied.counted)
+        if not run.dry_run:  # what was rolled back was told to nobody
+            self._runs.reported.clear()
+            self._runs.reported.update(reported)
         return applied
 
-    async def _apply(self, connection: Connection, run: Run, chunk: Chunk) -> Applied:
+    async def _apply(
+        self, connection: Connection, run: Run, chunk: Chunk, reported: set[Reported]
+    ) -> Applied:
         within, policy, said = Within(connection), self._policy(run), chunk.said
-        identities = Identities(within, reported=self._reported, preloads=False, timeout_s=self._timeout_s)
+        identities = Identities(within, reported=reported, preloads=False, timeout_s=self._timeout_s)
         applier = Applier(within, presence_resolution=self._resolution, timeout_s=self._timeout_s)
         found = await identities.resolve(self._plan.integration_id, list(said), policy)
         names = {device_id: label(key) for key, device_id in found.items()}

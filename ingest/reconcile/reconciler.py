@@ -5,6 +5,7 @@ import logging
 import random
 import time
 import traceback
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 from uuid import UUID, uuid4
@@ -23,6 +24,7 @@ from ingest.reconcile.plan import plan_of, provider_of
 from ingest.reconcile.rows import LISTING_TYPES, ProviderRow, ProviderRows
 from ingest.reconcile.runs import Run, Runs
 from ingest.settings import Settings
+from ingest.store.identity import Reported
 from ingest.store.sessions import Sessions
 
 Result = TypeVar("Result")
@@ -68,6 +70,7 @@ class Reconciler:
         self._began = time.monotonic()
         self._periods_s: dict[UUID, float] = {}
         self._running: set[UUID] = set()
+        self._reported: defaultdict[UUID, set[Reported]] = defaultdict(set)
         self._room = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
@@ -115,7 +118,8 @@ class Reconciler:
             row = await self._rows.one(integration_id)
             if row is None:
                 raise Misconfigured(f"the integration {integration_id} is gone")
-            return await work(row, Runs(self._pool, holder))
+            runs = Runs(self._pool, holder, reported=self._reported[integration_id])
+            return await work(row, runs)
 
         return await lease.held(reread)
 

@@ -14,6 +14,7 @@ import orjson
 from handlers.events import SECOND, Micros
 from handlers.text import shown
 from ingest.errors import DatabaseAway
+from ingest.store.identity import Reported
 from ingest.store.queries import queries
 from ingest.store.refusals import acquired
 from ingest.store.timeline import record
@@ -88,9 +89,20 @@ class RunLost(DatabaseAway):
 
 
 class Runs:
-    """Starts, moves and finishes runs. Methods raise DatabaseAway."""
+    """Starts, moves and finishes runs. Methods raise DatabaseAway.
 
-    def __init__(self, pool: asyncpg.Pool, holder: str, *, timeout_s: float = 30.0) -> None:
+    `reported` are the clashes of keys that runs before have told already, where the caller remembers them.
+    """
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        holder: str,
+        *,
+        reported: set[Reported] | None = None,
+        timeout_s: float = 30.0,
+    ) -> None:
+        self.reported = set() if reported is None else reported
         self._pool = pool
         self._holder = holder
         self._timeout_s = timeout_s

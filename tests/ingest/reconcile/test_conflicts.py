@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from ingest.errors import DatabaseAway
+from ingest.reconcile.phases import Options
 from ingest.reconcile.runs import Run, Runs
 from tests.ingest.reconcile.fleet import Fleet
 from tests.servers.http import Fault
@@ -134,3 +135,19 @@ async def test_a_serial_number_of_another_row_is_said_once_and_taken_when_it_is_
     await fleet.pool.execute("delete from devices where name = 'o'")
     await fleet.reconcile()
     assert (await fleet.row("d1"))["serial_number"] == "SN-new"
+
+
+async def test_names_that_mean_different_rows_are_told_once_over_runs_and_a_dry_run_tells_nobody(
+    fleet: Fleet,
+) -> None:
+    await fleet.pool.execute(
+        "insert into devices (organization_id, integration_id, external_device_id, name, device_type, serial_number)"
+        " select organization_id, id, 'd0', 'a', 'x', null from device_integrations union all"
+        " select organization_id, null, null, 'b', 'x', 'SN-d0' from device_integrations"
+    )
+    await fleet.pool.execute("""update device_integrations set settings = '{"unknown_devices": "ignore"}'""")
+    reconciler = fleet.reconciler()
+    for dry_run in (True, False, False, False):
+        await reconciler.reconcile(fleet.integration, Options(dry_run=dry_run))
+    told = "select d.name from rollcall.device_events e join devices d on d.id = e.subject where e.kind = 'conflict'"
+    assert sorted(row[0] for row in await fleet.pool.fetch(told)) == ["a", "b"]
