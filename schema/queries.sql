@@ -252,7 +252,8 @@ left join rollcall.device_facts k on k.device_id = f.id and k.field = f.field
 cross join lateral (select case when f.field = 'name' and to_jsonb(d.name) = f.remote then f.remote
     else rollcall.local_fact(d, f.field) end as local) as l
 where k.remote_at is null or f.at > k.remote_at or (f.at = k.remote_at and f.remote::text collate "C" > k.remote::text)
-    or (f.at = k.remote_at and f.remote = k.remote
+    -- of a lifecycle the row holds nothing that could differ
+    or (f.at = k.remote_at and f.remote = k.remote and f.field <> 'lifecycle'
         and (k.agreed is distinct from f.remote or nullif(l.local, '[]') is distinct from nullif(f.remote, '[]')));
 
 -- name: write_facts

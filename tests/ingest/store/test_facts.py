@@ -108,3 +108,10 @@ async def test_a_device_that_is_deleted_over_there_keeps_its_row_and_the_timelin
         "select kind, source from rollcall.device_events where subject = $1", DEVICE
     )
     assert ("deleted", "webhook") in [tuple(row) for row in kinds]
+
+
+async def test_that_a_device_is_deleted_is_in_the_timeline_once_a_time_however_often_it_is_told(told: Told):
+    for at in (START, START, START, START + 10):
+        await told.tell(Facts(lifecycle="deleted"), at)
+    deletions = "select count(*) from rollcall.device_events where subject = $1 and kind = 'deleted'"
+    assert await told.pool.fetchval(deletions, DEVICE) == 2
