@@ -245,7 +245,7 @@ update rollcall.mqtt_sessions set heard_until = greatest(heard_until, $2) where 
 -- name: facts_to_decide
 -- a name that is only the device's id says nothing, unless it is what the provider says; no tags and an empty list are one
 select f.id, f.field, f.at, f.remote::text as remote, k.agreed::text as agreed, l.local::text as local,
-    coalesce(k.remote_at = f.at, false) as again
+    coalesce(k.remote_at = f.at or k.remote = f.remote, false) as again
 from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bigint[]) as f (id, field, remote, at)
 join public.devices d on d.id = f.id
 left join rollcall.device_facts k on k.device_id = f.id and k.field = f.field

@@ -94,7 +94,8 @@ async def test_a_serial_number_of_another_device_is_not_taken_and_the_rest_is(to
         "insert into devices (organization_id, name, device_type, serial_number)"
         " select organization_id, 'o', 'o', 'S' from devices"
     )
-    await told.tell(Facts(serial_number="S", cohort_id="c"))
+    for later in (0, 10, 20):
+        await told.tell(Facts(serial_number="S", cohort_id="c"), START + later)
     assert (await told.row("serial_number"), await told.row("cohort_id")) == (None, "c")
     assert (
         await told.pool.fetchval("select count(*) from rollcall.device_events where kind = 'conflict'") == 1
