@@ -35,7 +35,7 @@ from ingest.store.session import Row
 
 router = APIRouter(prefix="/api/sync/conflicts", tags=["sync"], responses=ERRORS)
 LEASE_S = 60.0
-STRATEGIES = {"local": "prefer_local", "remote": "prefer_remote", "custom": "manual"}
+STRATEGIES = {"local": conflicts.LOCAL, "remote": "prefer_remote", "custom": "manual"}
 
 
 class Conflict(Shape):

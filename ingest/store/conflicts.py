@@ -12,6 +12,8 @@ from ingest.store.queries import queries
 from ingest.store.session import Row, rows
 
 Connection = Any
+LOCAL = "prefer_local"
+"""The word of the column resolution_strategy for a row that stays as it is."""
 _COLUMNS = """c.id, c.device_id, c.field_name, c.local_value::text as local_value, c.remote_value::text as remote_value,
     coalesce(c.conflict_detected_at, 'epoch') as detected_at, c.resolution_strategy, c.resolved_at,
     c.resolved_by, c.resolution_notes"""
@@ -28,7 +30,7 @@ _LOCAL = """case c.field_name
 
 
 class Resolution(NamedTuple):
-    """How a conflict ends. `value` goes into the row unless it is already there; `agreed` is what both now have.
+    """How a conflict ends. `value` goes into the row, unless the row wins: then it stays, edited meanwhile or not.
 
     `remote` is what the provider has from now on: `value` where it was pushed, else what it had.
     `strategy` is a word of the column resolution_strategy.
@@ -140,7 +142,8 @@ async def resolve(
     )
     if resolved_at is None:
         return None
-    await _write_row(connection, device_id, field, resolution.value)
+    if resolution.strategy != LOCAL:
+        await _write_row(connection, device_id, field, resolution.value)
     await _write_fact(connection, device_id, field, resolution)
     detail = orjson.dumps({"strategy": resolution.strategy, "by": name}).decode()
     await connection.execute(_NOTE, device_id, field, resolved_at, detail)

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from handlers.events import DeviceKey, Facts, Observation
+from ingest.providers.port import DeviceChanges, ListedDevice
 from ingest.store.sessions import Sessions
 from tests.ingest.api.world import Organization, World
 from tests.servers.http import Fault
@@ -87,6 +88,22 @@ async def test_when_the_provider_wins_the_row_follows_and_both_agree(
     await listed(world, acme, NOW + 10, cohort_id="newer")
     assert (await row(world, acme))["cohortId"] == "newer"
     assert await open_ones(world, acme) == 0
+
+
+async def test_what_the_row_is_given_while_the_provider_is_told_that_it_wins_stays(
+    world: World, acme: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conflict = await opened(world, acme, "hardware_ids", ["mine"], ["theirs"])
+    update_device = world.provider.update_device
+
+    async def slowly(external_id: str, changes: DeviceChanges) -> ListedDevice:
+        await world.pool.execute("update devices set hardware_ids = '{newer}' where id = $1", acme.device)
+        return await update_device(external_id, changes)
+
+    monkeypatch.setattr(world.provider, "update_device", slowly)
+    assert (await resolve(world, acme, conflict, resolution="local")).status_code == 200
+    assert world.cloud.devices["acme-1"]["hardwareIds"] == ["mine"]
+    assert (await row(world, acme))["hardwareIds"] == ["newer"]
 
 
 async def test_another_value_goes_to_both(world: World, acme: Organization) -> None:
