@@ -1,5 +1,6 @@
 """Integrations as the API sees them: never a secret; their runs, dead letters and unknown devices."""
 
+import sys
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -7,11 +8,16 @@ from uuid import UUID
 import orjson
 
 from handlers.events import DeviceKey
-from ingest.store.creation import create
+from ingest.errors import Declined
+from ingest.store.creation import UnknownPolicy
+from ingest.store.identity import Identities
 from ingest.store.queries import queries
 from ingest.store.session import Row, rows
+from ingest.store.within import Within
 
 Connection = Any
+UNCAPPED = UnknownPolicy("create", max_per_minute=sys.maxsize, max_total=sys.maxsize)
+"""A person asks for the row: the caps are against ids that are invented."""
 _COLUMNS = """i.id, i.name, i.integration_type, coalesce(i.status, 'active') as status, i.project_id, i.base_url,
     coalesce(i.webhook_enabled, false) as webhook_enabled, i.created_at, i.updated_at,
     (select count(*) from public.devices d where d.integration_id = i.id and d.organization_id = $1) as devices"""
@@ -159,12 +165,18 @@ async def unknown_devices(
 async def adopt(
     connection: Connection, organization_id: UUID, integration_id: UUID, external_id: str
 ) -> UUID | None:
-    """Make a row for a parked id, which is then given what it said; None where nothing is parked under it."""
+    """Return the row that a parked id means by now, else make it one; None where nothing is parked under the id.
+
+    It is given what it said by `Parking.adopt`. Raises: Declined where its names mean different rows.
+    """
+    own = "select exists (select from public.device_integrations where organization_id = $1 and id = $2)"
+    if not await connection.fetchval(own, organization_id, integration_id):
+        return None
+    # locks: whoever comes second finds the row that the first has made
+    await connection.fetchrow(queries()["counts_for_creation"], integration_id)
     key = await connection.fetchval(
         """select p.key::text from rollcall.parked_devices p
-        join public.device_integrations i on i.id = p.integration_id and i.organization_id = $1
-        where p.integration_id = $2 and p.external_device_id = $3""",
-        organization_id,
+        where p.integration_id = $1 and p.external_device_id = $2""",
         integration_id,
         external_id,
     )
@@ -174,11 +186,10 @@ async def adopt(
     named = DeviceKey(
         said.get("external_id", external_id), said.get("serial_number"), tuple(said.get("hardware_ids") or ())
     )
-    await connection.fetchrow(queries()["counts_for_creation"], integration_id)
-    made = await create(connection, integration_id, [named])
-    device_id = made[named]
-    if named.external_id:
-        await connection.execute(
-            queries()["bind_identities"], integration_id, [named.external_id], [device_id]
+    identities = Identities(Within(connection), preloads=False)
+    found = await identities.resolve(integration_id, [named], UNCAPPED)
+    if named not in found:
+        raise Declined(
+            f"{external_id}: its external id, serial number and hardware ids mean different devices"
         )
-    return device_id
+    return found[named]

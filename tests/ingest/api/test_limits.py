@@ -2,14 +2,18 @@
 
 import asyncio
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
 from ingest.api.limits import Buckets
 from ingest.api.problems import Problem
+from ingest.store import sources
+from ingest.store.tenants import Tenants
 from tests.ingest.api.world import Organization, World, running
+from tests.ingest.store.world import waits
+from tests.waiting import until
 
 
 def test_a_bucket_lets_a_burst_through_and_then_its_rate() -> None:
@@ -155,6 +159,61 @@ async def test_an_unknown_device_is_adopted_with_what_it_said(world: World, acme
     assert (await world.get("/api/unknown-devices", acme.tokens["read"])).json()["unknownDevices"] == []
     again = await world.post("/api/unknown-devices/adopt", acme.tokens["operate"], asked)
     assert again.status_code == 404
+
+
+async def test_who_adopts_an_id_while_another_does_gets_the_same_device(
+    world: World, acme: Organization
+) -> None:
+    tenants = await Tenants.probed(world.pool)
+    assert tenants.role is not None
+
+    async def adopt(connection: Any) -> UUID | None:
+        return await sources.adopt(connection, acme.id, acme.integration, "acme-new")
+
+    async def later() -> UUID | None:
+        async with tenants.of(acme.id) as connection:
+            return await adopt(connection)
+
+    async with tenants.of(acme.id) as connection:
+        first = await adopt(connection)
+        second = asyncio.create_task(later())
+        await until(lambda: waits(world.pool), 10, "the second waits for the first")
+    assert await second == first is not None
+
+
+async def test_an_unknown_id_that_has_a_row_by_now_is_adopted_into_it(
+    world: World, acme: Organization
+) -> None:
+    made = await world.pool.fetchval(
+        "insert into devices (organization_id, integration_id, external_device_id, name, device_type)"
+        " values ($1, $2, 'acme-new', 'made', 'x') returning id",
+        acme.id,
+        acme.integration,
+    )
+    asked = {"integrationId": str(acme.integration), "externalDeviceId": "acme-new"}
+    answer = await world.post("/api/unknown-devices/adopt", acme.tokens["operate"], asked)
+    assert (answer.status_code, answer.json()["deviceId"]) == (201, str(made))
+    assert (
+        await world.pool.fetchval("select count(*) from devices where external_device_id = 'acme-new'") == 1
+    )
+
+
+async def test_an_unknown_id_whose_names_mean_two_devices_is_adopted_into_none(
+    world: World, acme: Organization
+) -> None:
+    await world.pool.execute(
+        "insert into devices (organization_id, integration_id, external_device_id, name, device_type)"
+        " values ($1, $2, 'acme-new', 'made', 'x')",
+        acme.id,
+        acme.integration,
+    )
+    await world.pool.execute(
+        """update rollcall.parked_devices set key = key || '{"serial_number": "SN-acme-1"}'"""
+    )
+    asked = {"integrationId": str(acme.integration), "externalDeviceId": "acme-new"}
+    answer = await world.post("/api/unknown-devices/adopt", acme.tokens["operate"], asked)
+    assert answer.status_code == 409
+    assert await world.pool.fetchval("select count(*) from devices") == 2
 
 
 @pytest.mark.parametrize(
