@@ -352,11 +352,12 @@ delete from rollcall.reconcile_staging s using (
 where s.run_id = $1 and s.external_id = newest.external_id and s.id < newest.id;
 
 -- name: coverage
--- known: what the listings before had; lost: those of it that this one does not have; missing: all that it does not have
+-- known: what the listings before had, by their digests (a device that no listing ever had was made by events, one on
+-- which the two sides do not agree has none); lost: those of it that this one does not have; missing: all of them
 with listed as materialized (select external_id from rollcall.reconcile_staging where run_id = $2)
 select (select count(*) from listed) as listed,
-    count(*) filter (where i.unlisted_at is null) as known,
-    count(*) filter (where i.unlisted_at is null and s.external_id is null) as lost,
+    count(*) filter (where i.unlisted_at is null and i.listed_digest is not null) as known,
+    count(*) filter (where i.unlisted_at is null and i.listed_digest is not null and s.external_id is null) as lost,
     count(*) filter (where s.external_id is null) as missing
 from rollcall.device_identity i left join listed s on s.external_id = i.external_device_id
 where i.integration_id = $1;

@@ -2,8 +2,10 @@
 
 import pytest
 
+from handlers.events import DeviceKey, Observation
 from tests.ingest.reconcile.fleet import Fleet
 from tests.servers.golioth import Golioth
+from tests.strategies import START
 
 
 @pytest.fixture
@@ -42,6 +44,14 @@ async def test_five_percent_missing_marks_nothing_offline(fleet: Fleet) -> None:
     assert (run.status, run.missing, run.matched) == ("done", 5, 95)
     assert await fleet.pool.fetchval("select count(*) from devices where status = 'online'") == 100
     assert (await fleet.row("d50"))["battery_level"] == 11
+
+
+async def test_devices_that_no_listing_ever_had_stop_nothing(fleet: Fleet) -> None:
+    """Events have made them."""
+    keys = [DeviceKey(f"w{number}") for number in range(40)]
+    await fleet.tell(*(Observation(fleet.integration, key, START, START, START, "webhook") for key in keys))
+    run = (await fleet.reconcile()).run
+    assert (run.status, run.missing, run.matched) == ("done", 40, 100)
 
 
 async def test_what_a_person_has_accepted_as_missing_stops_no_later_run(fleet: Fleet) -> None:
