@@ -152,14 +152,13 @@ async def _asked(api: Api, row: Row, components: list[Row]) -> Answer:
 def _status(row: Row, kept: Kept, answer: Answer, now: Micros) -> StatusReport:
     listed = answer.status.device if answer.status else None
     row = _overlaid(row, listed)
-    connected = _connected(row, listed)
+    told = _told(row, listed)
+    connected = row["status"] != "offline" if told is None else told
     status = row["status"]
-    if listed is not None and listed.connected is not None and status in ("online", "offline"):
-        status = "online" if listed.connected else "offline"
+    if told is not None and status in ("online", "offline"):
+        status = "online" if told else "offline"
     moments = [row["last_seen"], row["last_seen_online"], row["last_seen_offline"]]
-    known = (
-        row["online_at"] is not None or any(moments) or (listed is not None and listed.connected is not None)
-    )
+    known = row["online_at"] is not None or any(moments) or told is not None
     state: ConnectionState = "connected" if connected else "disconnected" if known else "unknown"
     return StatusReport(
         device=Device(**row),
@@ -199,10 +198,14 @@ def _overlaid(row: Row, listed: ListedDevice | None) -> Row:
     return {**row, **changed}
 
 
-def _connected(row: Row, listed: ListedDevice | None) -> bool:
-    if listed is not None and listed.connected is not None:
-        return listed.connected
-    return bool(row["status"] != "offline")
+def _told(row: Row, listed: ListedDevice | None) -> bool | None:
+    """Return whether the provider holds it for connected; None where it does not say, or later evidence differs."""
+    if listed is None or listed.connected is None:
+        return None
+    otherwise = row["offline_at"] if listed.connected else row["online_at"]
+    if otherwise is not None and listed.connected_at is not None and otherwise > listed.connected_at:
+        return None
+    return listed.connected
 
 
 def _reason(row: Row, connected: bool) -> str | None:
