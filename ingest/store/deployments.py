@@ -64,16 +64,16 @@ async def given(
     cohort_id: str | None,
     cohort_size: int | None,
 ) -> None:
-    """Note that the provider has it."""
-    await connection.execute(
-        """update rollcall.deployments set provider_id = $3, cohort_id = coalesce($4, cohort_id), cohort_size = $5
-        where organization_id = $1 and id = $2""",
-        organization_id,
-        deployment_id,
-        provider_id,
-        cohort_id,
-        cohort_size,
-    )
+    """Note that the provider has it; without its cohort where that has another deployment under way."""
+    statement = """update rollcall.deployments set provider_id = $3, cohort_size = $5,
+        cohort_id = case when $6 then coalesce($4, cohort_id) end
+        where organization_id = $1 and id = $2"""
+    values = organization_id, deployment_id, provider_id, cohort_id, cohort_size
+    try:
+        async with connection.transaction():
+            await connection.execute(statement, *values, True)
+    except asyncpg.UniqueViolationError:
+        await connection.execute(statement, *values, False)
 
 
 async def ended(

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -182,6 +183,23 @@ async def test_it_goes_on_after_a_restart_and_in_one_replica(world: World, acme:
         await asyncio.gather(*replicas, return_exceptions=True)
     ended = "select detail ->> 'status' from rollcall.device_events where kind = 'deployment' order by at"
     assert [row[0] for row in await world.pool.fetch(ended)] == ["queued", "succeeded"]
+
+
+async def test_one_that_the_provider_gives_to_a_cohort_that_is_being_updated_is_followed_all_the_same(
+    world: World, acme: Organization
+) -> None:
+    assert (await deploy(world, acme)).status_code == 202
+    world.cloud.add("acme-2")
+    second = await world.pool.fetchval(
+        """insert into devices (organization_id, integration_id, external_device_id, name, device_type)
+        values ($1, $2, 'acme-2', 'two', 'x') returning id""",
+        acme.id,
+        acme.integration,
+    )
+    answer = await deploy(world, replace(acme, device=second), allowCohort=True)
+    assert answer.status_code == 202, answer.text
+    followed = {one.external_id for one in await Progress(world.pool).pending(10)}
+    assert followed == {"acme-1", "acme-2"}
 
 
 async def test_a_device_that_the_provider_does_not_know_keeps_no_other_from_being_asked_about(
