@@ -171,7 +171,7 @@ class Integrations:
                 await self._encrypt(row)
                 plans[row.id] = self._planner.plan(row)
         for integration_id, running in list(self._running.items()):
-            if plans.get(integration_id) != running.plan:
+            if plans.get(integration_id) != running.plan or running.task.done():
                 await self._end(integration_id)
         for integration_id, plan in plans.items():
             if integration_id not in self._running:
@@ -206,9 +206,12 @@ class Integrations:
                     log.warning("integration %s: parked devices wait: %s", plan.name, error)
 
     async def _end(self, integration_id: UUID) -> None:
-        task = self._running.pop(integration_id).task
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        """Stop its source. One that has ended by itself has met what nobody expected: the log names its kind."""
+        running = self._running.pop(integration_id)
+        running.task.cancel()
+        (ended,) = await asyncio.gather(running.task, return_exceptions=True)
+        if isinstance(ended, Exception):
+            log.error("integration %r: an error in Rollcall: %s", running.plan.name, type(ended).__name__)
 
     @property
     def sessions(self) -> list[tuple[UUID, str]]:

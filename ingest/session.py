@@ -157,6 +157,8 @@ class Session:
                     await until_one_ends(reading, marking)
         finally:
             self.connection = None
+            if origin.marked.is_set():
+                self._stumbles.past()
             await let_go(connection, origin)
 
     async def _why_alone(self) -> str | None:
@@ -210,6 +212,10 @@ class Session:
         now = self._clock()
         await self._sessions.connected(stored, connected, granted, now, note)
         refused = [g for g in granted if g.qos is None]
+        for one in granted:
+            if not one.qos:
+                why = one.reason if one.qos is None else "granted at QoS 0: what it brings may be lost"
+                log.warning("integration %s: the topic %s: %s", plan.name, one.topic_filter, why)
         if len(refused) == len(granted):
             raise Misconfigured("the broker refused every topic: " + "; ".join(g.reason for g in refused))
         log.info("integration %s: slot %d connected, MQTT %s", plan.name, plan.slot, connected.protocol)

@@ -17,6 +17,10 @@ class Stumbles:
         self._place = place
         return self._count >= MAX_STUMBLES
 
+    def past(self) -> None:
+        """Begin anew: a connection has come past everything that waited."""
+        self._place, self._count = "", 0
+
     def way_out(self, name: str) -> str:
         """Return what a person can do."""
         return (
