@@ -40,7 +40,9 @@ class Digests:
         for seq, packed in rows:
             for start in range(0, len(packed), 10):
                 one = packed[start : start + 10]
-                self._remember(int.from_bytes(one[:2], "big"), one)
+                packet_id = int.from_bytes(one[:2], "big")
+                self._known.pop(packet_id, None)
+                self._known[packet_id] = one
             self.seq = seq
         self._received = dict(received)
         return self
@@ -81,23 +83,21 @@ class Digests:
 
     def committed(self, inbounds: Iterable[Inbound], digests: Iterable[bytes | None]) -> None:
         """Remember the publishes that a commit holds; those without a digest are passed over."""
+        known = self._known
         for inbound, digest in zip(inbounds, digests, strict=True):
             if digest:
                 assert isinstance(inbound, Publish)
                 if inbound.qos == 2:
                     self._received[inbound.packet_id] = unpacked(digest)
                 else:
-                    self._remember(inbound.packet_id, digest)
+                    known.pop(inbound.packet_id, None)
+                    known[inbound.packet_id] = digest
         self._forget_the_oldest()
 
     def keep(self, at_most: int) -> None:
         """Keep as many of QoS 1 as may be on their way: MQTT 5's receive maximum (without one, all packet ids)."""
         self._kept = at_most
         self._forget_the_oldest()
-
-    def _remember(self, packet_id: int, digest: bytes) -> None:
-        self._known.pop(packet_id, None)
-        self._known[packet_id] = digest
 
     def _forget_the_oldest(self) -> None:
         for _ in range(len(self._known) - self._kept):

@@ -47,12 +47,12 @@ class Intake:
         origin.entered(len(inbounds))
         waiting = len(inbounds)
         try:
-            for portion in portions(inbounds):
+            for portion, size in portions(inbounds):
                 kept = await self._wait_for_room(origin, portion) if self.full else portion
                 waiting -= len(portion)
                 origin.left(len(portion) - len(kept))
                 if kept:
-                    self.add(Publishes(origin, kept), size_of(kept))
+                    self.add(Publishes(origin, kept), size if kept is portion else size_of(kept))
                 await asyncio.sleep(0)
         finally:
             origin.left(waiting)
@@ -124,12 +124,17 @@ class Intake:
             await self._room.wait()
 
 
-def portions(inbounds: Sequence[Inbound]) -> Iterator[Sequence[Inbound]]:
-    """Cut what came: at most PORTION messages, and about PORTION_BYTES, unless a single one has more."""
+def portions(inbounds: Sequence[Inbound]) -> Iterator[tuple[Sequence[Inbound], int]]:
+    """Cut what came, each with its bytes: at most PORTION messages and PORTION_BYTES, though one may have more."""
     for start in range(0, len(inbounds), PORTION):
         some = inbounds[start : start + PORTION]
-        step = max(1, len(some) // (1 + size_of(some) // PORTION_BYTES))
-        yield from (some[first : first + step] for first in range(0, len(some), step))
+        size = size_of(some)
+        if size <= PORTION_BYTES:
+            yield some, size
+            continue
+        step = max(1, len(some) // (1 + size // PORTION_BYTES))
+        for first in range(0, len(some), step):
+            yield some[first : first + step], size_of(some[first : first + step])
 
 
 def size_of(inbounds: Sequence[Inbound]) -> int:

@@ -141,6 +141,7 @@ class Publishes:
     def fill(self, pile: Pile) -> None:
         """Decode what is to be applied, each message straight into its device's evidence."""
         context, counts, draining = self._origin.context, pile.counts, self._draining_since is not None
+        gone = self._origin.gone if draining else ()
         devices = pile.of(self._origin.feed)
         for publish, digest in zip(self._inbounds, self._digests, strict=True):
             if digest is None or not isinstance(publish, Publish):
@@ -148,7 +149,7 @@ class Publishes:
             if self._refusal is not None:
                 self._bury(publish, self._refusal, pile)
                 continue
-            since = self._decides_until(publish) if draining else None
+            since = self._decides_until(publish) if gone else self._draining_since
             decoded = absorb(publish, context, since, devices)
             _, field_errors, skewed, dead = decoded
             if draining and decoded.observations:
@@ -166,12 +167,9 @@ class Publishes:
 
         A will in the backlog counts as of when it is read. What its device said behind it must not seem older.
         """
-        gone = self._origin.gone
-        if gone:
-            route = self._origin.context.topics.route(publish.topic)
-            if route is not None and route.device in gone:
-                return None
-        return self._draining_since
+        route = self._origin.context.topics.route(publish.topic)
+        gone = route is not None and route.device in self._origin.gone
+        return None if gone else self._draining_since
 
     def _bury(self, publish: Publish, reason: DeadReason, pile: Pile) -> None:
         pile.counts.dead_letters += 1

@@ -18,6 +18,7 @@ def test_topics_count_like_payloads_and_what_has_neither_counts_nothing() -> Non
 @pytest.mark.parametrize("payload_size", [10, 1_000, 300_000, 1_000_000])
 def test_a_portion_is_bounded_and_nothing_is_lost_or_moved(payload_size: int) -> None:
     came: list[Inbound] = [publish(10, payload_size) for _ in range(1_234)]
-    cut = [list(one) for one in portions(came)]
+    cut = [list(one) for one, _ in portions(came)]
     assert [one for portion in cut for one in portion] == came
+    assert [size for _, size in portions(came)] == [size_of(one) for one in cut]
     assert all(len(one) <= PORTION and (len(one) == 1 or size_of(one) <= PORTION_BYTES) for one in cut)
