@@ -163,7 +163,8 @@ class JetStreamConnection:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(Error, OSError, TimeoutError):
+        # AssertionError: it never was connected
+        with contextlib.suppress(Error, OSError, TimeoutError, AssertionError):
             async with asyncio.timeout(CLOSE_WITHIN_S):
                 await self._client.close()
 

@@ -57,3 +57,12 @@ async def test_that_it_cannot_tell_how_far_it_has_heard_is_said_once_until_it_ca
             await service.sees(heard, True, StrictClock()())
             await service.pool.execute("alter table rollcall.mqtt_sessions enable trigger refuse")
         await service.pool.execute("drop trigger refuse on rollcall.mqtt_sessions")
+
+
+async def test_certificates_that_are_not_there_are_named_and_it_is_refused(
+    database: str, mosquitto: MosquittoServer
+) -> None:
+    async with running(database, mosquitto) as service:
+        await service.add_integration(protocol="jetstream", tls={"ca_file": "/nowhere.pem"})
+        told = "select state from rollcall.mqtt_sessions where detail like 'tls ca_file /nowhere.pem: %'"
+        await service.sees(told, "refused")
