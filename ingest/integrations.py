@@ -204,6 +204,9 @@ class Integrations:
                     await self._parking.adopt(plan.integration_id, plan.offline_after)
                 except RollcallError as error:
                     log.warning("integration %s: parked devices wait: %s", plan.name, error)
+                except Exception as error:
+                    told = "integration %s: parked devices wait: an error in Rollcall: %s"
+                    log.error(told, plan.name, type(error).__name__)
 
     async def _end(self, integration_id: UUID) -> None:
         """Stop its source. One that has ended by itself has met what nobody expected: the log names its kind."""

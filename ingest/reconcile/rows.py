@@ -5,8 +5,8 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-import orjson
 
+from ingest.store.integrations import settings_of
 from ingest.store.queries import queries
 from ingest.store.refusals import acquired
 
@@ -62,7 +62,7 @@ class ProviderRows:
 
 def _row(row: asyncpg.Record) -> ProviderRow:
     stored = row["settings"]
-    settings = orjson.loads(stored) if isinstance(stored, str) else stored
+    settings = settings_of(stored) if isinstance(stored, str) else stored
     return ProviderRow(
         row["id"], row["name"], row["integration_type"], row["project_id"], row["base_url"],
         row["api_key_encrypted"] or None, settings if isinstance(settings, dict) else {},

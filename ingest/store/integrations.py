@@ -43,7 +43,7 @@ class IntegrationRows:
         """Return the active mqtt integrations."""
         async with acquired(self._pool, self._timeout_s) as connection:
             rows = await connection.fetch(queries()["mqtt_integrations"], timeout=self._timeout_s)
-        return [IntegrationRow(r["id"], r["name"], _settings(r["settings"])) for r in rows]
+        return [IntegrationRow(r["id"], r["name"], settings_of(r["settings"])) for r in rows]
 
     async def replace_password(self, integration_id: UUID, found: str, encrypted: str) -> None:
         """Put the encrypted form where `found` still stands."""
@@ -71,7 +71,7 @@ class IntegrationRows:
             connection.terminate()
 
 
-def _settings(stored: str | None) -> Any:
+def settings_of(stored: str | None) -> Any:
     """Return the settings; those that cannot be read (JSON more than 1,024 deep) stay a text."""
     try:
         return orjson.loads(stored or "{}")

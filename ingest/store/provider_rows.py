@@ -5,8 +5,8 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-import orjson
 
+from ingest.store.integrations import settings_of
 from ingest.store.refusals import acquired
 
 _ONE = """
@@ -40,7 +40,7 @@ class StoredProviders:
             row = await connection.fetchrow(_ONE, integration_id, timeout=self._timeout_s)
         if row is None:
             return None
-        settings = orjson.loads(row["settings"] or "{}")
+        settings = settings_of(row["settings"])
         return StoredProvider(
             row["id"], row["name"], row["integration_type"], row["project_id"], row["base_url"],
             row["api_key_encrypted"] or None, settings if isinstance(settings, dict) else {},

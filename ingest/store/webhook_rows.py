@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
-import orjson
 
+from ingest.store.integrations import settings_of
 from ingest.store.refusals import acquired
 
 COLUMN = "webhook_secret"
@@ -54,5 +54,5 @@ class WebhookRows:
 
 def _settings(stored: str | None) -> dict[str, Any]:
     """Return the settings; what is no object says nothing."""
-    settings = orjson.loads(stored or "{}")
+    settings = settings_of(stored)
     return settings if isinstance(settings, dict) else {}

@@ -165,6 +165,9 @@ class Hooks:
                     await self._parking.adopt(hook.id, hook.feed.offline_after)
                 except RollcallError as error:
                     log.warning("integration %s: parked devices wait: %s", hook.name, error)
+                except Exception as error:
+                    told = "integration %s: parked devices wait: an error in Rollcall: %s"
+                    log.error(told, hook.name, type(error).__name__)
 
 
 def secrets(row: WebhookRow) -> dict[str, str]:

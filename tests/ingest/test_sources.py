@@ -5,8 +5,10 @@ import asyncio
 import pytest
 
 from ingest.slots.slots import Slots
+from tests.http_client import http_client
 from tests.ingest.service import running
 from tests.servers.mosquitto import MosquittoServer
+from tests.waiting import until
 
 
 async def test_a_source_that_has_ended_by_itself_is_started_again(
@@ -32,3 +34,22 @@ async def test_a_source_that_has_ended_by_itself_is_started_again(
         await service.connected(integration, within_s=20)
     assert "an error in Rollcall: ValueError" in caplog.text
     assert "hunter2" not in caplog.text
+
+
+async def test_settings_too_deep_to_read_cost_their_row_alone(database: str) -> None:
+    async with running(database, None) as service:
+        good = await service.add_webhooks("good", webhook={"auth": "none"})
+        deep = await service.add_webhooks("deep", webhook={"auth": "none"})
+        await service.pool.execute(
+            "update device_integrations set settings = (repeat('[', 2000) || repeat(']', 2000))::jsonb where id = $1",
+            deep,
+        )
+        async with http_client(base_url=service.url) as client:
+
+            async def refused() -> bool:
+                answer = await client.post(f"/webhooks/{deep}", json={"device_id": "d", "battery": 1})
+                return answer.status_code >= 400
+
+            await until(refused, 20, "its settings are read again")
+            answer = await client.post(f"/webhooks/{good}", json={"device_id": "d", "battery": 1})
+        assert answer.status_code == 200
