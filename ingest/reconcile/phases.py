@@ -201,7 +201,8 @@ class Phases:
 
     async def _adopt(self) -> None:
         """Give what is parked to devices that have a row by now."""
-        parking = Parking(self._pool, Identities(self._pool), Applier(self._pool))
+        identities = Identities(self._pool, reported=self._runs.reported)
+        parking = Parking(self._pool, identities, Applier(self._pool))
         try:
             await parking.adopt(self._plan.integration_id, self._plan.offline_after)
         except Refused as refused:

@@ -8,10 +8,11 @@ from uuid import UUID
 import orjson
 
 from handlers.events import DeviceKey
-from ingest.errors import Declined
+from ingest.errors import Declined, Refused
 from ingest.store.creation import UnknownPolicy
 from ingest.store.identity import Identities
 from ingest.store.queries import queries
+from ingest.store.refusals import Contended
 from ingest.store.session import Row, rows
 from ingest.store.within import Within
 
@@ -167,7 +168,8 @@ async def adopt(
 ) -> UUID | None:
     """Return the row that a parked id means by now, else make it one; None where nothing is parked under the id.
 
-    It is given what it said by `Parking.adopt`. Raises: Declined where its names mean different rows.
+    It is given what it said by `Parking.adopt`. Raises: Declined where its names mean different rows,
+    Refused 23505 where its serial number is another organization's.
     """
     own = "select exists (select from public.device_integrations where organization_id = $1 and id = $2)"
     if not await connection.fetchval(own, organization_id, integration_id):
@@ -187,7 +189,11 @@ async def adopt(
         said.get("external_id", external_id), said.get("serial_number"), tuple(said.get("hardware_ids") or ())
     )
     identities = Identities(Within(connection), preloads=False)
-    found = await identities.resolve(integration_id, [named], UNCAPPED)
+    try:
+        found = await identities.resolve(integration_id, [named], UNCAPPED)
+    except Contended as contended:
+        # a serial number of another organization, which is not seen from here: no trying again will help
+        raise contended.__cause__ if isinstance(contended.__cause__, Refused) else contended from None
     if named not in found:
         raise Declined(
             f"{external_id}: its external id, serial number and hardware ids mean different devices"

@@ -216,6 +216,17 @@ async def test_an_unknown_id_whose_names_mean_two_devices_is_adopted_into_none(
     assert await world.pool.fetchval("select count(*) from devices") == 2
 
 
+async def test_an_unknown_id_with_a_serial_number_of_another_organization_is_refused(
+    world: World, acme: Organization, other: Organization
+) -> None:
+    await world.pool.execute(
+        """update rollcall.parked_devices set key = key || '{"serial_number": "SN-other-1"}'"""
+    )
+    asked = {"integrationId": str(acme.integration), "externalDeviceId": "acme-new"}
+    answer = await world.post("/api/unknown-devices/adopt", acme.tokens["operate"], asked)
+    assert answer.status_code == 409
+
+
 @pytest.mark.parametrize(
     "value", ['"\\ud800"', "1" * 30, '"a\\u0000"', "[" * 500 + "]" * 500, '{"\\udc00": 1}']
 )
