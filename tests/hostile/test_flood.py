@@ -73,21 +73,25 @@ async def test_a_full_parking_lot_is_looked_through_in_a_moment(database: str) -
             " select id, 'mqtt', 'm' from o returning id"
         )
         await pool.execute(
-            "insert into devices (organization_id, integration_id, external_device_id, name, device_type)"
-            " select organization_id, id, 'd' || n, 'd', 's' from device_integrations, generate_series(1, 20000) n"
+            "insert into devices (organization_id, integration_id, external_device_id, name, device_type,"
+            " serial_number, hardware_ids) select organization_id, id, 'd' || n, 'd', 's', 's' || n, array['h' || n]"
+            " from device_integrations, generate_series(1, 20000) n"
         )
         await pool.execute(
             "insert into rollcall.parked_devices (integration_id, external_device_id, key, evidence)"
-            " select $1, 'x' || n, jsonb_build_object('external_id', 'x' || n, 'serial_number', null,"
-            " 'hardware_ids', '[]'::jsonb), '{}' from generate_series(1, 10000) n",
+            " select $1, 'x' || n, jsonb_build_object('external_id', 'x' || n, 'serial_number', 'xs' || n,"
+            " 'hardware_ids', array['xh' || n]), '{}' from generate_series(1, 10000) n",
             integration,
         )
-        await pool.execute("analyze")
-        plan = await pool.fetch(
-            "explain (analyze, timing off) " + queries()["parked_with_device"], integration, 500
-        )
-        took_ms = float(plan[-1][0].removeprefix("Execution Time: ").removesuffix(" ms"))
-        assert took_ms < 1_000, "\n".join(row[0] for row in plan)
+        explained = "explain (analyze, timing off) " + queries()["parked_with_device"]
+        for statement in (
+            "select 1",
+            "analyze",
+        ):  # a fleet that Postgres does not know yet, and one that it knows
+            await pool.execute(statement)
+            plan = await pool.fetch(explained, integration, "", None)
+            took_ms = float(plan[-1][0].removeprefix("Execution Time: ").removesuffix(" ms"))
+            assert took_ms < 3_000, "\n".join(row[0] for row in plan)
 
 
 def test_what_a_device_chooses_fills_no_memory() -> None:
