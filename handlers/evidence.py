@@ -299,11 +299,8 @@ def coalesce(observations: Iterable[Observation], devices: dict[DeviceKey, Evide
 
 
 def _newest(said: list[Any], place: int) -> list[Any]:
-    """Return the newest MAX_PARKED of these, whose time is at `place`, in their order."""
-    if len(said) <= MAX_PARKED:
-        return said
-    oldest = sorted((one[place] for one in said), reverse=True)[MAX_PARKED - 1]
-    return [one for one in said if one[place] >= oldest][:MAX_PARKED]
+    """Return the newest MAX_PARKED of these, whose time is at `place`."""
+    return sorted(said, key=lambda one: one[place])[-MAX_PARKED:] if len(said) > MAX_PARKED else said
 
 
 def _or_least(value: tuple[Micros, int] | None) -> tuple[Micros, int]:

@@ -83,6 +83,18 @@ async def test_an_id_that_invents_names_keeps_the_newest_of_a_bounded_number(doo
     assert {len(form[name]) for name in ("readings", "firmware", "facts")} == {MAX_PARKED}
 
 
+async def test_the_newest_are_kept_wherever_they_stand(door: Door) -> None:
+    evidence, batch = Evidence(), Batch()
+    for n in range(MAX_PARKED * 2):
+        evidence.add_reading(f"old{n}", (1, 1.0, "C"))
+    for n in range(MAX_PARKED // 2):
+        evidence.add_reading(f"new{n}", (2, 1.0, "C"))
+    await door.parking.add(OURS, POLICY, {DeviceKey("d1"): evidence}, batch)
+    kept = [name for name, *_ in orjson.loads(batch.parked[0].evidence)["readings"]]
+    assert len(kept) == MAX_PARKED
+    assert {f"new{n}" for n in range(MAX_PARKED // 2)} <= set(kept)
+
+
 async def test_what_an_id_said_is_given_to_the_row_that_a_listing_has_bound_it_to(door: Door) -> None:
     await park(door, DeviceKey("d1"))
     await door.pool.execute(ROW, "another")
