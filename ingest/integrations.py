@@ -11,6 +11,7 @@ from uuid import UUID
 from handlers.dialects.plain import Context
 from handlers.events import SECOND, Liveness
 from handlers.topics import Topics
+from ingest.adoption import Adopting, adopt_for_ever
 from ingest.crypto import Keyring, is_encrypted, password_context
 from ingest.errors import BrokerAway, DatabaseAway, Misconfigured, ProviderAway, RollcallError
 from ingest.jetstream.cluster import cluster_of
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REREAD_S = 60.0
-ADOPT_EVERY_S = 5.0
 
 
 class Planner:
@@ -156,7 +156,7 @@ class Integrations:
 
     async def run(self) -> None:
         """Follow the rows for ever."""
-        adopting = asyncio.create_task(self._adopt(), name="adopt")
+        adopting = asyncio.create_task(adopt_for_ever(self._parking, self._adopting), name="adopt")
         try:
             await follow(self._rows, self._follow, self._jitter)
         finally:
@@ -195,18 +195,9 @@ class Integrations:
             encrypted = self._planner.keyring.encrypt(clear, password_context(row.id))
             await self._rows.replace_password(row.id, clear, encrypted)
 
-    async def _adopt(self) -> None:
-        """Give parked evidence to devices that have appeared."""
-        while True:
-            await asyncio.sleep(ADOPT_EVERY_S)
-            for plan in [running.plan for running in self._running.values()]:
-                try:
-                    await self._parking.adopt(plan.integration_id, plan.offline_after)
-                except RollcallError as error:
-                    log.warning("integration %s: parked devices wait: %s", plan.name, error)
-                except Exception as error:
-                    told = "integration %s: parked devices wait: an error in Rollcall: %s"
-                    log.error(told, plan.name, type(error).__name__)
+    def _adopting(self) -> list[Adopting]:
+        plans = [running.plan for running in self._running.values()]
+        return [Adopting(plan.integration_id, plan.name, plan.offline_after) for plan in plans]
 
     async def _end(self, integration_id: UUID) -> None:
         """Stop its source. One that has ended by itself has met what nobody expected: the log names its kind."""

@@ -10,6 +10,7 @@ from uuid import UUID
 from handlers.events import SECOND, Liveness
 from handlers.webhooks.delivery import Context
 from handlers.webhooks.shapes import checked
+from ingest.adoption import Adopting, adopt_for_ever
 from ingest.crypto import Keyring, is_encrypted, secret_context
 from ingest.errors import Misconfigured, RollcallError
 from ingest.integrations import follow
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 
 REREAD_S = 10.0
 """The database tells at once of changed settings, but not of webhook_enabled and webhook_secret."""
-ADOPT_EVERY_S = 5.0
 PLACES = ("webhook.secret", "webhook.previous_secret", COLUMN)
 """Where a secret may stand."""
 
@@ -122,7 +122,7 @@ class Hooks:
 
     async def run(self) -> None:
         """Follow the rows for ever, and give parked evidence to devices that have appeared."""
-        adopting = asyncio.create_task(self._adopt(), name="adopt")
+        adopting = asyncio.create_task(adopt_for_ever(self._parking, self._adopting), name="adopt")
         try:
             await follow(self._news, self._follow, self._jitter, REREAD_S)
         finally:
@@ -157,17 +157,9 @@ class Hooks:
                 except RollcallError as error:
                     log.warning("integration %s: %s stays in the clear: %s", row.name, place, error)
 
-    async def _adopt(self) -> None:
-        while True:
-            await asyncio.sleep(ADOPT_EVERY_S)
-            for hook in [hook for _, hook in self._known.values() if hook is not None]:
-                try:
-                    await self._parking.adopt(hook.id, hook.feed.offline_after)
-                except RollcallError as error:
-                    log.warning("integration %s: parked devices wait: %s", hook.name, error)
-                except Exception as error:
-                    told = "integration %s: parked devices wait: an error in Rollcall: %s"
-                    log.error(told, hook.name, type(error).__name__)
+    def _adopting(self) -> list[Adopting]:
+        hooks = [hook for _, hook in self._known.values() if hook is not None]
+        return [Adopting(hook.id, hook.name, hook.feed.offline_after) for hook in hooks]
 
 
 def secrets(row: WebhookRow) -> dict[str, str]:
