@@ -8,6 +8,7 @@ import orjson
 
 from handlers.conflicts import METADATA
 from handlers.events import Micros
+from ingest.store.fleet import PROVIDER_KEY
 from ingest.store.queries import queries
 from ingest.store.session import Row, rows
 
@@ -93,9 +94,7 @@ async def conflict(connection: Connection, organization_id: UUID, conflict_id: U
         connection,
         f"""select {_COLUMNS}, d.integration_id, i.integration_type, ({_LOCAL})::text as local_now,
             coalesce(k.remote, c.remote_value)::text as remote_now,
-            coalesce(d.external_device_id, (select n.external_device_id from rollcall.device_identity n
-                where n.device_id = d.id and n.integration_id = d.integration_id
-                order by n.created_at limit 1)) as provider_key
+            {PROVIDER_KEY} as provider_key
         from public.sync_conflicts c join public.devices d on d.id = c.device_id and d.organization_id = $1
         left join public.device_integrations i on i.id = d.integration_id and i.organization_id = $1
         left join rollcall.device_facts k on k.device_id = c.device_id and k.field = c.field_name

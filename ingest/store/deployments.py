@@ -5,6 +5,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ingest.store.fleet import PROVIDER_KEY
 from ingest.store.refusals import acquired
 from ingest.store.session import Row, rows
 
@@ -192,14 +193,12 @@ told as (
 )
 select count(*) from done"""
 
-_PENDING = """
+_PENDING = f"""
 with asked as (
     select p.id, k.provider_key from rollcall.deployments p join public.devices d on d.id = p.device_id
-    cross join lateral (select coalesce(d.external_device_id, (select n.external_device_id
-        from rollcall.device_identity n where n.device_id = d.id and n.integration_id = d.integration_id
-        order by n.created_at limit 1)) as provider_key) as k
+    cross join lateral (select {PROVIDER_KEY} as provider_key) as k
     where p.status in ('queued', 'in_progress') and p.provider_id is not null and k.provider_key is not null
     order by p.asked_at nulls first, p.id limit $1
 )
 update rollcall.deployments p set asked_at = clock_timestamp() from asked a where p.id = a.id
-returning p.id, p.organization_id, p.integration_id, a.provider_key, p.provider_id"""
+returning p.id, p.organization_id, p.integration_id, a.provider_key, p.provider_id"""  # noqa: S608

@@ -14,6 +14,9 @@ _DEVICE = """d.id, d.integration_id, d.external_device_id, d.name, d.device_type
     coalesce(d.status::text, 'offline') as status, d.last_seen, d.last_seen_online, d.last_seen_offline,
     d.battery_level, d.signal_strength, d.firmware_version, d.hardware_ids, d.cohort_id, d.golioth_status,
     d.location_id, d.department_id, coalesce(d.metadata, '{}')::text as metadata, d.created_at, d.updated_at"""
+PROVIDER_KEY = """coalesce(d.external_device_id, (select n.external_device_id from rollcall.device_identity n
+    where n.device_id = d.id and n.integration_id = d.integration_id order by n.created_at limit 1))"""
+"""The id by which its provider knows the device `d`."""
 SORTS = {
     "name": ("d.name", "text"),
     "lastSeen": ("coalesce(d.last_seen, '-infinity')", "timestamptz"),
@@ -78,9 +81,7 @@ async def device(connection: Connection, organization_id: UUID, device_id: UUID)
             s.online_at,
             greatest(s.offline_at, s.stream_offline_at, s.silent_at) as offline_at,
             s.silent_at, s.battery_at, s.signal_at, s.alive_from,
-            coalesce(d.external_device_id, (select k.external_device_id from rollcall.device_identity k
-                where k.device_id = d.id and k.integration_id = d.integration_id
-                order by k.created_at limit 1)) as provider_key
+            {PROVIDER_KEY} as provider_key
         from public.devices d
         left join public.device_integrations i on i.id = d.integration_id and i.organization_id = d.organization_id
         left join rollcall.device_state s on s.device_id = d.id

@@ -71,6 +71,12 @@ class IntegrationRows:
             connection.terminate()
 
 
+def settings_object(stored: str | None) -> dict[str, Any]:
+    """Return the settings; what is no object says nothing."""
+    settings = settings_of(stored)
+    return settings if isinstance(settings, dict) else {}
+
+
 def settings_of(stored: str | None) -> Any:
     """Return the settings; those that cannot be read (JSON more than 1,024 deep) stay a text."""
     try:

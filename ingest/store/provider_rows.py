@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ingest.store.integrations import settings_of
+from ingest.store.integrations import settings_object
 from ingest.store.refusals import acquired
 
 _ONE = """
@@ -40,8 +40,7 @@ class StoredProviders:
             row = await connection.fetchrow(_ONE, integration_id, timeout=self._timeout_s)
         if row is None:
             return None
-        settings = settings_of(row["settings"])
         return StoredProvider(
             row["id"], row["name"], row["integration_type"], row["project_id"], row["base_url"],
-            row["api_key_encrypted"] or None, settings if isinstance(settings, dict) else {},
+            row["api_key_encrypted"] or None, settings_object(row["settings"]),
         )  # fmt: skip

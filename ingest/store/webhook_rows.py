@@ -5,7 +5,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ingest.store.integrations import settings_of
+from ingest.store.integrations import settings_object
 from ingest.store.refusals import acquired
 
 COLUMN = "webhook_secret"
@@ -40,7 +40,7 @@ class WebhookRows:
         """Return the active integrations with webhook_enabled."""
         async with acquired(self._pool, self._timeout_s) as connection:
             rows = await connection.fetch(_ENABLED, timeout=self._timeout_s)
-        return [WebhookRow(r["id"], r["name"], _settings(r["settings"]), r[COLUMN]) for r in rows]
+        return [WebhookRow(r["id"], r["name"], settings_object(r["settings"]), r[COLUMN]) for r in rows]
 
     async def replace_secret(self, integration_id: UUID, place: str, found: str, encrypted: str) -> None:
         """Put the encrypted form where `found` still stands: a setting such as `webhook.secret`, or the column."""
@@ -50,9 +50,3 @@ class WebhookRows:
             else:
                 path = place.split(".")
                 await connection.execute(_REPLACE_SETTING, integration_id, path, found, encrypted)
-
-
-def _settings(stored: str | None) -> dict[str, Any]:
-    """Return the settings; what is no object says nothing."""
-    settings = settings_of(stored)
-    return settings if isinstance(settings, dict) else {}
