@@ -243,7 +243,7 @@ class Session:
                 if origin.pending:
                     break
             else:
-                origin.draining_since = None
+                origin.drained()
                 with contextlib.suppress(RollcallError):  # the next look tries again
                     await self._sessions.heard(origin.session_id, since)
 

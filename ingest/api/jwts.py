@@ -13,6 +13,7 @@ import jwt
 
 from ingest.api.settings import ApiSettings
 from ingest.errors import Unauthorized, Unavailable
+from ingest.providers.http import authorities
 
 MAX_JWKS = 256 * 1024
 JWKS_FRESH_S = 600.0
@@ -110,7 +111,9 @@ class Jwts:
         assert self._settings.jwt_jwks_url
         async with (
             asyncio.timeout(JWKS_TIMEOUT_S),
-            httpx.AsyncClient(transport=self._transport, timeout=JWKS_TIMEOUT_S) as client,
+            httpx.AsyncClient(
+                transport=self._transport, verify=authorities(), timeout=JWKS_TIMEOUT_S
+            ) as client,
             client.stream("GET", self._settings.jwt_jwks_url) as got,
         ):
             got.raise_for_status()

@@ -35,11 +35,11 @@ class Answers(Generic[T]):
             raise self._reason.with_traceback(None)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting[packet_id] = future
-        before = self._seen()
+        seen = self._seen()
         try:
             while not (await asyncio.wait({future}, timeout=WITHIN_S))[0]:
-                before, seen_before = self._seen(), before
-                if not self._paused() and before - seen_before < MOVING_BYTES:
+                before, seen = seen, self._seen()
+                if not self._paused() and seen - before < MOVING_BYTES:
                     raise BrokerAway(f"no {what} in {WITHIN_S:g} s")
             return future.result()
         finally:

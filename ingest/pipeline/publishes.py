@@ -93,6 +93,11 @@ class Origin:
             if said_now and len(self.gone) < MAX_GONE:
                 self.gone.add(one.device)
 
+    def drained(self) -> None:
+        """Note that all of the backlog was heard: from now on what is said counts as of when it comes."""
+        self.draining_since = None
+        self.gone.clear()
+
     def entered(self, count: int) -> None:
         """Count what was handed over."""
         self.pending += count
@@ -244,8 +249,7 @@ class Publishes:
         for one in released:
             origin.digests.release(one.packet_id)
         if self._heard_until() is not None:
-            origin.draining_since = None
-            origin.gone.clear()
+            origin.drained()
             origin.marked.set()
         origin.connection.acknowledge([one for one in self._inbounds if isinstance(one, Publish)])
         if released:

@@ -72,14 +72,17 @@ class Applier:
                 return gone
             meaning = translated(error)
             if not isinstance(meaning, Refused):
-                self._beside_until = monotonic() + BESIDE_S
+                self._go_beside(BESIDE_S)
                 if not isinstance(meaning, Contended):
                     # a connection may remember what was so when it was made: a read-only failover, another primary
                     await self._pool.expire_connections()
             raise meaning from error
         if monotonic() - began > SLOW_S:
-            self._beside_until = monotonic() + BESIDE_S
+            self._go_beside(BESIDE_S)
         return []
+
+    def _go_beside(self, seconds: float) -> None:
+        self._beside_until = max(self._beside_until, monotonic() + seconds)
 
     def _arguments(self, batch: Batch) -> list[Any]:
         """Return those of the query. A transaction of several statements keeps nobody out: it may stand still."""
@@ -91,7 +94,7 @@ class Applier:
         arguments.append([behind.get(one) for one, _ in sorted(batch.epochs)] if behind else places)
         gone, others = await connection.fetchrow(queries()["apply"], *arguments, timeout=self._timeout_s)
         if others:
-            self._beside_until = max(self._beside_until, monotonic() + OTHERS_S)
+            self._go_beside(OTHERS_S)
         if gone is None:
             columns = zip(*sorted(batch.epochs), strict=True)
             lost = await connection.fetch(queries()["sessions_lost"], *columns)

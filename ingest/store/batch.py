@@ -172,10 +172,8 @@ def apply_arguments(batch: Batch, presence_resolution: Micros, alone_from: int |
     """
     ids, evidence, targets = list(batch.devices), list(batch.devices.values()), list(batch.targets.values())
     said = batch.devices.items()
-    presence, streams = (
-        _presence(evidence),
-        [row for one, e in said if e.streams for row in _stream_rows(one, e)],
-    )
+    presence = _presence(evidence)
+    streams = [row for one, e in said if e.streams for row in _stream_rows(one, e)]
     firmware = [row for one, e in said if e.firmware for row in _firmware_rows(one, e)]
     marks = [row for one, e in said if e.marks for row in _mark_rows(one, e, batch.targets[one].source)]
     columns: list[Any] = [
