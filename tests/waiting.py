@@ -4,6 +4,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+WAITING = """
+select count(*) from pg_stat_activity
+where datname = current_database() and wait_event_type = 'Lock' and strpos(query, $1) > 0"""
+"""How many wait for a lock in this database with a statement that contains $1."""
+
 
 async def until(condition: Callable[[], Awaitable[bool]], within_s: float, what: str) -> None:
     """Return once `condition` holds.

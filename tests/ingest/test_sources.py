@@ -10,6 +10,8 @@ from tests.ingest.service import running
 from tests.servers.mosquitto import MosquittoServer
 from tests.waiting import until
 
+CONNECTED = "select count(*) from rollcall.mqtt_sessions where integration_id = $1 and state = 'connected'"
+
 
 async def test_a_source_that_has_ended_by_itself_is_started_again(
     database: str,
@@ -30,8 +32,14 @@ async def test_a_source_that_has_ended_by_itself_is_started_again(
         integration = await service.add_integration()
         async with asyncio.timeout(10):
             await failed.wait()
-        await service.add_integration("another")  # the rows are read again
-        await service.connected(integration, within_s=20)
+
+        async def is_connected_again() -> bool:
+            await service.pool.execute(
+                "select pg_notify('rollcall_integrations', '')"
+            )  # the rows are read again
+            return bool(await service.pool.fetchval(CONNECTED, integration))
+
+        await until(is_connected_again, 20, "its source is started again")
     assert "an error in Rollcall: ValueError" in caplog.text
     assert "hunter2" not in caplog.text
 

@@ -13,11 +13,9 @@ from ingest.store.batch import Batch, SessionProgress
 from ingest.store.sessions import Sessions
 from tests.ingest.service import Service, running
 from tests.servers.mosquitto import MosquittoServer
+from tests.waiting import WAITING
 
 INSTALLS = "select count(*) from rollcall.device_events where kind = 'firmware'"
-WAITING = """
-select count(*) from pg_stat_activity
-where datname = current_database() and wait_event_type = 'Lock' and strpos(query, $1) > 0"""
 COMMIT, OPENING = "rollcall.apply(", "insert into rollcall.mqtt_sessions"
 TAKE_UP = "update rollcall.mqtt_sessions set epoch = epoch + 1"
 

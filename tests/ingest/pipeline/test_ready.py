@@ -16,12 +16,9 @@ from ingest.store.apply import Applier
 from ingest.store.batch import Batch, SessionProgress, Target
 from tests.ingest.store.world import DEVICE, World
 from tests.strategies import INTEGRATION, OFFLINE_AFTER, START
-from tests.waiting import until
+from tests.waiting import WAITING, until
 
 BATTERY = "select battery_level from devices"
-WAITING = (
-    "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-)
 FOR_A_SESSION = (
     "select count(*) from pg_locks where locktype = 'tuple' and relation = 'rollcall.mqtt_sessions'::regclass"
 )
@@ -82,9 +79,9 @@ async def test_it_waits_in_the_database_for_the_one_before_it(world: World) -> N
     async with world.pool.acquire() as blocker, blocker.transaction():
         await blocker.execute("select from devices for update")
         committing = asyncio.create_task(first.commit())
-        await until(lambda: _is(world, WAITING, 1), 10, "the first waits for the device")
+        await until(lambda: _is(world, WAITING, 1, ""), 10, "the first waits for the device")
         second = Ready(batch(mine, 2, 30), applier, behind=first)
-        await until(lambda: _is(world, WAITING, 2), 10, "the second waits, too")
+        await until(lambda: _is(world, WAITING, 2, ""), 10, "the second waits, too")
         assert await world.pool.fetchval(FOR_A_SESSION) == 1
     assert await committing == []
     assert await second.commit() == []
@@ -121,5 +118,5 @@ async def test_what_shares_no_session_with_the_one_before_it_waits_for_its_turn(
     assert [await first.commit(), await second.commit()] == [[], []]
 
 
-async def _is(world: World, sql: str, value: object) -> bool:
-    return bool(await world.pool.fetchval(sql) == value)
+async def _is(world: World, sql: str, value: object, *arguments: object) -> bool:
+    return bool(await world.pool.fetchval(sql, *arguments) == value)

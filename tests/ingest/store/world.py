@@ -14,6 +14,7 @@ from ingest.store.apply import Applier
 from ingest.store.batch import Batch, Target
 from ingest.store.silences import Silences
 from tests.strategies import OFFLINE_AFTER
+from tests.waiting import WAITING
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DEVICE = UUID(int=7)
@@ -113,8 +114,7 @@ def model(observations: list[Observation], heard_until: Micros | None = None) ->
 
 async def waits(connection: asyncpg.Connection | asyncpg.Pool) -> bool:
     """Return whether somebody in this database waits for a lock."""
-    query = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    return bool(await connection.fetchval(query))
+    return bool(await connection.fetchval(WAITING, ""))
 
 
 def _plain(value: Any) -> Any:

@@ -7,12 +7,10 @@ import asyncpg
 
 from tests.http_client import http_client
 from tests.ingest.service import running
+from tests.waiting import WAITING
 
 OPEN = {"webhook": {"auth": "none"}}
 BATCH = {"content-type": "application/cloudevents-batch+json"}
-WAITING = """
-select count(*) from pg_stat_activity
-where datname = current_database() and wait_event_type = 'Lock' and query like '%rollcall.apply(%'"""
 TOLD = "select count(*) from rollcall.device_events where kind = 'firmware'"
 """An event without a time that is applied twice says its versions anew."""
 
@@ -42,7 +40,7 @@ async def test_an_event_that_two_replicas_get_at_once_is_applied_by_one_and_answ
                         asyncio.create_task(client.post(url, json=body, headers=BATCH))
                         for url, body in zip(urls, bodies, strict=True)
                     ]
-                    await one.sees(WAITING, 2)
+                    await one.sees(WAITING, 2, "rollcall.apply(")
                 answers = await asyncio.gather(*posts)
         assert [answer.status_code for answer in answers] == [200, 200]
         results = sorted(
