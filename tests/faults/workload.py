@@ -136,7 +136,7 @@ class Devices:
 
     async def _publish(self, client: aiomqtt.Client, message: Message) -> None:
         self._sending, sent_at = message, time.time()
-        await client.publish(message.topic, message.payload, qos=1)
+        await published(client, message)
         self._sending = None
         self.acknowledged.append(Acknowledged(message, sent_at, time.time()))
         if message.number is not None:
@@ -197,3 +197,16 @@ class Devices:
         if n % 29 == 3:
             body = {f"late{n % 3}": n, "ts": ts - 20_000}
         return Message(f"devices/d{device}/telemetry", orjson.dumps(body))
+
+
+async def published(client: aiomqtt.Client, message: Message) -> None:
+    """Publish and wait for the broker's PUBACK, but not for one of a connection that is gone, as aiomqtt does."""
+    publishing = asyncio.ensure_future(client.publish(message.topic, message.payload, qos=1))
+    try:
+        await asyncio.wait({publishing, client._disconnected}, return_when=asyncio.FIRST_COMPLETED)
+        if not publishing.done():
+            raise aiomqtt.MqttError("the connection is gone")
+        await publishing
+    finally:
+        publishing.cancel()
+        await asyncio.gather(publishing, return_exceptions=True)
