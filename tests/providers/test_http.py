@@ -10,7 +10,8 @@ import pytest
 
 from ingest.errors import Declined, Misconfigured, NotFound, ProviderAway, ProviderThrottled
 from ingest.providers import http, retry
-from ingest.providers.http import JsonApi, checked_key, checked_url, retry_after_s, segment
+from ingest.providers.checks import checked_key, checked_url, segment
+from ingest.providers.http import JsonApi, retry_after_s
 from ingest.providers.retry import Limits, retrying
 from tests.providers.worlds import HASTY, SECRET
 from tests.servers.http import Fault, HttpServer, Request, Response

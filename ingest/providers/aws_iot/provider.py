@@ -12,8 +12,8 @@ from handlers.text import shown
 from ingest.errors import Declined, Misconfigured, NotSupported, ProviderAway
 from ingest.providers.aws_iot import device
 from ingest.providers.aws_iot.calls import Calls
+from ingest.providers.checks import checked_key, checked_url
 from ingest.providers.columns import Columns
-from ingest.providers.http import checked_key, checked_url
 from ingest.providers.listing import MAX_PAGES, page_of
 from ingest.providers.port import (
     Artifact,

@@ -10,8 +10,9 @@ from ingest.errors import Declined, NotFound, NotSupported, ProviderAway
 from ingest.providers.azure_iot import device
 from ingest.providers.azure_iot.device import object_or_empty
 from ingest.providers.azure_iot.sas import ConnectionString, Signer
+from ingest.providers.checks import checked_key, object_of, segment
 from ingest.providers.columns import Columns
-from ingest.providers.http import JsonApi, checked_key, object_of, segment
+from ingest.providers.http import JsonApi
 from ingest.providers.listing import MAX_PAGES, page_of
 from ingest.providers.port import (
     Artifact,

@@ -4,9 +4,10 @@ from typing import Any
 
 from handlers.text import shown
 from ingest.errors import Declined, NotFound, ProviderAway, ProviderThrottled
+from ingest.providers.checks import object_of, segment
 from ingest.providers.columns import Columns
 from ingest.providers.golioth import device
-from ingest.providers.http import JsonApi, object_of, segment
+from ingest.providers.http import JsonApi
 from ingest.providers.port import Artifact, Deployment, ListedDevice, Progress
 
 

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, NamedTuple
 
 from ingest.errors import Declined, ProviderAway
-from ingest.providers.http import JsonApi, object_of
+from ingest.providers.checks import object_of
+from ingest.providers.http import JsonApi
 from ingest.providers.listing import MAX_PAGES
 
 PER_PAGE = 100

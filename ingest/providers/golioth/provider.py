@@ -6,10 +6,11 @@ from typing import Any
 from handlers.events import MAIN, FieldError
 from handlers.text import shown
 from ingest.errors import Declined, Misconfigured, NotSupported
+from ingest.providers.checks import checked_key, object_of, segment
 from ingest.providers.golioth import device, firmware
 from ingest.providers.golioth.paging import pages
 from ingest.providers.golioth.tags import Tags
-from ingest.providers.http import JsonApi, checked_key, object_of, segment
+from ingest.providers.http import JsonApi
 from ingest.providers.listing import page_of
 from ingest.providers.port import (
     Artifact,

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 
 from handlers.events import MAX_EXTERNAL_ID
 from ingest.errors import ProviderAway
+from ingest.providers.checks import object_of
 from ingest.providers.columns import MAX_TAG, Columns
 from ingest.providers.golioth.paging import pages
-from ingest.providers.http import JsonApi, object_of
+from ingest.providers.http import JsonApi
 
 
 class Tags:
