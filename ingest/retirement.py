@@ -13,7 +13,7 @@ from ingest.errors import BrokerRefused, RollcallError
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.port import Clock, Connection
 from ingest.pipeline.intake import Intake
-from ingest.pipeline.publishes import Origin
+from ingest.pipeline.origin import Origin
 from ingest.session import QUIET_S, origin_of, read, together
 from ingest.slots.plan import SessionPlan
 from ingest.store.sessions import Sessions

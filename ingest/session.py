@@ -20,8 +20,8 @@ from ingest.mqtt.backoff import Backoff
 from ingest.mqtt.port import Clock, Connected, Connection, Granted, Inbound, Subscription
 from ingest.mqtt.stumbles import Stumbles
 from ingest.pipeline.intake import Intake
+from ingest.pipeline.origin import Origin
 from ingest.pipeline.pile import Feed
-from ingest.pipeline.publishes import Origin
 from ingest.slots.plan import SessionPlan
 from ingest.slots.sharing import why_unshareable
 from ingest.store.sessions import Sessions, StoredSession

@@ -15,8 +15,8 @@ from ingest.jetstream.undigested import Undigested
 from ingest.mqtt.backoff import Backoff
 from ingest.mqtt.port import Clock, Subscription
 from ingest.pipeline.intake import Intake
+from ingest.pipeline.origin import Origin
 from ingest.pipeline.pile import Feed
-from ingest.pipeline.publishes import Origin
 from ingest.session import let_go, read, together
 from ingest.slots.plan import SessionPlan
 from ingest.store.sessions import Sessions

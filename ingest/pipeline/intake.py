@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from handlers.events import Publish
 from ingest.mqtt.port import Inbound
+from ingest.pipeline.origin import Origin
 from ingest.pipeline.pile import Counts, Part, Pile
-from ingest.pipeline.publishes import Origin, Publishes
+from ingest.pipeline.publishes import Publishes
 
 MAX_BATCH = 4_000
 MAX_HELD = 32_768
