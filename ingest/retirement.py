@@ -10,13 +10,15 @@ import random
 from dataclasses import replace
 
 from ingest.errors import BrokerRefused, RollcallError
+from ingest.marker import QUIET_S
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.port import Clock, Connection
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.origin import Origin
-from ingest.session import QUIET_S, origin_of, read, together
+from ingest.session import origin_of, read
 from ingest.slots.plan import SessionPlan
 from ingest.store.sessions import Sessions
+from ingest.tasks import together
 
 log = logging.getLogger(__name__)
 

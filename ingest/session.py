@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator
 from typing import Protocol
 
 from handlers.events import Micros
@@ -15,6 +14,7 @@ from ingest.errors import (
     RollcallError,
     SessionTakenOver,
 )
+from ingest.marker import Marker
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.backoff import Backoff
 from ingest.mqtt.port import Clock, Connected, Connection, Granted, Inbound, Subscription
@@ -25,15 +25,9 @@ from ingest.pipeline.pile import Feed
 from ingest.slots.plan import SessionPlan
 from ingest.slots.sharing import why_unshareable
 from ingest.store.sessions import Sessions, StoredSession
+from ingest.tasks import together, until_one_ends
 
 log = logging.getLogger(__name__)
-
-QUIET_S = 5.0
-QUIET_LOOKS = 10
-MARKERS_IN_VAIN = 20
-IN_VAIN = (
-    "its markers do not come back, so nobody falls silent: may we publish and read below rollcall/ (the ACL)?"
-)
 
 
 class Session:
@@ -54,6 +48,7 @@ class Session:
         self._clock = clock
         self._holder = holder
         self._jitter = jitter
+        self._marker = Marker(plan, sessions, clock)
         self._backoff = Backoff(jitter)
         self._stumbles = Stumbles()
         self._session_id: int | None = None
@@ -153,7 +148,7 @@ class Session:
                 self._backoff.reset()
                 self.failing = False
                 self.connection = connection
-                async with together(self._mark(connection, origin)) as marking:
+                async with together(self._marker.publish_for_ever(connection, origin)) as marking:
                     await until_one_ends(reading, marking)
         finally:
             self.connection = None
@@ -220,33 +215,6 @@ class Session:
             raise Misconfigured("the broker refused every topic: " + "; ".join(g.reason for g in refused))
         log.info("integration %s: slot %d connected, MQTT %s", plan.name, plan.slot, connected.protocol)
 
-    async def _mark(self, connection: Connection, origin: Origin) -> None:
-        """Publish the time to ourselves; what comes back says how far everything before it was heard."""
-        sent = 0
-        try:
-            while True:
-                await connection.publish(self._plan.marker_topic, b"%d" % self._clock())
-                await asyncio.sleep(self._plan.marker_interval_s)
-                sent += not origin.marked.is_set() and not origin.pending
-                if sent == MARKERS_IN_VAIN:
-                    log.warning("integration %s: %s", self._plan.name, IN_VAIN)
-        except BrokerRefused as refused:
-            log.warning("integration %s: no marker, so quiet must do: %s", self._plan.name, refused)
-            await self._take_quiet_for_heard(origin)
-
-    async def _take_quiet_for_heard(self, origin: Origin) -> None:
-        """Where publishing is forbidden: after QUIET_S in which nothing waited, all until then was heard."""
-        while True:
-            since = self._clock()
-            for _ in range(QUIET_LOOKS):
-                await asyncio.sleep(QUIET_S / QUIET_LOOKS)
-                if origin.pending:
-                    break
-            else:
-                origin.drained()
-                with contextlib.suppress(RollcallError):  # the next look tries again
-                    await self._sessions.heard(origin.session_id, since)
-
 
 class _LeaseLost(Exception):  # noqa: N818
     """Another replica has the lease now: this session ends."""
@@ -305,21 +273,3 @@ async def let_go(connection: Readable, origin: Origin) -> None:
         await origin.idle.wait()
     finally:
         await connection.close()
-
-
-async def until_one_ends(*tasks: asyncio.Task[None]) -> None:
-    """Wait for the first that ends. Raises: what it ended with."""
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in done:
-        task.result()
-
-
-@contextlib.asynccontextmanager
-async def together(coroutine: "asyncio._CoroutineLike[None]") -> AsyncIterator[asyncio.Task[None]]:
-    """Run a coroutine beside the block, and cancel it at its end."""
-    task: asyncio.Task[None] = asyncio.create_task(coroutine)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

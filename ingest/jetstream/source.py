@@ -17,9 +17,10 @@ from ingest.mqtt.port import Clock, Subscription
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.origin import Origin
 from ingest.pipeline.pile import Feed
-from ingest.session import let_go, read, together
+from ingest.session import let_go, read
 from ingest.slots.plan import SessionPlan
 from ingest.store.sessions import Sessions
+from ingest.tasks import together
 
 log = logging.getLogger(__name__)
 

@@ -61,16 +61,17 @@ class Parking:
         # another sender of the integration may have parked the same id in this batch: they count together
         placed = {one.label: n for n, one in enumerate(batch.parked) if one.integration_id == integration_id}
         for name in [*known, *taken]:
-            key, evidence = unknown[name]
-            merged, messages = Evidence.united(Evidence(), evidence), 0
+            (key, evidence), messages = unknown[name], 0
             if name in known:
-                merged.merge(Evidence.from_json(orjson.loads(known[name]["evidence"])))
+                before = Evidence.from_json(orjson.loads(known[name]["evidence"]))
+                evidence = Evidence.united(evidence, before)
                 key, messages = _united(_key(known[name]["key"]), key), known[name]["messages"]
             place = placed.get(name, len(batch.parked))
             if place < len(batch.parked):
-                merged.merge(Evidence.from_json(orjson.loads(batch.parked[place].evidence)))
+                theirs = Evidence.from_json(orjson.loads(batch.parked[place].evidence))
+                evidence = Evidence.united(evidence, theirs)
                 key = _united(_key(batch.parked[place].key), key)
-            form = orjson.dumps(merged.to_json()).decode()
+            form = orjson.dumps(evidence.to_json()).decode()
             named = orjson.dumps(key._asdict()).decode()
             batch.parked[place : place + 1] = [Parked(integration_id, name, named, form, messages)]
         if len(taken) < len(fresh):

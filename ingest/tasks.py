@@ -1,0 +1,23 @@
+"""Tasks beside each other: one that lasts as long as a block, and several of which the first to end decides."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+
+async def until_one_ends(*tasks: asyncio.Task[None]) -> None:
+    """Wait for the first that ends. Raises: what it ended with."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+
+
+@contextlib.asynccontextmanager
+async def together(coroutine: "asyncio._CoroutineLike[None]") -> AsyncIterator[asyncio.Task[None]]:
+    """Run a coroutine beside the block, and cancel it at its end."""
+    task: asyncio.Task[None] = asyncio.create_task(coroutine)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
