@@ -24,6 +24,7 @@ from ingest.store.creation import UnknownPolicy
 from ingest.store.integrations import IntegrationRow, IntegrationRows, News
 from ingest.store.parking import Parking
 from ingest.store.sessions import Sessions
+from ingest.tasks import together
 
 if TYPE_CHECKING:
     from ingest.jetstream.source import JetStreamSource
@@ -156,12 +157,8 @@ class Integrations:
 
     async def run(self) -> None:
         """Follow the rows for ever."""
-        adopting = asyncio.create_task(adopt_for_ever(self._parking, self._adopting), name="adopt")
-        try:
+        async with together(adopt_for_ever(self._parking, self._adopting)):
             await follow(self._rows, self._follow, self._jitter)
-        finally:
-            adopting.cancel()
-            await asyncio.gather(adopting, return_exceptions=True)
 
     async def _follow(self) -> None:
         plans: dict[UUID, SessionPlan] = {}

@@ -112,12 +112,10 @@ class Session:
         self._session_id = stored.id
         self.leased = True
         async with together(self._renew()) as renewing:
-            serving = asyncio.create_task(self._serve(stored))
             try:
-                await until_one_ends(renewing, serving)
+                async with together(self._serve(stored)) as serving:
+                    await until_one_ends(renewing, serving)
             finally:
-                serving.cancel()
-                await asyncio.gather(serving, return_exceptions=True)
                 self.leased = False
                 with contextlib.suppress(RollcallError):  # it expires by itself
                     await self._sessions.release(self._plan.lease, self._holder)

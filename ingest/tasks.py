@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 async def until_one_ends(*tasks: asyncio.Task[None]) -> None:
@@ -13,9 +16,9 @@ async def until_one_ends(*tasks: asyncio.Task[None]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def together(coroutine: "asyncio._CoroutineLike[None]") -> AsyncIterator[asyncio.Task[None]]:
+async def together(coroutine: Coroutine[Any, Any, Result]) -> AsyncIterator[asyncio.Task[Result]]:
     """Run a coroutine beside the block, and cancel it at its end."""
-    task: asyncio.Task[None] = asyncio.create_task(coroutine)
+    task = asyncio.create_task(coroutine)
     try:
         yield task
     finally:

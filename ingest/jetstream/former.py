@@ -11,6 +11,7 @@ from typing import Any
 from nats.js.errors import NotFoundError
 
 from ingest.jetstream.consumers import Consumers, Durable
+from ingest.tasks import together
 
 LOOK_EVERY_S = 2.0
 KEPT_S = 90.0
@@ -38,12 +39,8 @@ class Former:
             await self._consumers.remove(durable)
 
     async def _read_to(self, durable: Durable, end: int) -> None:
-        pulling = asyncio.create_task(self._pull(durable))
-        try:
+        async with together(self._pull(durable)):
             while True:
                 if await self._consumers.is_read_to(durable, end):
                     return
                 await asyncio.sleep(LOOK_EVERY_S)
-        finally:
-            pulling.cancel()
-            await asyncio.gather(pulling, return_exceptions=True)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from handlers.events import Micros
 from ingest.mqtt.port import Clock
 from ingest.providers.port import Page
+from ingest.tasks import together
 
 MAX_WAITING = 10
 
@@ -29,8 +30,7 @@ class Pages:
 
     async def groups(self) -> AsyncGenerator[list[AskedPage], None]:
         """Yield one or more pages in order, all that came before an error; then raise that."""
-        reading = asyncio.create_task(self._read())
-        try:
+        async with together(self._read()) as reading:
             ended = False
             while not ended:
                 came = [await self._waiting.get()]
@@ -41,9 +41,6 @@ class Pages:
                 if group:
                     yield group
             await reading
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
 
     async def _read(self) -> None:
         """Put the pages into the queue, and None after the last one."""

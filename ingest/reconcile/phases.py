@@ -1,6 +1,5 @@
 """A run from its first page to its last push. Each phase is begun where the last process left it."""
 
-import asyncio
 import contextlib
 import itertools
 import random
@@ -27,6 +26,7 @@ from ingest.store.apply import Applier
 from ingest.store.artifacts import sync_artifacts
 from ingest.store.identity import Identities
 from ingest.store.parking import Parking
+from ingest.tasks import together
 
 SETTLED_AT_ONCE = 2
 MAX_DIFFERENCES = 100_000
@@ -158,14 +158,10 @@ class Phases:
         done = await self._settle()
         staged, chunk = await self._next(0)
         while staged:
-            following = asyncio.create_task(self._next(staged[-1].id))
-            try:
+            async with together(self._next(staged[-1].id)) as following:
                 all_of_it.add(await self._chunks.apply(run, staged, chunk))
                 done += len(staged)
                 staged, chunk = await following
-            finally:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
             del all_of_it.pushes[MAX_PUSHES:], all_of_it.differences[MAX_DIFFERENCES:]
             self._show(Progress(run, done, run.listed))
         return all_of_it

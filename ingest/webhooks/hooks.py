@@ -1,6 +1,5 @@
 """The integrations that take webhooks, read once and kept in the form in which requests need them."""
 
-import asyncio
 import logging
 import random
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from ingest.store.creation import UnknownPolicy
 from ingest.store.integrations import IntegrationRows
 from ingest.store.parking import Parking
 from ingest.store.webhook_rows import COLUMN, WebhookRow, WebhookRows
+from ingest.tasks import together
 from ingest.webhooks.auth import Authenticator
 from ingest.webhooks.sns import Signatures
 
@@ -122,12 +122,8 @@ class Hooks:
 
     async def run(self) -> None:
         """Follow the rows for ever, and give parked evidence to devices that have appeared."""
-        adopting = asyncio.create_task(adopt_for_ever(self._parking, self._adopting), name="adopt")
-        try:
+        async with together(adopt_for_ever(self._parking, self._adopting)):
             await follow(self._news, self._follow, self._jitter, REREAD_S)
-        finally:
-            adopting.cancel()
-            await asyncio.gather(adopting, return_exceptions=True)
 
     async def _follow(self) -> None:
         found: dict[str, tuple[WebhookRow, Hook | None]] = {}
