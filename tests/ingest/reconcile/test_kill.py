@@ -60,7 +60,7 @@ async def assert_the_next_one_ends_right(fleet: Fleet, rollcall: RollcallProcess
     assert rollcall.stop() == 0
 
     async def is_free() -> bool:
-        query = "select count(*) from rollcall.leases where expires_at > now()"
+        query = "select count(*) from rollcall.leases where name like 'reconcile/%' and expires_at > now()"
         return bool(await fleet.pool.fetchval(query) == 0)
 
     await until(is_free, 5, "the lease is free")

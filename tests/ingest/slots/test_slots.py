@@ -91,7 +91,9 @@ async def test_a_session_that_was_taken_over_stops_and_does_not_fight(
         await service.sees(told, 1)
         renewed = "select count(*) from rollcall.leases where name like 'replica/%' and expires_at > $1"
         for _ in range(5):
-            last = await service.pool.fetchval("select max(expires_at) from rollcall.leases")
+            last = await service.pool.fetchval(
+                "select max(expires_at) from rollcall.leases where name like 'replica/%'"
+            )
             await service.sees(renewed, 1, last)
         assert connections == 1
         assert (
