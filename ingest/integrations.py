@@ -4,24 +4,20 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from handlers.dialects.plain import Context
-from handlers.events import SECOND, Liveness
-from handlers.topics import Topics
 from ingest.adoption import Adopting, adopt_for_ever
-from ingest.crypto import Keyring, is_encrypted, password_context
-from ingest.errors import BrokerAway, DatabaseAway, Misconfigured, ProviderAway, RollcallError
-from ingest.jetstream.cluster import cluster_of
-from ingest.mqtt.port import Broker, Clock, Tls
+from ingest.crypto import is_encrypted, password_context
+from ingest.errors import BrokerAway, DatabaseAway, Misconfigured, ProviderAway
+from ingest.follow import follow
+from ingest.mqtt.port import Clock
 from ingest.pipeline.intake import Intake
-from ingest.settings import MqttSettings, Settings, mqtt_settings
+from ingest.planner import Planner
 from ingest.slots.plan import SessionPlan
 from ingest.slots.slots import Slots
-from ingest.store.creation import UnknownPolicy
-from ingest.store.integrations import IntegrationRow, IntegrationRows, News
+from ingest.store.integrations import IntegrationRow, IntegrationRows
 from ingest.store.parking import Parking
 from ingest.store.sessions import Sessions
 from ingest.tasks import together
@@ -30,78 +26,6 @@ if TYPE_CHECKING:
     from ingest.jetstream.source import JetStreamSource
 
 log = logging.getLogger(__name__)
-
-REREAD_S = 60.0
-
-
-class Planner:
-    """Turns a row into a plan."""
-
-    def __init__(self, settings: Settings, keyring: Keyring) -> None:
-        self._settings = settings
-        self.keyring = keyring
-
-    def plan(self, row: IntegrationRow) -> SessionPlan:
-        """Return what the row asks for.
-
-        Raises: Misconfigured, naming the integration and the key.
-        """
-        if not isinstance(row.settings, dict):
-            raise Misconfigured(f"integration {row.name!r}: its settings are not a JSON object")
-        wanted = mqtt_settings(row.settings, row.name)
-        jetstream = wanted.protocol == "jetstream"
-        try:
-            topics = Topics.parse(wanted.topics)
-            shared = tuple(topics.shared()) if wanted.slots > 1 and not jetstream else ()
-        except ValueError as error:
-            raise Misconfigured(f"integration {row.name!r}: topics: {error}") from error
-        ahead = int(self._settings.max_ahead_s * SECOND)
-        liveness = Liveness(wanted.liveness == "event_time", ahead)
-        unknown = wanted.unknown_devices
-        after_s = wanted.offline_after_s or self._settings.offline_after_s
-        return SessionPlan(
-            integration_id=row.id,
-            name=row.name,
-            broker=self._broker(row.id, wanted),
-            protocol=wanted.protocol,
-            context=Context(row.id, topics, liveness, wanted.field_paths),
-            policy=UnknownPolicy(
-                unknown.policy, unknown.max_per_minute, unknown.max_total, unknown.max_parked
-            ),
-            offline_after=after_s * SECOND,
-            filters=tuple(one for one in topics.filters() if one not in shared),
-            marker_interval_s=self._settings.marker_interval_s,
-            lease_ttl_s=self._settings.lease_ttl_s,
-            shared=shared,
-            slots=wanted.slots if shared else 1,
-            cluster=cluster_of(row.name, wanted, self._settings.max_ahead_s) if jetstream else None,
-        )
-
-    def _broker(self, integration_id: UUID, wanted: MqttSettings) -> Broker:
-        settings, tls, expiry_s = self._settings, wanted.tls, wanted.session_expiry_s
-        return Broker(
-            host=wanted.host,
-            port=wanted.port,
-            client_id=client_id(wanted, integration_id),
-            username=wanted.username,
-            password=self._password(integration_id, wanted),
-            tls=Tls(tls.ca_file, tls.cert_file, tls.key_file, tls.verify_host) if tls else None,
-            session_expiry_s=settings.session_expiry_s if expiry_s is None else expiry_s,
-            keep_alive_s=settings.keep_alive_s,
-            receive_maximum=settings.max_inflight,
-            max_payload=settings.max_payload,
-        )
-
-    def _password(self, integration_id: UUID, wanted: MqttSettings) -> str | None:
-        stored = wanted.password.get_secret_value() if wanted.password else None
-        if stored is None or not is_encrypted(stored):
-            return stored
-        return self.keyring.decrypt(stored, password_context(integration_id))
-
-
-def client_id(wanted: MqttSettings, integration_id: UUID, slot: int = 0) -> str:
-    """Return the client id of an integration's session; the number is its slot, and a JetStream has none."""
-    return f"{wanted.client_id}-{integration_id}-{'jetstream' if wanted.protocol == 'jetstream' else slot}"
 
 
 class Running(NamedTuple):
@@ -240,32 +164,6 @@ class Integrations:
     async def stop(self) -> None:
         """End all sessions: each commits and acknowledges what is in hand first."""
         await asyncio.gather(*(self._end(integration_id) for integration_id in list(self._running)))
-
-
-async def follow(
-    rows: IntegrationRows,
-    read: Callable[[], Awaitable[None]],
-    jitter: random.Random,
-    reread_s: float = REREAD_S,
-) -> None:
-    """Call `read` at every news of the rows, and every `reread_s` as the net under them, for ever."""
-    while True:
-        try:
-            async with rows.news() as news:
-                await _follow_while_listening(news, read, reread_s)
-        except RollcallError as error:
-            log.warning("the integrations cannot be read: %s", error)
-        await asyncio.sleep(jitter.uniform(0.1, 1.0))
-
-
-async def _follow_while_listening(news: News, read: Callable[[], Awaitable[None]], reread_s: float) -> None:
-    while not news.is_broken():
-        news.changed.clear()
-        await read()
-        with contextlib.suppress(TimeoutError):
-            # not wait_for, which in Python 3.11 may swallow the cancellation that ends this
-            async with asyncio.timeout(reread_s):
-                await news.changed.wait()
 
 
 @contextlib.contextmanager

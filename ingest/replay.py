@@ -16,8 +16,8 @@ from handlers.identity import label
 from handlers.webhooks.delivery import Context, Handshake, Request
 from handlers.webhooks.shapes import decode as decode_webhook
 from ingest.errors import Refused
-from ingest.integrations import Planner
 from ingest.pipeline.pile import Feed
+from ingest.planner import Planner
 from ingest.store.apply import Applier
 from ingest.store.batch import Batch, Target
 from ingest.store.identity import Identities

@@ -31,9 +31,9 @@ from ingest.api.parts import Api, CurrentApi
 from ingest.api.problems import Problem, not_found
 from ingest.crypto import Keyring, secret_context
 from ingest.errors import DatabaseAway, Misconfigured, RollcallError
+from ingest.integration_settings import mqtt_settings
 from ingest.providers.factory import create_provider
 from ingest.providers.settings import ProviderSettings
-from ingest.settings import mqtt_settings
 from ingest.store import sources
 
 router = APIRouter(prefix="/api/integrations", tags=["integrations"], responses=ERRORS)

@@ -17,9 +17,10 @@ from ingest.api.settings import load_api_settings
 from ingest.app.pipeline import Pipeline, open_pool
 from ingest.deployments import Deployments
 from ingest.errors import Misconfigured
-from ingest.integrations import Integrations, Planner
+from ingest.integrations import Integrations
 from ingest.pipeline.deliveries import Arrival, Delivery
 from ingest.pipeline.pile import Feed
+from ingest.planner import Planner
 from ingest.providers.kept import KeptProviders
 from ingest.providers.mqtt import MqttSide
 from ingest.providers.port import Provider

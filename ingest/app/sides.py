@@ -6,8 +6,9 @@ from starlette.types import ASGIApp
 
 from ingest.app.pipeline import Pipeline
 from ingest.http import Http, application
-from ingest.integrations import Integrations, Planner
+from ingest.integrations import Integrations
 from ingest.metrics import Metrics
+from ingest.planner import Planner
 from ingest.status import Status
 from ingest.store.health import HealthRows
 from ingest.store.webhook_events import WebhookEvents

@@ -11,7 +11,7 @@ from ingest.cli.options import AsJson, DatabaseUrl, Integration, Limit
 from ingest.cli.output import print_row, print_rows
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
-from ingest.integrations import Planner
+from ingest.planner import Planner
 from ingest.replay import Replay, Replayed, Understood
 from ingest.settings import Settings, load_settings
 from ingest.store import admin

@@ -15,12 +15,13 @@ from ingest.cli.options import AsJson, DatabaseUrl, Organization
 from ingest.cli.output import print_row, print_rows
 from ingest.crypto import Keyring, is_encrypted, password_context
 from ingest.errors import Misconfigured
-from ingest.integrations import client_id
+from ingest.integration_settings import MqttSettings, mqtt_settings
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.clock import StrictClock
 from ingest.mqtt.port import Broker, Subscription, Tls
+from ingest.planner import client_id
 from ingest.providers.settings import ProviderSettings
-from ingest.settings import MqttSettings, Settings, load_settings, mqtt_settings
+from ingest.settings import Settings, load_settings
 from ingest.store import admin
 from ingest.store.session import Row, session
 from ingest.webhooks.auth import METHODS

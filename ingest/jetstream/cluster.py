@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from ingest.errors import Misconfigured
-from ingest.settings import MqttSettings
+from ingest.integration_settings import MqttSettings
 
 PORT = 4222
 """Where NATS clients connect, unless the settings say otherwise."""

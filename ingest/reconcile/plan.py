@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from handlers.events import SECOND, Micros
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
+from ingest.integration_settings import UnknownDevices
 from ingest.providers.factory import create_provider
 from ingest.providers.mqtt import MqttSide
 from ingest.providers.port import Provider
@@ -16,7 +17,7 @@ from ingest.providers.settings import ProviderSettings
 from ingest.reconcile.keys import opened
 from ingest.reconcile.listing import Dating
 from ingest.reconcile.rows import ProviderRow
-from ingest.settings import OFFLINE_AFTER_MAX_S, OFFLINE_AFTER_MIN_S, Settings, UnknownDevices, explained
+from ingest.settings import OFFLINE_AFTER_MAX_S, OFFLINE_AFTER_MIN_S, Settings, explained
 from ingest.store.creation import UnknownPolicy
 from ingest.store.provider_rows import StoredProvider
 

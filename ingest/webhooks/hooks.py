@@ -12,9 +12,10 @@ from handlers.webhooks.shapes import checked
 from ingest.adoption import Adopting, adopt_for_ever
 from ingest.crypto import Keyring, is_encrypted, secret_context
 from ingest.errors import Misconfigured, RollcallError
-from ingest.integrations import follow
+from ingest.follow import follow
+from ingest.integration_settings import webhook_settings
 from ingest.pipeline.pile import Feed
-from ingest.settings import Settings, webhook_settings
+from ingest.settings import Settings
 from ingest.store.creation import UnknownPolicy
 from ingest.store.integrations import IntegrationRows
 from ingest.store.parking import Parking

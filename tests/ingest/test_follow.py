@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 
-from ingest.integrations import follow
+from ingest.follow import follow
 from ingest.store.integrations import IntegrationRows, News
 
 

@@ -1,7 +1,8 @@
 import pytest
 
 from ingest.errors import Misconfigured
-from ingest.settings import MqttSettings, load_settings, mqtt_settings
+from ingest.integration_settings import MqttSettings, mqtt_settings
+from ingest.settings import load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +77,21 @@ def test_tls_may_be_true_and_the_policy_a_word():
     assert settings.tls is not None
     assert settings.tls.verify_host
     assert settings.unknown_devices.policy == "park"
+
+
+@pytest.mark.parametrize("host", ["plant..example", "x" * 64, ".example"])
+def test_a_host_that_no_resolver_takes_is_refused_before_it_is_tried(host):
+    with pytest.raises(Misconfigured, match=r"integration 'plant': host is .*: expected a host name"):
+        mqtt_settings({"host": host}, "plant")
+
+
+@pytest.mark.parametrize("host", ["::1", "192.0.2.1", "bücher.example", "broker.example.", "localhost"])
+def test_a_host_may_be_a_name_or_an_address(host):
+    assert mqtt_settings({"host": host}, "plant").host == host
+
+
+@pytest.mark.parametrize("key", ["username", "client_id"])
+def test_what_has_no_room_in_a_connect_is_refused_and_not_repeated_whole(key):
+    with pytest.raises(Misconfigured, match=f"integration 'plant': {key} .*at most 16000 ") as caught:
+        mqtt_settings({key: "\N{EARTH GLOBE EUROPE-AFRICA}" * 16_001}, "plant")
+    assert len(str(caught.value)) < 400

@@ -21,8 +21,8 @@ from ingest.api.application import close_api, create_api
 from ingest.api.parts import Parts, Synced
 from ingest.api.settings import ApiSettings
 from ingest.crypto import Keyring
-from ingest.integrations import Planner
 from ingest.mqtt.clock import StrictClock
+from ingest.planner import Planner
 from ingest.providers.factory import create_provider
 from ingest.providers.port import Provider
 from ingest.providers.settings import ProviderSettings

@@ -11,8 +11,8 @@ import pytest
 
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
-from ingest.integrations import Planner
 from ingest.jetstream.source import ask_again_in
+from ingest.planner import Planner
 from ingest.settings import load_settings
 from ingest.store.integrations import IntegrationRow
 from tests.servers.nats import nats_server

@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from ingest.errors import SessionsLost
-from ingest.integrations import client_id
-from ingest.settings import MqttSettings
+from ingest.integration_settings import MqttSettings
+from ingest.planner import client_id
 from ingest.store.apply import Applier
 from ingest.store.batch import Batch, SessionProgress
 from ingest.store.sessions import Sessions

@@ -4,8 +4,8 @@ import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from ingest.integrations import client_id
-from ingest.settings import MqttSettings
+from ingest.integration_settings import MqttSettings
+from ingest.planner import client_id
 from tests.ingest.service import Service, running
 from tests.servers.mosquitto import MosquittoServer
 

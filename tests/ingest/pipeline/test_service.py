@@ -6,7 +6,7 @@ import aiomqtt
 import asyncpg
 import pytest
 
-from ingest.integrations import Planner
+from ingest.planner import Planner
 from ingest.slots.plan import SessionPlan
 from ingest.store.integrations import IntegrationRow
 from tests.ingest.service import Service, running

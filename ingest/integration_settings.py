@@ -1,0 +1,147 @@
+"""What an integration is told by the `settings` of its row: how to reach its broker, and what its devices may do."""
+
+from pathlib import PurePath
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+
+from ingest.errors import Misconfigured
+from ingest.settings import OFFLINE_AFTER_MAX_S, OFFLINE_AFTER_MIN_S, explained
+
+_Model = TypeVar("_Model", bound=BaseModel)
+Protocol = Literal["5", "3.1.1", "auto", "jetstream"]
+LONGEST = 16_000
+"""Characters of what goes into a CONNECT: MQTT has room for 65,535 bytes, and a character has up to four."""
+
+
+class TlsSettings(BaseModel):
+    """TLS to the broker. PEM file paths; without `ca_file` the system's store decides."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    verify_host: bool = True
+
+    @field_validator("ca_file", "cert_file", "key_file")
+    @classmethod
+    def _is_a_file_name(cls, value: str | None) -> str | None:
+        if value is not None and not PurePath(value).name:
+            raise ValueError("the path of a PEM file")
+        return value
+
+
+class UnknownDevices(BaseModel):
+    """What happens to an id that has no row."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    policy: Literal["create", "park", "ignore"] = "create"
+    max_per_minute: int = Field(6_000, ge=0)
+    max_total: int = Field(100_000, ge=0)
+    max_parked: int = Field(10_000, ge=0)
+
+
+def _policy_may_be_a_word(value: object) -> object:
+    return {"policy": value} if isinstance(value, str) else value
+
+
+Unknown = Annotated[UnknownDevices, BeforeValidator(_policy_may_be_a_word)]
+OfflineAfter = Annotated[int, Field(ge=OFFLINE_AFTER_MIN_S, le=OFFLINE_AFTER_MAX_S)]
+
+
+class WebhookSettings(BaseModel):
+    """What webhooks need of the `settings` of a device_integrations row, beside `webhook` itself (ingest/webhooks)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    field_paths: dict[str, str] = Field(default_factory=dict)
+    unknown_devices: Unknown = UnknownDevices()
+    liveness: Literal["receipt", "event_time"] = "receipt"
+    offline_after_s: OfflineAfter | None = None
+
+
+class NatsSettings(BaseModel):
+    """What `protocol: "jetstream"` needs beside host, tls, username and password (docs/nats.md)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    servers: tuple[Annotated[str, Field(pattern=r"^[^\s/@]+:\d{1,5}$")], ...] = ()
+    """host:port of some or all servers of the cluster; without any, the setting host at port 4222."""
+    creds_file: str | None = None
+    nkey_file: str | None = None
+    ack_wait_s: float = Field(30, ge=1, le=3_600)
+    qos_0: bool = True
+
+
+class MqttSettings(BaseModel):
+    """The `settings` of a device_integrations row of type mqtt. Unknown keys are somebody else's."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    host: str = Field("127.0.0.1", min_length=1)
+    port: int = Field(1883, ge=1, le=65_535)
+    tls: TlsSettings | None = None
+    username: str | None = Field(None, max_length=LONGEST)
+    password: SecretStr | None = None
+    """As stored: encrypted, or in the clear where somebody wrote it by hand."""
+    protocol: Protocol = "auto"
+    client_id: str = Field("rollcall", min_length=1, max_length=LONGEST)
+    """The prefix of the client id."""
+    slots: int = Field(1, ge=1, le=32)
+    """Sessions that share the telemetry, over all replicas; 1: one session reads everything."""
+    topics: dict[str, Any] | None = None
+    dialect: str = "plain"
+    field_paths: dict[str, str] = Field(default_factory=dict)
+    unknown_devices: Unknown = UnknownDevices()
+    liveness: Literal["receipt", "event_time"] = "receipt"
+    offline_after_s: OfflineAfter | None = None
+    session_expiry_s: int | None = Field(None, ge=0, le=4_294_967_295)
+    nats: NatsSettings = NatsSettings()
+
+    @field_validator("host")
+    @classmethod
+    def _is_a_host(cls, value: str) -> str:
+        """An empty or too long label is an error of the resolver's own kind, which is no OSError."""
+        try:
+            value.encode("idna")
+        except UnicodeError:
+            raise ValueError("a host name: labels of 1 to 63 characters with dots between") from None
+        return value
+
+    @field_validator("tls", mode="before")
+    @classmethod
+    def _tls_may_be_a_flag(cls, value: object) -> object:
+        """`tls: true` means TLS with the system's store, `false` none."""
+        if value is True:
+            return {}
+        return None if value is False else value
+
+
+def mqtt_settings(row: Any, integration: str) -> MqttSettings:
+    """Read an mqtt integration's settings.
+
+    Raises: Misconfigured, naming the integration, the key, what was given and what was expected.
+    """
+    return _row_settings(MqttSettings, row, integration)
+
+
+def webhook_settings(row: Any, integration: str) -> WebhookSettings:
+    """Read what webhooks need of an integration's settings. Raises: Misconfigured, as `mqtt_settings`."""
+    return _row_settings(WebhookSettings, row, integration)
+
+
+def _row_settings(model: type[_Model], row: Any, integration: str) -> _Model:
+    try:
+        return model.model_validate(row or {})
+    except ValidationError as error:
+        raise Misconfigured(explained(error, lambda place: f"integration {integration!r}: {place}")) from None
