@@ -4,6 +4,7 @@ from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -70,12 +71,33 @@ class WebhookSettings(BaseModel):
     offline_after_s: OfflineAfter | None = None
 
 
+def _host(value: str) -> str:
+    """Refuse what a resolver cannot even ask for: its error would be of no kind that a connection expects."""
+    try:
+        value.encode("idna")
+    except UnicodeError:
+        raise ValueError("a host name: labels of 1 to 63 characters with dots between") from None
+    return value
+
+
+def _server(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not 1 <= int(port) <= 65_535:
+        raise ValueError("a port from 1 to 65535")
+    _host(host)
+    return value
+
+
+Host = Annotated[str, AfterValidator(_host)]
+Server = Annotated[str, Field(pattern=r"^[^\s/@]+:[0-9]{1,5}$"), AfterValidator(_server)]
+
+
 class NatsSettings(BaseModel):
     """What `protocol: "jetstream"` needs beside host, tls, username and password (docs/nats.md)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    servers: tuple[Annotated[str, Field(pattern=r"^[^\s/@]+:\d{1,5}$")], ...] = ()
+    servers: tuple[Server, ...] = ()
     """host:port of some or all servers of the cluster; without any, the setting host at port 4222."""
     creds_file: str | None = None
     nkey_file: str | None = None
@@ -88,7 +110,7 @@ class MqttSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    host: str = Field("127.0.0.1", min_length=1)
+    host: Host = Field("127.0.0.1", min_length=1)
     port: int = Field(1883, ge=1, le=65_535)
     tls: TlsSettings | None = None
     username: str | None = Field(None, max_length=LONGEST)
@@ -107,16 +129,6 @@ class MqttSettings(BaseModel):
     offline_after_s: OfflineAfter | None = None
     session_expiry_s: int | None = Field(None, ge=0, le=4_294_967_295)
     nats: NatsSettings = NatsSettings()
-
-    @field_validator("host")
-    @classmethod
-    def _is_a_host(cls, value: str) -> str:
-        """An empty or too long label is an error of the resolver's own kind, which is no OSError."""
-        try:
-            value.encode("idna")
-        except UnicodeError:
-            raise ValueError("a host name: labels of 1 to 63 characters with dots between") from None
-        return value
 
     @field_validator("tls", mode="before")
     @classmethod

@@ -39,7 +39,9 @@ def test_without_servers_it_is_the_host_at_the_port_of_nats() -> None:
     assert plan.cluster.servers == ("broker:4222",)
 
 
-@pytest.mark.parametrize("server", ["nohost", "user:secret@host:4222", "nats://host:4222"])
+@pytest.mark.parametrize(
+    "server", ["nohost", "user:secret@host:4222", "nats://host:4222", "a..b:4222", "host:0", "host:65536"]
+)
 def test_a_server_that_is_not_host_and_port_is_refused(server: str) -> None:
     with pytest.raises(Misconfigured, match="servers"):
         planner().plan(IntegrationRow(uuid4(), "fleet", {"nats": {"servers": [server]}}))
