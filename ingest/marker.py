@@ -40,12 +40,16 @@ class Marker:
                     log.warning("integration %s: %s", self._plan.name, IN_VAIN)
         except BrokerRefused as refused:
             log.warning("integration %s: no marker, so quiet must do: %s", self._plan.name, refused)
-            await self._take_quiet_for_heard(origin)
+            await self._take_quiet_for_heard(connection, origin)
 
-    async def _take_quiet_for_heard(self, origin: Origin) -> None:
-        """Where publishing is forbidden: after QUIET_S in which nothing waited, all until then was heard."""
+    async def _take_quiet_for_heard(self, connection: Connection, origin: Origin) -> None:
+        """Where publishing is forbidden: an answer of the broker, then QUIET_S in which nothing waited, say as much.
+
+        The answer is to a question that it answers to everybody, and shows that the quiet is not that of a dead link.
+        """
         while True:
             since = self._clock()
+            await connection.unsubscribe([f"{self._plan.marker_topic}/none"])
             for _ in range(QUIET_LOOKS):
                 await asyncio.sleep(QUIET_S / QUIET_LOOKS)
                 if origin.pending:

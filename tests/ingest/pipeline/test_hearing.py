@@ -1,30 +1,59 @@
 """Who serves, and how far it has heard."""
 
+import asyncio
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.ingest.service import running
 from tests.servers.mosquitto import MosquittoServer
+from tests.servers.proxy import Proxy
 from tests.servers.rollcall import RollcallProcess
 
 HEARD = "select count(*) from rollcall.mqtt_sessions where heard_until > heard_since"
 
 
-async def test_where_publishing_is_forbidden_quiet_says_how_far_was_heard(
-    database: str, tmp_path: Path
-) -> None:
+@pytest.fixture
+def no_marker(tmp_path: Path) -> Iterator[MosquittoServer]:
+    """A broker where nobody may publish a marker."""
     acl = tmp_path / "acl"
     acl.write_text("topic readwrite devices/#\ntopic read rollcall/#\n")
     os.chmod(acl, stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
     broker = MosquittoServer(f"acl_file {acl}")
     try:
         broker.start()
-        async with running(database, broker) as service:
-            await service.connected(await service.add_integration())
-            await service.sees(HEARD, 1, within_s=20)
+        yield broker
     finally:
         broker.destroy()
+
+
+async def test_where_publishing_is_forbidden_quiet_says_how_far_was_heard(
+    database: str, no_marker: MosquittoServer
+) -> None:
+    async with running(database, no_marker) as service:
+        await service.connected(await service.add_integration())
+        await service.sees(HEARD, 1, within_s=20)
+
+
+async def test_the_quiet_of_a_dead_link_is_not_taken_for_heard(
+    database: str, no_marker: MosquittoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.marker.QUIET_S", 0.5)
+    later = "select count(*) from rollcall.mqtt_sessions where heard_until > $1"
+    async with Proxy(no_marker.port) as link, running(database, no_marker) as service:
+        await service.connected(await service.add_integration(port=link.port))
+        await service.sees(HEARD, 1)
+        link.stall()
+        stalled_at = await service.pool.fetchval(
+            "select (extract(epoch from clock_timestamp()) * 1e6)::bigint"
+        )
+        await asyncio.sleep(3)
+        assert await service.pool.fetchval(later, stalled_at) == 0
+        link.flow()
+        await service.sees(later, 1, stalled_at)
 
 
 async def test_a_killed_replica_is_followed_by_the_one_that_stood_by(
