@@ -11,40 +11,16 @@ from typing import Any
 from handlers import runs
 from handlers.events import DeviceKey, Micros, Observation, Presence, later
 from handlers.facts import told
+from handlers.firmware import FirmwareEvidence
 from handlers.sequences import Stream, Transition
 
-DAY: Micros = 86_400_000_000
 MAX_MARKS = 32
 """Presence transitions kept per device and batch; the rest are counted."""
-MAX_PARKED_RUNS = 32
-MAX_PARKED = 64
-"""Readings, sightings of firmware, facts and streams that are kept of an id without a row, of each the newest: it may
-invent as many names as it likes."""
 
 _NOTHING: Any = ()
 _NONE: Any = MappingProxyType({})
 _ONLINE = Presence.ONLINE
 _OFFLINE = Presence.OFFLINE
-
-
-class FirmwareEvidence:
-    """What was seen of one component: the newest observation, and the earliest of each version on each UTC day."""
-
-    __slots__ = ("at", "points", "version")
-
-    def __init__(self, version: str, at: Micros) -> None:
-        self.version = version
-        self.at = at
-        self.points: dict[tuple[str, int], Micros] = {(version, at // DAY): at}
-
-    def add(self, version: str, at: Micros) -> None:
-        """Take in one sighting; the newest wins, ties by version in code point order (Postgres: COLLATE "C")."""
-        if (at, version) > (self.at, self.version):
-            self.version, self.at = version, at
-        point = (version, at // DAY)
-        known = self.points.get(point)
-        if known is None or at < known:
-            self.points[point] = at
 
 
 class Evidence:
@@ -202,6 +178,10 @@ class Evidence:
                 self.facts = {}
             self.facts[field] = (at, text)
 
+    def add_stream(self, window: Micros, stream: Stream) -> None:
+        """Take in ordered connection events of one window."""
+        self._stream(window).merge(stream)
+
     def _mark(self, at: Micros, online: bool) -> None:
         self._marked_online = online
         if not self.marks:
@@ -231,7 +211,7 @@ class Evidence:
             self._mark(at, online)
         self.dropped_marks += other.dropped_marks
         for window, stream in other.streams.items():
-            self._stream(window).merge(stream)
+            self.add_stream(window, stream)
         for field, (at, text) in other.facts.items():
             self.add_fact(field, at, text)
 
@@ -243,51 +223,6 @@ class Evidence:
         self.merge(other)
         return self
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` takes, the parked form: of each list the newest MAX_PARKED, or MAX_PARKED_RUNS."""
-        sightings = [
-            [component, version, at]
-            for component, seen in self.firmware.items()
-            for version, at in [*((v, at) for (v, _), at in seen.points.items()), (seen.version, seen.at)]
-        ]
-        facts = [[field, at, text] for field, (at, text) in self.facts.items()]
-        return {
-            "online": self.online[-MAX_PARKED_RUNS:],
-            "offline_at": self.offline_at,
-            "snapshot_online_at": self.snapshot_online_at,
-            "snapshot_offline_at": self.snapshot_offline_at,
-            "battery": self.battery,
-            "signal": self.signal,
-            "firmware": _newest(sightings, 2),
-            "readings": _newest([[name, *reading] for name, reading in self.readings.items()], 1),
-            "marks": self.marks,
-            "dropped_marks": self.dropped_marks,
-            "streams": _newest([[window, stream.to_json()] for window, stream in self.streams.items()], 0),
-            "facts": _newest(facts, 1),
-        }
-
-    @classmethod
-    def from_json(cls, form: dict[str, Any]) -> "Evidence":
-        """Return the evidence that `to_json` wrote."""
-        self = cls()
-        self.online = [(first, last) for first, last in form["online"]]
-        self.offline_at = form["offline_at"]
-        self.snapshot_online_at = form["snapshot_online_at"]
-        self.snapshot_offline_at = form["snapshot_offline_at"]
-        self.battery = tuple(form["battery"]) if form["battery"] else None
-        self.signal = tuple(form["signal"]) if form["signal"] else None
-        for component, version, at in form["firmware"]:
-            self.add_firmware(component, version, at)
-        for name, at, value, unit in form["readings"]:
-            self.add_reading(name, (at, value, unit))
-        self.marks = [(at, online) for at, online in form["marks"]]
-        self.dropped_marks = form["dropped_marks"]
-        for window, stream in form["streams"]:
-            self._stream(window).merge(Stream.from_json(stream))
-        for field, at, text in form["facts"]:
-            self.add_fact(field, at, text)
-        return self
-
 
 def coalesce(observations: Iterable[Observation], devices: dict[DeviceKey, Evidence]) -> None:
     """Take observations in, each into the evidence of its device."""
@@ -296,11 +231,6 @@ def coalesce(observations: Iterable[Observation], devices: dict[DeviceKey, Evide
         if seen is None:
             seen = devices[observation.device] = Evidence()
         seen.add(observation)
-
-
-def _newest(said: list[Any], place: int) -> list[Any]:
-    """Return the newest MAX_PARKED of these, whose time is at `place`."""
-    return sorted(said, key=lambda one: one[place])[-MAX_PARKED:] if len(said) > MAX_PARKED else said
 
 
 def _or_least(value: tuple[Micros, int] | None) -> tuple[Micros, int]:

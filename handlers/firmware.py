@@ -10,7 +10,28 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from handlers.events import Micros
-from handlers.evidence import FirmwareEvidence
+
+DAY: Micros = 86_400_000_000
+
+
+class FirmwareEvidence:
+    """What was seen of one component: the newest observation, and the earliest of each version on each UTC day."""
+
+    __slots__ = ("at", "points", "version")
+
+    def __init__(self, version: str, at: Micros) -> None:
+        self.version = version
+        self.at = at
+        self.points: dict[tuple[str, int], Micros] = {(version, at // DAY): at}
+
+    def add(self, version: str, at: Micros) -> None:
+        """Take in one sighting; the newest wins, ties by version in code point order (Postgres: COLLATE "C")."""
+        if (at, version) > (self.at, self.version):
+            self.version, self.at = version, at
+        point = (version, at // DAY)
+        known = self.points.get(point)
+        if known is None or at < known:
+            self.points[point] = at
 
 
 class Install(NamedTuple):

@@ -9,6 +9,7 @@ import orjson
 from handlers.events import DeviceKey, Micros
 from handlers.evidence import Evidence
 from handlers.identity import label
+from handlers.parked import from_parked, to_parked
 from ingest.store.apply import Applier
 from ingest.store.batch import Batch, Parked, Target
 from ingest.store.creation import UnknownPolicy
@@ -63,15 +64,15 @@ class Parking:
         for name in [*known, *taken]:
             (key, evidence), messages = unknown[name], 0
             if name in known:
-                before = Evidence.from_json(orjson.loads(known[name]["evidence"]))
+                before = from_parked(orjson.loads(known[name]["evidence"]))
                 evidence = Evidence.united(evidence, before)
                 key, messages = _united(_key(known[name]["key"]), key), known[name]["messages"]
             place = placed.get(name, len(batch.parked))
             if place < len(batch.parked):
-                theirs = Evidence.from_json(orjson.loads(batch.parked[place].evidence))
+                theirs = from_parked(orjson.loads(batch.parked[place].evidence))
                 evidence = Evidence.united(evidence, theirs)
                 key = _united(_key(batch.parked[place].key), key)
-            form = orjson.dumps(evidence.to_json()).decode()
+            form = orjson.dumps(to_parked(evidence)).decode()
             named = orjson.dumps(key._asdict()).decode()
             batch.parked[place : place + 1] = [Parked(integration_id, name, named, form, messages)]
         if len(taken) < len(fresh):
@@ -101,7 +102,7 @@ class Parking:
         batch = Batch()
         for key, device_id in found.items():
             row = parked[key]
-            batch.add(device_id, Target(offline_after), Evidence.from_json(orjson.loads(row["evidence"])))
+            batch.add(device_id, Target(offline_after), from_parked(orjson.loads(row["evidence"])))
             batch.unparked.append((integration_id, row["label"], row["messages"]))
         if not found:
             return 0

@@ -12,6 +12,7 @@ from handlers.dialects.absorb import absorb
 from handlers.dialects.plain import Context, decode
 from handlers.events import DeviceKey, Publish
 from handlers.evidence import Evidence, coalesce
+from handlers.parked import to_parked
 from handlers.topics import Topics
 from tests.handlers.test_plain import INTEGRATION, NOW
 from tests.handlers.test_plain_fuzz import bodies, contexts, heard, plain_bodies
@@ -40,7 +41,7 @@ def publishes(draw: st.DrawFn) -> Publish:
 
 
 def forms(devices: dict[DeviceKey, Evidence]) -> dict[DeviceKey, dict[str, Any]]:
-    return {key: evidence.to_json() for key, evidence in devices.items()}
+    return {key: to_parked(evidence) for key, evidence in devices.items()}
 
 
 @given(st.lists(publishes(), max_size=8), contexts, heard)

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from handlers.events import SECOND, DeviceKey, Facts, Observation
 from handlers.evidence import Evidence, coalesce
+from handlers.parked import to_parked
 from ingest.api.application import close_api, create_api
 from ingest.api.parts import Parts, Synced
 from ingest.api.settings import ApiSettings
@@ -198,7 +199,7 @@ class World:
             made.integration,
             f"{slug}-new",
             key,
-            orjson.dumps(Evidence().to_json()).decode(),
+            orjson.dumps(to_parked(Evidence())).decode(),
         )
 
     async def conflict(

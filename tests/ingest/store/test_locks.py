@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from handlers.events import SECOND, DeviceKey, Observation, Presence, Reading
-from handlers.evidence import DAY
+from handlers.firmware import DAY
 from tests.ingest.store.world import DEVICE, World, model, waits
 from tests.strategies import INTEGRATION, START
 from tests.waiting import until

@@ -4,7 +4,8 @@ import orjson
 import pytest
 
 from handlers.events import DeviceKey
-from handlers.evidence import MAX_PARKED, Evidence
+from handlers.evidence import Evidence
+from handlers.parked import MAX_PARKED
 from ingest.store.batch import Batch
 from ingest.store.creation import UnknownPolicy
 from ingest.store.refusals import Contended

@@ -3,7 +3,7 @@
 from typing import Any
 
 from handlers.events import SECOND
-from handlers.evidence import DAY
+from handlers.firmware import DAY
 from ingest.store.queries import queries
 from tests.ingest.store.test_plans import DEVICES, Explained, fleet_in
 from tests.strategies import OFFLINE_AFTER, START
