@@ -17,6 +17,7 @@ from ingest.webhooks.claims import Claims
 from ingest.webhooks.hooks import HookReader, Hooks
 from ingest.webhooks.route import Webhooks
 from ingest.webhooks.sns import Signatures
+from ingest.webhooks.submissions import Submissions
 
 
 def mqtt_side(pipeline: Pipeline, holder: str) -> Integrations:
@@ -39,10 +40,8 @@ def http_side(
     settings, pool, intake, jitter = pipeline.settings, pipeline.pool, pipeline.intake, pipeline.jitter
     reader = HookReader(settings, pipeline.keyring, signatures)
     hooks = Hooks(pipeline.rows, WebhookRows(pool), reader, pipeline.parking, jitter)
-    webhooks = Webhooks(
-        hooks, intake, Claims(WebhookEvents(pool)), signatures, pipeline.clock, pipeline.outage,
-        pipeline.measured.webhook, jitter,
-    )  # fmt: skip
+    submissions = Submissions(intake, Claims(WebhookEvents(pool)), pipeline.outage, jitter)
+    webhooks = Webhooks(hooks, submissions, signatures, pipeline.clock, pipeline.measured.webhook)
     status = Status(
         HealthRows(pool), pipeline.outage, lambda: mqtt.sessions, lambda: mqtt.misconfigured,
         lambda: mqtt.slots, pipeline.clock,

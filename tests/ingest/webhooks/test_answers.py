@@ -264,7 +264,7 @@ async def test_what_is_answered_too_late_is_committed_once_however_often_it_come
     integration = await service.add_webhooks(**OPEN)
     event = {**EVENT, "data": {"battery": 20}}
     path = f"/webhooks/{integration}"
-    monkeypatch.setattr("ingest.webhooks.route.ANSWER_WITHIN_S", 0.3)
+    monkeypatch.setattr("ingest.webhooks.submissions.ANSWER_WITHIN_S", 0.3)
     async with service.pool.acquire() as blocker, blocker.transaction():
         await blocker.execute("lock table devices in access exclusive mode")
         first = await client.post(path, json=event, headers=CLOUDEVENT)

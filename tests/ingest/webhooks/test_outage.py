@@ -42,7 +42,7 @@ def postgres() -> Iterator[PostgresServer]:
 async def test_while_the_database_is_away_senders_are_told_to_come_again_and_then_it_goes_on(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.webhooks.route.ANSWER_WITHIN_S", 2.0)
+    monkeypatch.setattr("ingest.webhooks.submissions.ANSWER_WITHIN_S", 2.0)
     monkeypatch.setattr("ingest.status.FRESH_S", 0.0)
     await migrate(postgres.dsn())
     async with running(postgres.dsn(), None) as service:

@@ -1,0 +1,100 @@
+"""From the events of one webhook to their results: claimed by id, let into a batch, waited for until the commit."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from handlers.webhooks.delivery import Event, Request
+from ingest.pipeline.deliveries import DUPLICATE, Arrival, Delivery, Result
+from ingest.pipeline.intake import Intake
+from ingest.problems import Problem
+from ingest.webhooks.claims import Claimed, Claims
+from ingest.webhooks.deadlines import Deadlines
+from ingest.webhooks.hooks import Hook
+
+ANSWER_WITHIN_S = 10.0
+"""How long a request waits for room in a batch and its commit; Amazon SNS gives up after 15 s."""
+AWAY = "the database cannot be written now: send the events again"
+
+
+class Submissions:
+    """Hands events over, and answers once they are committed. `outage` says why the database cannot be written now."""
+
+    def __init__(
+        self, intake: Intake, claims: Claims, outage: Callable[[], str | None], jitter: random.Random
+    ) -> None:
+        self._intake = intake
+        self._claims = claims
+        self._outage = outage
+        self._jitter = jitter
+        self._deadlines = Deadlines()
+
+    async def results(self, hook: Hook, request: Request, events: Sequence[Event]) -> list[Result]:
+        """Return a result for each event, once all of them are committed.
+
+        Raises: Problem when it takes too long (what was taken in is committed all the same), DatabaseAway.
+        """
+        due = asyncio.get_running_loop().time() + ANSWER_WITHIN_S
+        try:
+            return await self._deliver(hook, request, events, due)
+        except TimeoutError:
+            raise self.busy("the events are not committed yet: send them again") from None
+
+    async def _deliver(
+        self, hook: Hook, request: Request, events: Sequence[Event], due: float
+    ) -> list[Result]:
+        loop = asyncio.get_running_loop()
+        committed, answered = loop.create_future(), loop.create_future()
+        fresh, others = await self._let_in(hook.id, events, committed, due)
+        wanted = [event for event, is_fresh in zip(events, fresh, strict=True) if is_fresh]
+        self._intake.counts.duplicates += len(events) - len(wanted)
+        arrival = Arrival(
+            hook.feed,
+            hook.topic,
+            request.headers,
+            hook.authenticator.secret_headers,
+            request.received_at,
+            committed,
+            answered,
+        )
+        if wanted:
+            self._intake.add(Delivery(arrival, wanted), len(request.body))
+            await self._deadlines.wait(answered, due)
+        else:
+            committed.set_result(None)
+        if others:
+            async with asyncio.timeout_at(due):
+                await asyncio.wait(others)
+            if any(other.cancelled() for other in others):
+                raise self.busy("an event that another request brought is not committed: send it again")
+        results = (arrival.results[place] for place in range(len(wanted)))
+        return [next(results) if is_fresh else DUPLICATE for is_fresh in fresh]
+
+    async def _let_in(
+        self, integration_id: UUID, events: Sequence[Event], committed: asyncio.Future[None], due: float
+    ) -> Claimed:
+        """Claim the ids of the events and wait for room. Raises: Problem, TimeoutError, DatabaseAway."""
+        self.check_room()
+        if not self._intake.full and all(event.id is None for event in events):
+            return Claimed([True] * len(events), set())
+        try:
+            async with asyncio.timeout_at(due):
+                claimed = await self._claims.claim(integration_id, events, committed)
+                self.check_room()
+                await self._intake.until_room()
+        except BaseException:
+            committed.cancel()
+            raise
+        return claimed
+
+    def check_room(self) -> None:
+        """Refuse at once what cannot be committed now. Raises: Problem."""
+        if self._outage() is not None:
+            raise self.busy(AWAY)
+        if self._intake.exhausted:
+            raise self.busy("too many events wait to be committed: send these again")
+
+    def busy(self, detail: str) -> Problem:
+        """Return a 503 that asks to come again in some seconds, not all senders in the same."""
+        return Problem(503, detail, {"retry-after": str(self._jitter.randint(2, 6))})
