@@ -6,7 +6,16 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 import ingest
-from ingest.api import conflicts, credentials, devices, firmware, integrations, letters, status
+from ingest.api import (
+    conflicts,
+    credentials,
+    devices,
+    firmware,
+    integrations,
+    letters,
+    reconciliations,
+    status,
+)
 from ingest.api.auth import Authenticator
 from ingest.api.limits import Buckets, Edge
 from ingest.api.live import Live
@@ -18,8 +27,8 @@ if TYPE_CHECKING:
     from ingest.api.jwts import Jwts
 
 ROUTERS = (
-    devices.router, status.router, credentials.router, firmware.router, integrations.router, conflicts.router,
-    letters.router,
+    devices.router, status.router, credentials.router, firmware.router, integrations.router,
+    reconciliations.router, conflicts.router, letters.router,
 )  # fmt: skip
 DESCRIPTION = "Who is online, since when, on which firmware. Errors are problem details (RFC 9457)."
 

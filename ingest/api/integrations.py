@@ -1,4 +1,4 @@
-"""Integrations: listed, added, tested, reconciled on demand, and what reconciliations did."""
+"""Integrations: listed, added and tested."""
 
 import asyncio
 from datetime import datetime
@@ -12,12 +12,10 @@ from pydantic import Field, SecretStr
 from handlers.facts import MAX_METADATA_BYTES
 from handlers.text import shown
 from ingest.api.auth import Admin, Caller, Operator, Reader
-from ingest.api.once import Key, once
 from ingest.api.pages import (
     ERRORS,
     Asked,
     Cursor,
-    Flag,
     Limit,
     Shape,
     Text,
@@ -83,49 +81,6 @@ class Tested(Shape):
     detail: str
 
 
-class Sync(Asked):
-    """`fullSync` reads everything anew, `dryRun` changes nothing."""
-
-    full_sync: Flag = False
-    dry_run: Flag = False
-
-
-class Synced(Shape):
-    """What a reconciliation did; `duration` in seconds. `devicesDeleted` are gone at the provider; their rows stay."""
-
-    devices_processed: int
-    devices_created: int
-    devices_updated: int
-    devices_deleted: int
-    errors: list[str]
-    duration: float
-
-
-class Run(Shape):
-    """One reconciliation."""
-
-    id: UUID
-    trigger: str
-    status: str
-    dry_run: bool
-    started_at: datetime
-    finished_at: datetime | None
-    listed: int
-    created: int
-    changed: int
-    missing: int
-    conflicts: int
-    detail: str
-    errors: list[str]
-
-
-class Runs(Shape):
-    """A page of reconciliations, newest first."""
-
-    runs: list[Run]
-    next_cursor: str | None
-
-
 @router.get("", response_model=Integrations, operation_id="listIntegrations")
 async def list_integrations(
     request: Request, api: CurrentApi, caller: Reader, cursor: Cursor = None, limit: Limit = 50
@@ -146,7 +101,7 @@ async def get_integration(
     request: Request, api: CurrentApi, caller: Reader, integration_id: UUID
 ) -> Response:
     """Return one integration."""
-    return answered(request, await _integration(api, caller, integration_id))
+    return answered(request, await integration_of(api, caller, integration_id))
 
 
 @router.post("", response_model=Integration, status_code=201, operation_id="createIntegration")
@@ -158,7 +113,7 @@ async def create_integration(
     new = _encrypted(api, identifier, asked)
     async with api.parts.tenants.of(caller.organization_id) as connection:
         await sources.add(connection, caller.organization_id, new)
-    return answered(request, await _integration(api, caller, identifier), status=201)
+    return answered(request, await integration_of(api, caller, identifier), status=201)
 
 
 @router.post("/{integration_id}/test", response_model=Tested, operation_id="testIntegration")
@@ -166,7 +121,7 @@ async def test_integration(
     request: Request, api: CurrentApi, caller: Operator, integration_id: UUID
 ) -> Response:
     """Ask the provider for the least that shows address, key and rights to be right."""
-    await _integration(api, caller, integration_id)
+    await integration_of(api, caller, integration_id)
     try:
         async with asyncio.timeout(TESTED_WITHIN_S):
             reached = await (await api.parts.providers(integration_id)).test_connection()
@@ -179,56 +134,8 @@ async def test_integration(
     return answered(request, Tested(ok=True, detail=shown(reached.detail, 500)))
 
 
-@router.post("/{integration_id}/sync", response_model=Synced, operation_id="syncIntegration")
-async def sync_integration(
-    request: Request,
-    api: CurrentApi,
-    caller: Operator,
-    integration_id: UUID,
-    asked: Sync | None = None,
-    key: Key = None,
-) -> Response:
-    """Reconcile with the provider now, and answer when it is done."""
-
-    async def work() -> Response:
-        await _integration(api, caller, integration_id)
-        wanted = asked or Sync()
-        done = await api.parts.sync(integration_id, wanted.full_sync, wanted.dry_run)
-        return answered(
-            request,
-            Synced(
-                devices_processed=done.processed,
-                devices_created=done.created,
-                devices_updated=done.updated,
-                devices_deleted=done.deleted,
-                errors=list(done.errors),
-                duration=done.duration_s,
-            ),
-        )
-
-    return await once(api, caller, request, key, work)
-
-
-@router.get("/{integration_id}/runs", response_model=Runs, operation_id="listRuns")
-async def list_runs(
-    request: Request,
-    api: CurrentApi,
-    caller: Reader,
-    integration_id: UUID,
-    cursor: Cursor = None,
-    limit: Limit = 50,
-) -> Response:
-    """List what reconciliations did."""
-    place = place_of(cursor, datetime, UUID)
-    await _integration(api, caller, integration_id)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        found = await sources.runs(connection, caller.organization_id, integration_id, place, limit + 1)
-    page, last = page_of(found, limit)
-    following = cursor_of(last["started_at"], last["id"]) if last else None
-    return answered(request, Runs(runs=[Run(**row) for row in page], next_cursor=following))
-
-
-async def _integration(api: Api, caller: Caller, integration_id: UUID) -> Integration:
+async def integration_of(api: Api, caller: Caller, integration_id: UUID) -> Integration:
+    """Return one of the caller's integrations. Raises: Problem where it has none with this id."""
     async with api.parts.tenants.of(caller.organization_id) as connection:
         row = await sources.integration(connection, caller.organization_id, integration_id)
     if row is None:

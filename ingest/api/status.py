@@ -3,102 +3,36 @@
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
 from handlers.events import MAIN, SECOND, Micros
 from ingest.api.auth import Caller, Reader
-from ingest.api.devices import Device, Status
+from ingest.api.devices import Device
 from ingest.api.live import Answer, Subject
 from ingest.api.news import Known
-from ingest.api.pages import ERRORS, Shape, answered
+from ingest.api.pages import ERRORS, answered
 from ingest.api.parts import Api, CurrentApi
 from ingest.api.problems import not_found
+from ingest.api.status_report import (
+    CapabilitiesOf,
+    ComponentVersion,
+    Connection,
+    ConnectionState,
+    Firmware,
+    IntegrationOf,
+    StatusReport,
+    Telemetry,
+)
 from ingest.providers.port import Capabilities, ListedDevice
 from ingest.store import artifacts, deployments, fleet
 from ingest.store.session import Row
 
 router = APIRouter(prefix="/api/devices", tags=["devices"], responses=ERRORS)
-ConnectionState = Literal["connected", "disconnected", "unknown"]
 QUALITIES = ((-65, "excellent"), (-75, "good"), (-85, "fair"))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Connection(Shape):
-    """Whether the device is connected. `uptime` in seconds, `signalStrength` in dBm."""
-
-    is_connected: bool
-    last_seen_online: datetime | None
-    last_seen_offline: datetime | None
-    uptime: int | None
-    signal_strength: int | None
-
-
-class ComponentVersion(Shape):
-    """A version that a component runs."""
-
-    component: str
-    version: str
-    seen_at: datetime | None
-
-
-class Firmware(Shape):
-    """What runs on the device. `version` is that of `component`."""
-
-    version: str | None
-    component: str
-    component_versions: list[ComponentVersion]
-    update_available: bool
-    update_in_progress: bool
-
-
-class Telemetry(Shape):
-    """The newest values. `battery` and `batteryLevel` in percent, `temperature` as the device sends it."""
-
-    battery: int | None
-    battery_level: int | None
-    temperature: float | None
-    signal_quality: Literal["excellent", "good", "fair", "poor"] | None
-    last_data_received: datetime | None
-
-
-class CapabilitiesOf(Shape):
-    """What the device's provider can do."""
-
-    supports_real_time_status: bool = False
-    reports_connection_state: bool = False
-    supports_update: bool = False
-    supports_firmware_deployment: bool = False
-    deploys_to_cohort: bool = False
-    supports_deployment_progress: bool = False
-    supports_artifacts: bool = False
-    supports_credentials: bool = False
-
-
-class IntegrationOf(Shape):
-    """By which integration the device is known."""
-
-    type: str
-    name: str
-    capabilities: CapabilitiesOf
-
-
-class StatusReport(Shape):
-    """A device now. `live` is false where only the row could be had, and `liveError` says why."""
-
-    device: Device
-    connection_state: ConnectionState
-    last_activity: datetime | None
-    status: Status
-    status_reason: str | None
-    connection: Connection
-    firmware: Firmware
-    telemetry: Telemetry
-    integration: IntegrationOf | None
-    live: bool
-    live_error: str | None
 
 
 class Kept(NamedTuple):

@@ -1,0 +1,107 @@
+"""Reconciliations of an integration: done on demand, and what they did."""
+
+from datetime import datetime
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from ingest.api.auth import Operator, Reader
+from ingest.api.integrations import integration_of
+from ingest.api.once import Key, once
+from ingest.api.pages import ERRORS, Asked, Cursor, Flag, Limit, Shape, answered, cursor_of, page_of, place_of
+from ingest.api.parts import CurrentApi
+from ingest.store import sources
+
+router = APIRouter(prefix="/api/integrations", tags=["integrations"], responses=ERRORS)
+
+
+class Sync(Asked):
+    """`fullSync` reads everything anew, `dryRun` changes nothing."""
+
+    full_sync: Flag = False
+    dry_run: Flag = False
+
+
+class Synced(Shape):
+    """What a reconciliation did; `duration` in seconds. `devicesDeleted` are gone at the provider; their rows stay."""
+
+    devices_processed: int
+    devices_created: int
+    devices_updated: int
+    devices_deleted: int
+    errors: list[str]
+    duration: float
+
+
+class Run(Shape):
+    """One reconciliation."""
+
+    id: UUID
+    trigger: str
+    status: str
+    dry_run: bool
+    started_at: datetime
+    finished_at: datetime | None
+    listed: int
+    created: int
+    changed: int
+    missing: int
+    conflicts: int
+    detail: str
+    errors: list[str]
+
+
+class Runs(Shape):
+    """A page of reconciliations, newest first."""
+
+    runs: list[Run]
+    next_cursor: str | None
+
+
+@router.post("/{integration_id}/sync", response_model=Synced, operation_id="syncIntegration")
+async def sync_integration(
+    request: Request,
+    api: CurrentApi,
+    caller: Operator,
+    integration_id: UUID,
+    asked: Sync | None = None,
+    key: Key = None,
+) -> Response:
+    """Reconcile with the provider now, and answer when it is done."""
+
+    async def work() -> Response:
+        await integration_of(api, caller, integration_id)
+        wanted = asked or Sync()
+        done = await api.parts.sync(integration_id, wanted.full_sync, wanted.dry_run)
+        return answered(
+            request,
+            Synced(
+                devices_processed=done.processed,
+                devices_created=done.created,
+                devices_updated=done.updated,
+                devices_deleted=done.deleted,
+                errors=list(done.errors),
+                duration=done.duration_s,
+            ),
+        )
+
+    return await once(api, caller, request, key, work)
+
+
+@router.get("/{integration_id}/runs", response_model=Runs, operation_id="listRuns")
+async def list_runs(
+    request: Request,
+    api: CurrentApi,
+    caller: Reader,
+    integration_id: UUID,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Response:
+    """List what reconciliations did."""
+    place = place_of(cursor, datetime, UUID)
+    await integration_of(api, caller, integration_id)
+    async with api.parts.tenants.of(caller.organization_id) as connection:
+        found = await sources.runs(connection, caller.organization_id, integration_id, place, limit + 1)
+    page, last = page_of(found, limit)
+    following = cursor_of(last["started_at"], last["id"]) if last else None
+    return answered(request, Runs(runs=[Run(**row) for row in page], next_cursor=following))
