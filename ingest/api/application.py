@@ -9,6 +9,7 @@ import ingest
 from ingest.api import (
     conflicts,
     credentials,
+    deployments,
     devices,
     firmware,
     integrations,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ingest.api.jwts import Jwts
 
 ROUTERS = (
-    devices.router, status.router, credentials.router, firmware.router, integrations.router,
+    devices.router, status.router, credentials.router, firmware.router, deployments.router, integrations.router,
     reconciliations.router, conflicts.router, letters.router,
 )  # fmt: skip
 DESCRIPTION = "Who is online, since when, on which firmware. Errors are problem details (RFC 9457)."

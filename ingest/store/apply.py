@@ -9,7 +9,8 @@ import asyncpg
 
 from handlers.events import Micros
 from ingest.errors import EventsKnown, Refused, SessionsLost
-from ingest.store.batch import Batch, apply_arguments
+from ingest.store.batch import Batch
+from ingest.store.columns import apply_arguments
 from ingest.store.facts import apply_facts
 from ingest.store.queries import queries
 from ingest.store.refusals import DATABASE_ERRORS, Contended, devices_gone, translated

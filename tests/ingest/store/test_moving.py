@@ -12,7 +12,8 @@ from handlers.events import SECOND, DeviceKey, Observation, Presence
 from handlers.evidence import Evidence
 from ingest.errors import DatabaseAway
 from ingest.store.apply import Applier
-from ingest.store.batch import Batch, DeadLetter, Target, apply_arguments
+from ingest.store.batch import Batch, DeadLetter, Target
+from ingest.store.columns import apply_arguments
 from ingest.store.refusals import Contended
 from tests.ingest.store.world import DEVICE, World, model, waits
 from tests.strategies import INTEGRATION, OFFLINE_AFTER, START

@@ -10,7 +10,8 @@ import pytest
 
 from handlers.events import SECOND, DeviceKey, Observation, Presence
 from handlers.evidence import Evidence
-from ingest.store.batch import DIGESTS_KEPT, Batch, SessionProgress, Target, apply_arguments
+from ingest.store.batch import Batch, SessionProgress, Target
+from ingest.store.columns import DIGESTS_KEPT, apply_arguments
 from ingest.store.queries import queries
 from tests.strategies import INTEGRATION, OFFLINE_AFTER, START
 

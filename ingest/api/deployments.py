@@ -1,0 +1,193 @@
+"""Deployments: giving firmware to a device, and what became of it."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID, uuid4
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
+
+from handlers.events import MAIN, MAX_COMPONENT, MAX_VERSION
+from handlers.text import clipped, shown
+from ingest.api.auth import Caller, Operator, Reader
+from ingest.api.once import Key, once
+from ingest.api.pages import ERRORS, Asked, Flag, Shape, Text, answered
+from ingest.api.parts import Api, CurrentApi
+from ingest.api.problems import Problem, not_found
+from ingest.errors import Refused, RollcallError
+from ingest.providers.port import Artifact, Deployment, Provider
+from ingest.store import artifacts, deployments, fleet
+from ingest.store.session import Row
+
+router = APIRouter(prefix="/api", tags=["firmware"], responses=ERRORS)
+State = Literal["queued", "in_progress", "succeeded", "failed", "cancelled"]
+
+
+class Deploy(Asked):
+    """What to deploy. Where the provider deploys to a whole cohort, `allowCohort` says that all of it is meant."""
+
+    artifact_id: UUID
+    component_type: Annotated[Text | None, Field(max_length=MAX_COMPONENT)] = None
+    allow_cohort: Flag = False
+
+
+class Deployed(Shape):
+    """A deployment that is under way. `cohortId` is set where the whole cohort gets it."""
+
+    deployment_id: UUID
+    status: State
+    artifact_id: UUID
+    version: str
+    queued_at: datetime
+    cohort_id: str | None = None
+    cohort_size: int | None = None
+
+
+class DeploymentState(Deployed):
+    """A deployment and how far it is."""
+
+    component: str
+    deadline_at: datetime
+    finished_at: datetime | None
+    detail: str
+    requested_by: str
+
+
+class DeploymentStates(Shape):
+    """The newest deployments of a device."""
+
+    deployments: list[DeploymentState]
+
+
+@router.get(
+    "/devices/{device_id}/deployments", response_model=DeploymentStates, operation_id="listDeployments"
+)
+async def list_deployments(
+    request: Request,
+    api: CurrentApi,
+    caller: Reader,
+    device_id: UUID,
+    limit: Annotated[int, Query(ge=1, le=200)] = 20,
+) -> Response:
+    """List a device's deployments, newest first."""
+    async with api.parts.tenants.of(caller.organization_id) as connection:
+        if await fleet.device(connection, caller.organization_id, device_id) is None:
+            raise not_found("device")
+        found = await deployments.of_device(connection, caller.organization_id, device_id, limit)
+    return answered(request, DeploymentStates(deployments=[DeploymentState(**row) for row in found]))
+
+
+@router.post(
+    "/devices/{device_id}/deploy-firmware",
+    response_model=Deployed,
+    status_code=202,
+    operation_id="deployFirmware",
+)
+async def deploy_firmware(
+    request: Request, api: CurrentApi, caller: Operator, device_id: UUID, asked: Deploy, key: Key = None
+) -> Response:
+    """Ask the provider to update a device. One deployment at a time: 409 while another is under way."""
+    return await once(api, caller, request, key, lambda: _deploy(api, caller, request, device_id, asked))
+
+
+async def _deploy(api: Api, caller: Caller, request: Request, device_id: UUID, asked: Deploy) -> Response:
+    device, image, running = await _looked_up(api, caller, device_id, asked)
+    artifact = _artifact(image)
+    component = asked.component_type or image["component_type"] or image["package_name"] or MAIN
+    provider = await api.parts.providers(device["integration_id"])
+    if not provider.capabilities.supports_firmware_deployment:
+        raise Problem(409, "the device's provider cannot deploy firmware")
+    cohort = device["cohort_id"] if provider.capabilities.deploys_to_cohort else None
+    wanted = deployments.Wanted(
+        uuid4(), device_id, device["integration_id"], image["id"], component, artifact.version,
+        running.get(component), cohort, caller.name,
+    )  # fmt: skip
+    row = await _queued(api, caller, wanted)
+    made = await _given(api, caller, provider, device["provider_key"], wanted, artifact, asked.allow_cohort)
+    deployed = Deployed(
+        deployment_id=wanted.id,
+        status=row["status"],
+        artifact_id=wanted.artifact_id,
+        version=wanted.version,
+        queued_at=row["queued_at"],
+        cohort_id=made.cohort_id,
+        cohort_size=made.cohort_size,
+    )
+    return answered(request, deployed, status=202)
+
+
+async def _looked_up(
+    api: Api, caller: Caller, device_id: UUID, asked: Deploy
+) -> tuple[Row, Row, dict[str, str]]:
+    """Return the device, the image, and what the device runs. Raises: Problem."""
+    organization_id = caller.organization_id
+    async with api.parts.tenants.of(organization_id) as connection:
+        device = await fleet.device(connection, organization_id, device_id)
+        if device is None:
+            raise not_found("device")
+        image = await artifacts.artifact(connection, organization_id, asked.artifact_id)
+        components = await fleet.components(connection, organization_id, device_id)
+    if image is None:
+        raise Problem(422, "artifactId: there is no such firmware artifact")
+    if device["integration_type"] is None or device["provider_key"] is None:
+        raise Problem(409, "the device belongs to no integration that could update it")
+    if image["integration_id"] not in (None, device["integration_id"]):
+        raise Problem(422, "artifactId: the artifact is of another integration than the device")
+    if not image["version"] or len(image["version"]) > MAX_VERSION:
+        raise Problem(422, "artifactId: the artifact has no usable version")
+    return device, image, {one["component"]: one["version"] for one in components}
+
+
+def _artifact(image: Row) -> Artifact:
+    return Artifact(
+        image["external_artifact_id"] or str(image["id"]),
+        image["package_name"] or image["component_type"] or MAIN,
+        image["version"],
+        image["size_bytes"],
+        image["checksum_sha256"],
+        metadata=orjson.loads(image["metadata"]),
+    )
+
+
+async def _queued(api: Api, caller: Caller, wanted: deployments.Wanted) -> Row:
+    try:
+        async with api.parts.tenants.of(caller.organization_id) as connection:
+            deadline_s = api.parts.settings.api_deployment_deadline_s
+            return await deployments.queue(connection, caller.organization_id, wanted, deadline_s)
+    except Refused as refused:
+        if refused.sqlstate != "23505":
+            raise
+        raise Problem(409, "another deployment to this device or its cohort is under way") from None
+
+
+async def _given(
+    api: Api,
+    caller: Caller,
+    provider: Provider,
+    external_id: str,
+    wanted: deployments.Wanted,
+    artifact: Artifact,
+    allow_cohort: bool,
+) -> Deployment:
+    """Give it to the provider; what the provider refuses has failed. Raises: what the provider does."""
+    try:
+        made = await provider.deploy_firmware(
+            external_id, artifact, component=wanted.component, allow_cohort=allow_cohort
+        )
+    except RollcallError as error:
+        async with api.parts.tenants.of(caller.organization_id) as connection:
+            await deployments.ended(
+                connection, caller.organization_id, wanted.id, "failed", clipped(str(error))
+            )
+        raise
+    async with api.parts.tenants.of(caller.organization_id) as connection:
+        await deployments.given(
+            connection,
+            caller.organization_id,
+            wanted.id,
+            provider_id=shown(made.deployment_id, 255),
+            cohort_id=made.cohort_id,
+            cohort_size=made.cohort_size,
+        )
+    return made
