@@ -17,14 +17,14 @@ from ingest.errors import (
 from ingest.marker import Marker
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.backoff import Backoff
-from ingest.mqtt.port import Clock, Connected, Connection, Granted, Inbound, Subscription
+from ingest.mqtt.port import Clock, Connection, Inbound
 from ingest.mqtt.stumbles import Stumbles
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.origin import Origin
 from ingest.pipeline.pile import Feed
 from ingest.slots.plan import SessionPlan
-from ingest.slots.sharing import why_unshareable
 from ingest.store.sessions import Sessions, StoredSession
+from ingest.subscriber import Subscriber
 from ingest.tasks import together, until_one_ends
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ class Session:
         self._holder = holder
         self._jitter = jitter
         self._marker = Marker(plan, sessions, clock)
+        self._subscriber = Subscriber(plan, sessions, clock)
         self._backoff = Backoff(jitter)
         self._stumbles = Stumbles()
         self._session_id: int | None = None
@@ -132,7 +133,7 @@ class Session:
 
     async def _serve(self, stored: StoredSession) -> None:
         plan = self._plan
-        why_alone = await self._why_alone()
+        why_alone = await self._subscriber.why_alone()
         connection, connected = await open_connection(plan.protocol, plan.broker, self._clock)
         draining_since = stored.heard_until if connected.session_present else None
         if connected.protocol == "5":
@@ -141,8 +142,8 @@ class Session:
         try:
             # Reading begins at once: the answers to what is asked come behind the session's backlog.
             async with together(read(connection, origin, self._intake)) as reading:
-                await self._tell_if_lost(connection, connected, stored)
-                await self._subscribe(connection, connected, stored, why_alone)
+                await self._subscriber.tell_if_lost(connection, connected, stored)
+                await self._subscriber.subscribe(connection, connected, stored, why_alone)
                 self._backoff.reset()
                 self.failing = False
                 self.connection = connection
@@ -153,65 +154,6 @@ class Session:
             if origin.marked.is_set():
                 self._stumbles.past()
             await let_go(connection, origin)
-
-    async def _why_alone(self) -> str | None:
-        """Where slot 0 is to share its telemetry and cannot, say why: it goes on alone then."""
-        plan = self._plan
-        if plan.slot or not plan.shared:
-            return None
-        return await why_unshareable(plan.protocol, plan.broker, self._clock)
-
-    async def _tell_if_lost(
-        self, connection: Connection, connected: Connected, stored: StoredSession
-    ) -> None:
-        """Tell the timeline where the broker holds nothing for us any more, before anything is subscribed.
-
-        So a process that dies between the two is noticed by the next: there is a session then, but the marker that the
-        row knows as subscribed reaches nobody. It is the same where a broker forgets subscriptions by itself.
-        """
-        present = connected.session_present
-        if present and await self._is_subscribed(connection, stored):
-            return
-        if not present:
-            stored.digests.clear()
-        await self._sessions.lost(self._plan.integration_id, stored, session_present=present)
-
-    async def _is_subscribed(self, connection: Connection, stored: StoredSession) -> bool:
-        """Tell whether our marker still reaches us, if it ever did; where the broker does not say, it does."""
-        topic = self._plan.marker_topic
-        if not any(one.endswith(topic) for one in stored.subscriptions):
-            return True
-        try:
-            return await connection.publish(topic, b"%d" % self._clock())
-        except BrokerRefused:
-            return True
-
-    async def _subscribe(
-        self, connection: Connection, connected: Connected, stored: StoredSession, why_alone: str | None
-    ) -> None:
-        plan, note = self._plan, ""
-        if why_alone is not None:
-            note = f"one slot of {plan.slots}: {why_alone}"
-            log.warning("integration %s: %s", plan.name, note)
-        wanted = plan.subscriptions(shares=plan.slots > 1 and why_alone is None)
-        if _needs_no_subscribe(connected, stored, wanted):
-            granted = [Granted(one.topic_filter, one.qos, "") for one in wanted]
-        else:
-            granted = await connection.subscribe(wanted)
-        if connected.session_present:
-            # Only now, so that nothing is missed: for a moment some may come twice.
-            filters = {one.topic_filter for one in wanted}
-            await connection.unsubscribe([one for one in stored.subscriptions if one not in filters])
-        now = self._clock()
-        await self._sessions.connected(stored, connected, granted, now, note)
-        refused = [g for g in granted if g.qos is None]
-        for one in granted:
-            if not one.qos:
-                why = one.reason if one.qos is None else "granted at QoS 0: what it brings may be lost"
-                log.warning("integration %s: the topic %s: %s", plan.name, one.topic_filter, why)
-        if len(refused) == len(granted):
-            raise Misconfigured("the broker refused every topic: " + "; ".join(g.reason for g in refused))
-        log.info("integration %s: slot %d connected, MQTT %s", plan.name, plan.slot, connected.protocol)
 
 
 class _LeaseLost(Exception):  # noqa: N818
@@ -233,17 +175,6 @@ def origin_of(
         epoch=stored.epoch,
         draining_since=draining_since,
     )
-
-
-def _needs_no_subscribe(connected: Connected, stored: StoredSession, wanted: list[Subscription]) -> bool:
-    """Tell whether the session has these subscriptions, where asking for them again would bring what is retained again.
-
-    MQTT 5 has a word for that (retain handling 1). Shared ones, which bring nothing that is retained, are asked for.
-    """
-    filters = {one.topic_filter for one in wanted}
-    shared = any(one.startswith("$share/") for one in filters)
-    as_before = connected.session_present and filters == set(stored.subscriptions)
-    return connected.protocol == "3.1.1" and as_before and not shared
 
 
 class Readable(Protocol):
