@@ -9,8 +9,10 @@ import pytest
 from ingest.planner import Planner
 from ingest.slots.plan import SessionPlan
 from ingest.store.integrations import IntegrationRow
+from tests.http_client import http_client
 from tests.ingest.service import Service, running
 from tests.servers.mosquitto import MosquittoServer
+from tests.waiting import until
 
 STATUS = "select status::text from devices where external_device_id = $1"
 BATTERY = "select battery_level from devices where external_device_id = $1"
@@ -212,6 +214,26 @@ async def test_what_the_database_refuses_is_buried_alone(database: str, mosquitt
         assert tuple(row) == ("refused.23514", b'{"battery": 13}')
 
 
+async def test_where_the_dead_letter_is_refused_too_nothing_is_acknowledged_until_it_can_be_kept(
+    database: str, mosquitto: MosquittoServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = "alter table rollcall.dead_letters add constraint odd check (received_at is null) not valid"
+    async with running(database, mosquitto) as service:
+        await service.connected(await service.add_integration())
+        await service.pool.execute(odd)
+        await service.publish("devices/d1/telemetry", "no JSON")
+        await service.publish("devices/d1/telemetry", '{"battery": 7}')
+        await until(lambda: _is_said(caplog, "a dead letter is refused"), 15, "the refusal is in the log")
+        async with http_client(base_url=service.url) as client:
+            ready = await client.get("/readyz")
+        assert (ready.status_code, "a dead letter is refused" in ready.text) == (503, True)
+        assert await service.pool.fetchval(DEAD) == 0
+        await service.pool.execute("alter table rollcall.dead_letters drop constraint odd")
+        await service.sees(DEAD, 1, within_s=15)
+        await service.sees(BATTERY, 7, "d1", within_s=15)
+        assert bytes(await service.pool.fetchval("select payload from rollcall.dead_letters")) == b"no JSON"
+
+
 async def test_parked_evidence_is_applied_when_the_device_appears(
     database: str, mosquitto: MosquittoServer
 ) -> None:
@@ -318,3 +340,7 @@ async def _set_read_only(service: Service, read_only: bool) -> None:
         raise AssertionError(str(error)) from error
     finally:
         await service.pool.release(connection)
+
+
+async def _is_said(caplog: pytest.LogCaptureFixture, text: str) -> bool:
+    return text in caplog.text
