@@ -11,6 +11,7 @@ from ingest.crypto import Keyring
 from ingest.errors import DatabaseAway
 from ingest.metrics import Measured
 from ingest.mqtt.clock import StrictClock
+from ingest.pipeline.batches import Batches
 from ingest.pipeline.committer import Committer
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.pile import Counts
@@ -54,10 +55,8 @@ class Pipeline:
         applier = Applier(pool, presence_resolution=resolution, alone_from=ALONE_FROM)
         identities = Identities(pool)
         parking = Parking(pool, identities, applier)
-        committer = Committer(
-            intake, applier, identities, parking, Strangers(pool, identities, parking), counts,
-            jitter=jitter, observe=measured.commit,
-        )  # fmt: skip
+        batches = Batches(identities, parking, Strangers(pool, identities, parking))
+        committer = Committer(intake, applier, batches, counts, jitter=jitter, observe=measured.commit)
         keyring = Keyring.from_setting(settings.keys)
         rows = IntegrationRows(pool, settings.direct_url)
         return cls(

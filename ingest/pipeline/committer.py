@@ -6,26 +6,20 @@ import random
 import time
 from collections.abc import Callable
 
-from handlers.events import DeadReason, DeviceKey
-from handlers.evidence import Evidence
+from handlers.events import DeadReason
 from ingest.errors import DatabaseAway, EventsKnown, Refused, SessionsLost
+from ingest.pipeline.batches import Batches
 from ingest.pipeline.intake import Intake
-from ingest.pipeline.pile import Counts, Feed, Pile
+from ingest.pipeline.pile import Counts, Pile
 from ingest.pipeline.ready import Ready
 from ingest.pipeline.refusals import Refusals
 from ingest.store.apply import Applier
-from ingest.store.batch import Batch, Target
-from ingest.store.identity import Identities
-from ingest.store.parking import Parking
 from ingest.store.refusals import Contended
-from ingest.store.strangers import Strangers
 
 MAX_VANISHED = 5
 """Tries of one pile while devices of it are being deleted by others."""
 
 log = logging.getLogger(__name__)
-
-Unknown = dict[Feed, dict[DeviceKey, Evidence]]
 
 
 class Committer:
@@ -38,9 +32,7 @@ class Committer:
         self,
         intake: Intake,
         applier: Applier,
-        identities: Identities,
-        parking: Parking,
-        strangers: Strangers,
+        batches: Batches,
         counts: Counts,
         *,
         jitter: random.Random,
@@ -48,9 +40,7 @@ class Committer:
     ) -> None:
         self._intake = intake
         self._applier = applier
-        self._identities = identities
-        self._parking = parking
-        self._strangers = strangers
+        self._batches = batches
         self._counts = counts
         self._jitter = jitter
         self._observe = observe
@@ -87,7 +77,7 @@ class Committer:
         if not filling.done():
             return None
         pile = filling.result()
-        batch, unknown = self._batch(pile)
+        batch, unknown = self._batches.known(pile)
         if unknown:
             return pile, None
         self._applier.prepare(batch)
@@ -178,7 +168,7 @@ class Committer:
     async def _commit(self, pile: Pile, ready: Ready | None) -> None:
         for _ in range(MAX_VANISHED):
             if ready is None:
-                ready = Ready(await self._resolved(pile), self._applier)
+                ready = Ready(await self._batches.resolved(pile), self._applier)
             began = time.perf_counter()
             gone = await ready.commit()
             if not gone:
@@ -187,47 +177,9 @@ class Committer:
                 self._counts.committed += pile.count
                 self._counts.dropped_unknown += ready.batch.turned_away
                 return
-            self._identities.forget(gone)
+            self._batches.forget(gone)
             ready = None
         raise DatabaseAway("devices vanish while they are being written")
-
-    async def _resolved(self, pile: Pile) -> Batch:
-        """Build the batch, with the database's help where a device is not known yet."""
-        batch, unknown = self._batch(pile)
-        for feed, devices in unknown.items():
-            await self._look_up(feed, devices, batch)
-        return batch
-
-    async def _look_up(self, feed: Feed, devices: dict[DeviceKey, Evidence], batch: Batch) -> None:
-        """Put those that have a row, or get one, into the batch, and park the others where there is room."""
-        mine = feed.integration_id, feed.policy
-        nobodies = await self._strangers.nobodies(*mine, devices)
-        batch.turned_away += len(nobodies)
-        rest = {key: seen for key, seen in devices.items() if key not in nobodies}
-        if not rest:
-            return
-        found = await self._identities.resolve(feed.integration_id, list(rest), feed.policy)
-        target = Target(feed.offline_after, feed.source)
-        for key, device_id in found.items():
-            batch.add(device_id, target, rest.pop(key))
-        if rest:
-            batch.turned_away += await self._parking.add(*mine, rest, batch)
-
-    def _batch(self, pile: Pile) -> tuple[Batch, Unknown]:
-        """Build the batch of those whose device is known, and return the others."""
-        batch, unknown = Batch(dead_letters=list(pile.dead_letters)), Unknown()
-        for feed, devices in pile.evidence.items():
-            known = self._identities.of(feed.integration_id)
-            target = Target(feed.offline_after, feed.source)
-            for key, seen in devices.items():
-                device_id = known.get(key)
-                if device_id is None:
-                    unknown.setdefault(feed, {})[key] = seen
-                else:
-                    batch.add(device_id, target, seen)
-        for part in pile.parts:
-            part.record(batch)
-        return batch, unknown
 
     def _acknowledge(self, pile: Pile) -> None:
         for part in pile.parts:

@@ -12,7 +12,7 @@ from handlers.events import Publish
 from handlers.topics import Topics
 from handlers.webhooks import delivery, payload, reports
 from ingest.providers.aws_iot import provider
-from ingest.webhooks import auth, route, sns
+from ingest.webhooks import answers, auth, sns
 from tests.handlers.webhooks.samples import NOW
 from tests.hostile.cost import in_a_moment
 
@@ -35,7 +35,7 @@ WORST: dict[str, tuple[Callable[[str], object], str, str, str]] = {
     "sns.subscribe": (sns.SUBSCRIBE_URL.fullmatch, "https://sns.eu-west-1.amazonaws.com/?", "a", "\0"),
     "sns.enable": (sns.ENABLE_URL.fullmatch, "https://iot.eu", "-west", "\0"),
     "aws.region": (provider.REGION.fullmatch, "eu", "-a", "\0"),
-    "route.origin": (route._ORIGIN.fullmatch, "", "a.", "\0"),
+    "answers.origin": (answers._ORIGIN.fullmatch, "", "a.", "\0"),
 }
 
 
