@@ -66,7 +66,7 @@ class Planner:
             port=wanted.port,
             client_id=client_id(wanted, integration_id),
             username=wanted.username,
-            password=self._password(integration_id, name, wanted),
+            password=password_of(wanted, self.keyring, integration_id, name),
             tls=Tls(tls.ca_file, tls.cert_file, tls.key_file, tls.verify_host) if tls else None,
             session_expiry_s=settings.session_expiry_s if expiry_s is None else expiry_s,
             keep_alive_s=settings.keep_alive_s,
@@ -74,13 +74,18 @@ class Planner:
             max_payload=settings.max_payload,
         )
 
-    def _password(self, integration_id: UUID, name: str, wanted: MqttSettings) -> str | None:
-        stored = wanted.password.get_secret_value() if wanted.password else None
-        if stored is not None and is_encrypted(stored):
-            stored = self.keyring.decrypt(stored, password_context(integration_id))
-        if stored is not None and len(stored) > LONGEST:
-            raise Misconfigured(f"integration {name!r}: password: expected at most {LONGEST} characters")
-        return stored
+
+def password_of(wanted: MqttSettings, keyring: Keyring, integration_id: UUID, name: str) -> str | None:
+    """Return the password for an integration's broker in the clear.
+
+    Raises: Misconfigured where a CONNECT has no room for it; SecretUnreadable.
+    """
+    stored = wanted.password.get_secret_value() if wanted.password else None
+    if stored is not None and is_encrypted(stored):
+        stored = keyring.decrypt(stored, password_context(integration_id))
+    if stored is not None and len(stored) > LONGEST:
+        raise Misconfigured(f"integration {name!r}: password: expected at most {LONGEST} characters")
+    return stored
 
 
 def client_id(wanted: MqttSettings, integration_id: UUID, slot: int = 0) -> str:

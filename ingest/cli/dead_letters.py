@@ -14,7 +14,7 @@ from ingest.errors import Misconfigured
 from ingest.planner import Planner
 from ingest.replay import Replay, Replayed, Understood
 from ingest.settings import Settings, load_settings
-from ingest.store import admin
+from ingest.store import admin, inspection
 from ingest.store.apply import Applier
 from ingest.store.identity import Identities
 from ingest.store.session import Row, session
@@ -39,7 +39,7 @@ def list_(
     async def fetch() -> list[Row]:
         async with session(load_settings(database_url=database_url).database_url) as connection:
             identifier = await admin.integration_named(connection, integration)
-            return await admin.dead_letters(connection, integration=identifier, kind=kind, limit=limit)
+            return await inspection.dead_letters(connection, integration=identifier, kind=kind, limit=limit)
 
     print_rows(
         asyncio.run(fetch()), ["recorded_at", "integration", "kind", "topic", "error", "id"], as_json=as_json
@@ -52,7 +52,7 @@ def show(identifier: UUID, as_json: AsJson = False, database_url: DatabaseUrl = 
 
     async def fetch() -> Row:
         async with session(load_settings(database_url=database_url).database_url) as connection:
-            return await admin.dead_letter(connection, identifier)
+            return await inspection.dead_letter(connection, identifier)
 
     print_row(asyncio.run(fetch()), as_json=as_json)
 
@@ -74,7 +74,9 @@ def drop(
     async def delete() -> int:
         async with session(load_settings(database_url=database_url).database_url) as connection:
             identifier = await admin.integration_named(connection, integration)
-            return await admin.drop_dead_letters(connection, ids=ids or [], integration=identifier, kind=kind)
+            return await inspection.drop_dead_letters(
+                connection, ids=ids or [], integration=identifier, kind=kind
+            )
 
     print(f"{asyncio.run(delete())} dropped")
 

@@ -8,7 +8,7 @@ import typer
 from ingest.cli.options import AsJson, DatabaseUrl, Limit, Organization
 from ingest.cli.output import print_json, print_row, print_rows
 from ingest.settings import load_settings
-from ingest.store import admin
+from ingest.store import inspection
 from ingest.store.session import Row, session
 
 app = typer.Typer(no_args_is_help=True, help="Devices as their rows say, and how they came to say it.")
@@ -26,7 +26,7 @@ def list_(
 
     async def fetch() -> list[Row]:
         async with session(load_settings(database_url=database_url).database_url) as connection:
-            return await admin.devices(connection, status=status, slug=organization, limit=limit)
+            return await inspection.devices(connection, status=status, slug=organization, limit=limit)
 
     columns = [
         "name",
@@ -52,7 +52,7 @@ def show(
 
     async def fetch() -> Row:
         async with session(load_settings(database_url=database_url).database_url) as connection:
-            return await admin.device(connection, device, organization, events)
+            return await inspection.device(connection, device, organization, events)
 
     row = asyncio.run(fetch())
     if as_json:

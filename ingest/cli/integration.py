@@ -2,24 +2,20 @@
 
 import asyncio
 import os
-from dataclasses import replace as replace_fields
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
 from handlers.topics import Topics
+from ingest.cli.integration_broker import forgotten, tried
 from ingest.cli.integration_provider import key_of, save_key, settings_of
 from ingest.cli.integration_webhooks import Kind, encrypted, webhook_of
 from ingest.cli.options import AsJson, DatabaseUrl, Organization
 from ingest.cli.output import print_row, print_rows
-from ingest.crypto import Keyring, is_encrypted, password_context
+from ingest.crypto import Keyring, password_context
 from ingest.errors import Misconfigured
-from ingest.integration_settings import MqttSettings, mqtt_settings
-from ingest.mqtt.auto import open_connection
-from ingest.mqtt.clock import StrictClock
-from ingest.mqtt.port import Broker, Subscription, Tls
-from ingest.planner import client_id
+from ingest.integration_settings import mqtt_settings
 from ingest.providers.settings import ProviderSettings
 from ingest.settings import Settings, load_settings
 from ingest.store import admin
@@ -150,23 +146,8 @@ def check(
 ) -> None:
     """Connect to the broker with a client id of its own, subscribe, and say what was granted."""
     print_row(
-        asyncio.run(_check(load_settings(database_url=database_url), name, organization)), as_json=as_json
+        asyncio.run(tried(load_settings(database_url=database_url), name, organization)), as_json=as_json
     )
-
-
-async def _check(settings: Settings, name: str, slug: str | None) -> Row:
-    _, mqtt, broker = await _stored(settings, name, slug)
-    connection, connected = await open_connection(mqtt.protocol, broker, StrictClock())
-    try:
-        filters = Topics.parse(mqtt.topics).filters()
-        granted = await connection.subscribe([Subscription(topic_filter) for topic_filter in filters])
-    finally:
-        await connection.close()
-    return {
-        "broker": f"{mqtt.host}:{mqtt.port}",
-        "protocol": connected.protocol,
-        **{g.topic_filter: f"granted, QoS {g.qos}" if g.qos is not None else g.reason for g in granted},
-    }
 
 
 @app.command()
@@ -195,45 +176,8 @@ def reset_session(
     """
     if not yes:
         typer.confirm("What the broker holds for Rollcall is lost. Go on?", abort=True)
-    asyncio.run(_reset_session(load_settings(database_url=database_url), name, organization))
+    asyncio.run(forgotten(load_settings(database_url=database_url), name, organization))
     print(f"{name}: the broker has forgotten the session")
-
-
-async def _reset_session(settings: Settings, name: str, slug: str | None) -> None:
-    identifier, mqtt, broker = await _stored(settings, name, slug)
-    for slot in range(mqtt.slots):
-        slot_broker = replace_fields(broker, client_id=client_id(mqtt, identifier, slot))
-        opened, _ = await open_connection(mqtt.protocol, slot_broker, StrictClock())
-        await opened.close()
-
-
-async def _stored(settings: Settings, name: str, slug: str | None) -> tuple[UUID, MqttSettings, Broker]:
-    """Return an mqtt integration's id, its settings, and its broker under a client id of this command's own."""
-    async with session(settings.database_url) as connection:
-        row = await admin.integration(connection, name, slug)
-    if row["type"] != "mqtt":
-        raise Misconfigured(f"integration {name!r} is of type {row['type']}: this can only be done with mqtt")
-    mqtt = mqtt_settings(row["settings"], name)
-    if mqtt.protocol == "jetstream":
-        told = "it has no MQTT session. The log says how it is; its consumers are removed with `nats consumer rm`"
-        raise Misconfigured(f"integration {name!r} reads a JetStream: {told} (docs/nats.md)")
-    return row["id"], mqtt, _broker(mqtt, Keyring.from_setting(settings.keys), row["id"])
-
-
-def _broker(mqtt: MqttSettings, keyring: Keyring, identifier: UUID) -> Broker:
-    stored = mqtt.password.get_secret_value() if mqtt.password else None
-    if stored is not None and is_encrypted(stored):
-        stored = keyring.decrypt(stored, password_context(identifier))
-    return Broker(
-        host=mqtt.host,
-        port=mqtt.port,
-        client_id=f"{mqtt.client_id}-test-{os.getpid()}",
-        username=mqtt.username,
-        password=stored,
-        tls=Tls(**mqtt.tls.model_dump()) if mqtt.tls else None,
-        clean_start=True,
-        session_expiry_s=0,
-    )
 
 
 def _topics(given: list[str]) -> dict[str, str | list[str]] | None:

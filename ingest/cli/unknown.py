@@ -9,7 +9,7 @@ from ingest.cli.options import AsJson, DatabaseUrl, Integration, Limit
 from ingest.cli.output import print_rows
 from ingest.errors import Misconfigured
 from ingest.settings import load_settings
-from ingest.store import admin
+from ingest.store import admin, inspection
 from ingest.store.session import Row, session
 
 app = typer.Typer(
@@ -29,7 +29,7 @@ def list_(
     async def fetch() -> list[Row]:
         async with session(load_settings(database_url=database_url).database_url) as connection:
             identifier = await admin.integration_named(connection, integration)
-            return await admin.unknown(connection, integration=identifier, limit=limit)
+            return await inspection.unknown(connection, integration=identifier, limit=limit)
 
     columns = ["external_device_id", "integration", "messages", "first_at", "last_at"]
     print_rows(asyncio.run(fetch()), columns, as_json=as_json)
@@ -49,6 +49,6 @@ def drop(
     async def delete() -> int:
         async with session(load_settings(database_url=database_url).database_url) as connection:
             identifier = await admin.integration_named(connection, integration)
-            return await admin.drop_unknown(connection, integration=identifier, ids=ids or [])
+            return await inspection.drop_unknown(connection, integration=identifier, ids=ids or [])
 
     print(f"{asyncio.run(delete())} dropped")

@@ -3,33 +3,29 @@
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.errors import Error, SlowConsumerError
 from nats.js.errors import NotFoundError
 
-from handlers.events import SECOND, Micros, Publish
+from handlers.events import Micros, Publish
 from ingest.errors import BrokerAway, BrokerRefused
 from ingest.jetstream.acks import Acks
+from ingest.jetstream.arrivals import Arrivals
 from ingest.jetstream.client import connect, translated
 from ingest.jetstream.cluster import Cluster
-from ingest.jetstream.consumers import PREFIX, Consumers, Durable, durables
+from ingest.jetstream.consumers import Consumers, Durable, durables
 from ingest.jetstream.former import Former
 from ingest.jetstream.pull import Pull
-from ingest.jetstream.subjects import subjects_of, topic_of
+from ingest.jetstream.subjects import subjects_of
 from ingest.mqtt.inbox import BRIM, BRIM_BYTES, Inbox
 from ingest.mqtt.port import Broker, Clock, Connected, Granted, Inbound, Released, Subscription
-from ingest.mqtt.skimming import HEAD
 
 log = logging.getLogger(__name__)
 
 PROTOCOL = "jetstream"
-QOS = "Nmqtt-Pub"
-"""The header in which the server says at which QoS a device published."""
 CLOSE_WITHIN_S = 4.0
 GIVEN_BACK = b"-NAK"
 RETAIN_NOT_SUPPORTED = 0x9A
@@ -44,14 +40,12 @@ class JetStreamConnection:
     def __init__(self, broker: Broker, cluster: Cluster, filters: Sequence[str], clock: Clock) -> None:
         self._broker = broker
         self._cluster = cluster
-        self._clock = clock
         self._filters = filters
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._inbox = Inbox(self._hold)
-        self._unacknowledged: deque[str] = deque()
+        self._arrivals = Arrivals(self._inbox, self._flowing, clock, broker.max_payload, cluster.max_ahead_s)
         self._tasks: list[asyncio.Task[None]] = []
-        self._ahead = False
         self._dropping = False
         self._durables: list[Durable] = []
         self._pulls: list[Pull] = []
@@ -91,7 +85,7 @@ class JetStreamConnection:
         if self._cluster.qos_0:
             with translated():
                 await self._client.subscribe(
-                    durable.subject, queue=durable.name, cb=self._passing,
+                    durable.subject, queue=durable.name, cb=self._arrivals.passing,
                     pending_msgs_limit=BRIM, pending_bytes_limit=BRIM_BYTES,
                 )  # fmt: skip
 
@@ -109,7 +103,7 @@ class JetStreamConnection:
     def acknowledge(self, publishes: Sequence[Publish]) -> None:
         """Acknowledge these, the oldest unacknowledged ones; QoS 0 is passed over."""
         count = sum([1 for one in publishes if one.qos])
-        self._acks.add([self._unacknowledged.popleft() for _ in range(count)])
+        self._acks.add([self._arrivals.unacknowledged.popleft() for _ in range(count)])
 
     def complete(self, released: Sequence[Released]) -> None:
         """Do nothing: there is no QoS 2 here."""
@@ -170,65 +164,20 @@ class JetStreamConnection:
 
     async def _give_back(self) -> None:
         """Let others have at once what came and was not acknowledged. Not while a request waits: see adr 13."""
-        if not self._unacknowledged:
+        if not self._arrivals.unacknowledged:
             return
         for pull in list(self._pulls):
             await pull.idle.wait()
-        for reply in self._unacknowledged:
+        for reply in self._arrivals.unacknowledged:
             await self._client.publish(reply, GIVEN_BACK)
 
     async def _pull(self, durable: Durable) -> None:
-        pull = Pull(self._client, durable.name, self._flowing, self._stored)
+        pull = Pull(self._client, durable.name, self._flowing, self._arrivals.stored)
         self._pulls.append(pull)
         try:
             await pull.run()
         finally:
             self._pulls.remove(pull)
-
-    def _stored(self, message: Msg) -> None:
-        """Take a message of the stream. Its stamp is the same at each delivery, and so is what becomes of it."""
-        told = message.reply.split(".")
-        delivered, sequence, stamp = (
-            (told[4], told[5], told[7]) if len(told) == 9 else (told[6], told[7], told[9])
-        )
-        payload = message.data
-        self._unacknowledged.append(message.reply)
-        publish = Publish(
-            topic_of(message.subject[len(PREFIX) :]),
-            self._kept(payload),
-            1,
-            False,
-            delivered != "1",
-            int(sequence) % 65_535 + 1,
-            self._received_at(int(stamp) // 1_000),
-            len(payload),
-        )
-        self._inbox.items.append(publish)
-        self._inbox.wake(len(payload))
-
-    async def _passing(self, message: Msg) -> None:
-        """Take a message of QoS 0; the others are in the stream. While there is no room the library drops."""
-        if (message.headers or {}).get(QOS, "0") != "0":
-            return
-        await self._flowing.wait()
-        payload, size = message.data, len(message.data)
-        topic = topic_of(message.subject)
-        self._inbox.items.append(Publish(topic, self._kept(payload), 0, False, False, 0, self._clock(), size))
-        self._inbox.wake(size)
-
-    def _kept(self, payload: bytes) -> bytes:
-        """Return the payload, or the head of one that is too large."""
-        return payload if len(payload) <= self._broker.max_payload else payload[:HEAD]
-
-    def _received_at(self, stamp: Micros) -> Micros:
-        now = self._clock()
-        if stamp - now <= self._cluster.max_ahead_s * SECOND:
-            return stamp
-        if not self._ahead:
-            self._ahead = True
-            seconds = (stamp - now) / SECOND
-            log.error("a NATS server's clock is %.0f s ahead of ours: ours is taken, set that one", seconds)
-        return now
 
     def _hold(self, held: bool) -> None:
         (self.pause if held else self.resume)()

@@ -1,7 +1,7 @@
 """MQTT 3.1.1: paho-mqtt as the codec. QoS 0 and 1; for brokers that do not speak MQTT 5.
 
 paho answers a QoS 2 PUBLISH by itself, so nothing is subscribed at more than QoS 1. paho has no thread and no socket
-here: it reads from and writes to `_Pipe`, and the network below is the `Wire` of MQTT 5 (TLS, keep-alive, pausing).
+here: it reads from and writes to a `Pipe`, and the network below is the `Wire` of MQTT 5 (TLS, keep-alive, pausing).
 paho keeps a whole packet in memory: a payload above max_payload is cut to its head only once all of it has come.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -20,77 +20,13 @@ from ingest.mqtt.answers import Answers
 from ingest.mqtt.filters import subscribe_soundly, unsubscribe_soundly
 from ingest.mqtt.inbox import Inbox
 from ingest.mqtt.outbox import DISCONNECT, acknowledgements
+from ingest.mqtt.paho_client import Paho, Pipe
 from ingest.mqtt.port import Broker, Clock, Connected, Granted, Inbound, Released, Subscription
 from ingest.mqtt.reasons import FAILURE, Greeting, in_words, old_connack
 from ingest.mqtt.skimming import HEAD
 from ingest.mqtt.wire import Wire
 
 MAX_QOS = 1
-
-
-class _Pipe:
-    """What paho takes for its non-blocking socket: bytes that came, and a way to send."""
-
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-        self._bytes = b""
-        self._at = 0
-
-    @property
-    def waiting(self) -> int:
-        """Bytes that paho has not read yet."""
-        return len(self._bytes) - self._at
-
-    def feed(self, data: bytes) -> None:
-        """Append what came."""
-        self._bytes = self._bytes[self._at :] + data
-        self._at = 0
-
-    def recv(self, buffer_size: int) -> bytes:
-        """Return up to so many bytes. Raises: BlockingIOError when there are none."""
-        start = self._at
-        data = self._bytes[start : start + buffer_size]
-        if not data:
-            raise BlockingIOError
-        self._at = start + len(data)
-        return data
-
-    def send(self, buffer: bytes | bytearray) -> int:
-        """Hand all of it to the wire."""
-        self._wire.write(bytes(buffer))
-        return len(buffer)
-
-    def close(self) -> None:
-        """Nothing: the wire is closed by the connection."""
-
-    def fileno(self) -> int:
-        """Nothing to select on."""
-        return -1
-
-    def setblocking(self, _flag: bool, /) -> None:
-        """Nothing: it never blocks."""
-
-
-class _Paho(Client):
-    """paho on a pipe."""
-
-    def __init__(self, broker: Broker, pipe: _Pipe) -> None:
-        # Without reconnect_on_failure=False a CONNACK of code 1 makes paho start over with MQTT 3.1 on its own.
-        super().__init__(
-            CallbackAPIVersion.VERSION2,
-            client_id=broker.client_id,
-            clean_session=broker.clean_start,
-            protocol=MQTTProtocolVersion.MQTTv311,
-            reconnect_on_failure=False,
-            manual_ack=True,
-        )
-        self._pipe = pipe
-        self.max_inflight_messages = 0
-        if broker.username is not None:
-            self.username_pw_set(broker.username, broker.password)
-
-    def _create_socket(self) -> _Pipe:
-        return self._pipe
 
 
 class Mqtt311Connection:
@@ -102,10 +38,10 @@ class Mqtt311Connection:
         self._inbox = Inbox(lambda held: self._wire.hold(held))
         self._wire = Wire(self._received, self._lost)
         self._answers = Answers[list[int]](lambda: self._wire.paused, lambda: self._inbox.seen)
-        self._pipe = _Pipe(self._wire)
+        self._pipe = Pipe(self._wire)
         self._connack: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._greeting: Greeting | None = Greeting()
-        self._paho = paho = _Paho(broker, self._pipe)
+        self._paho = paho = Paho(broker, self._pipe)
         paho.on_connect = self._on_connect
         paho.on_message = self._on_message
         paho.on_subscribe = self._on_answer
