@@ -10,6 +10,7 @@ import aiomqtt
 import asyncpg
 import pytest
 
+from ingest.simulate.link import look_why
 from tests.crash.load import assert_rows_are_the_models, numbered
 from tests.crash.setting import add_integration, connected_once
 from tests.ingest.jetstream.conftest import send, visited
@@ -35,16 +36,20 @@ async def publish(cluster: NatsCluster, done: list[int]) -> None:
     """Publish all of it in order; what no node has answered is said again, to the next one."""
     waiting = list(numbered(MESSAGES))
     for node in itertools.cycle(cluster.nodes):
+        device = aiomqtt.Client(
+            node.host, node.mqtt_port, identifier=f"to-{node.name}", timeout=ANSWER_WITHIN_S
+        )
+        ended_at_once = device._disconnected
         try:
-            async with aiomqtt.Client(
-                node.host, node.mqtt_port, identifier=f"to-{node.name}", timeout=ANSWER_WITHIN_S
-            ) as device:
+            async with device:
                 while done[0] < len(waiting):
                     await device.publish(*waiting[done[0]], qos=1)
                     done[0] += 1
                 return
         except aiomqtt.MqttError:
             await asyncio.sleep(0.1)
+        finally:
+            look_why(ended_at_once, device._disconnected)
 
 
 @pytest.mark.timeout(240)
