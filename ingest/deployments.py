@@ -2,52 +2,34 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from ingest.errors import Declined, RollcallError
 from ingest.providers.port import Provider
 from ingest.store.deployments import Pending, Progress
-from ingest.store.sessions import Sessions
+from ingest.turns import Turns
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 10.0
 ASKED_AT_ONCE = 20
 ASKED_WITHIN_S = 20.0
-LEASE = "deployments"
 
 
 class Deployments:
-    """Runs while it holds the lease; what it does is in the rows, so a restart loses nothing."""
+    """Looks at each of its turns; what it does is in the rows, so a restart loses nothing."""
 
     def __init__(
-        self,
-        progress: Progress,
-        sessions: Sessions,
-        providers: Callable[[UUID], Awaitable[Provider]],
-        holder: str,
-        jitter: random.Random,
-        *,
-        every_s: float = EVERY_S,
+        self, progress: Progress, providers: Callable[[UUID], Awaitable[Provider]], turns: Turns
     ) -> None:
         self._progress = progress
-        self._sessions = sessions
         self._providers = providers
-        self._holder = holder
-        self._jitter = jitter
-        self._every_s = every_s
+        self._turns = turns
 
     async def run(self) -> None:
         """Look for ever."""
-        while True:
-            await asyncio.sleep(self._every_s * self._jitter.uniform(0.8, 1.2))
-            try:
-                if await self._sessions.lease(LEASE, self._holder, self._every_s * 6):
-                    await self.look()
-            except RollcallError as error:
-                log.warning("deployments are not looked at: %s", error)
+        await self._turns.take(self.look)
 
     async def look(self) -> None:
         """Settle what can be, and ask providers about some of the rest. Raises: DatabaseAway."""

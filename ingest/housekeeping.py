@@ -1,31 +1,18 @@
 """Housekeeping: once a minute, in one replica, what is past its age or count is deleted."""
 
-import asyncio
-import logging
-
-from ingest.errors import RollcallError
 from ingest.store.retention import Retention
-from ingest.store.sessions import Sessions
-
-log = logging.getLogger(__name__)
+from ingest.turns import Turns
 
 EVERY_S = 60.0
 
 
 class Housekeeping:
-    """Runs the retention while it holds the lease."""
+    """Runs the retention at each of its turns."""
 
-    def __init__(self, retention: Retention, sessions: Sessions, holder: str) -> None:
+    def __init__(self, retention: Retention, turns: Turns) -> None:
         self._retention = retention
-        self._sessions = sessions
-        self._holder = holder
+        self._turns = turns
 
     async def run(self) -> None:
         """Keep house for ever."""
-        while True:
-            await asyncio.sleep(EVERY_S)
-            try:
-                if await self._sessions.lease("housekeeping", self._holder, EVERY_S * 3):
-                    await self._retention.expire()
-            except RollcallError as error:
-                log.warning("housekeeping is skipped: %s", error)
+        await self._turns.take(self._retention.expire)

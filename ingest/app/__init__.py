@@ -15,6 +15,7 @@ from ingest.app.late import LatePlatform
 from ingest.app.pipeline import Pipeline, open_pool
 from ingest.app.sides import http_side, mqtt_side
 from ingest.errors import Misconfigured, RollcallError
+from ingest.housekeeping import EVERY_S as HOUSEKEEPING_EVERY_S
 from ingest.housekeeping import Housekeeping
 from ingest.http import Http
 from ingest.integrations import Integrations
@@ -71,8 +72,13 @@ async def serve(
         platform = LatePlatform(pipeline, mqtt, reconciler, holder)
         hooks, http = http_side(pipeline, mqtt, signatures, platform, bound)
         parts: list[Part] = [
-            Sweep(Silences(pool), pipeline.sessions, pipeline.clock, settings, holder),
-            Housekeeping(Retention(pool), pipeline.sessions, holder),
+            Sweep(
+                Silences(pool),
+                pipeline.clock,
+                settings,
+                pipeline.turns("sweep", holder, settings.sweep_every_s),
+            ),
+            Housekeeping(Retention(pool), pipeline.turns("housekeeping", holder, HOUSEKEEPING_EVERY_S)),
             reconciler,
             platform,
         ]

@@ -23,6 +23,7 @@ from ingest.store.parking import Parking
 from ingest.store.refusals import DATABASE_ERRORS, translated
 from ingest.store.sessions import Sessions
 from ingest.store.strangers import Strangers
+from ingest.turns import Turns
 
 ALONE_FROM = 256
 """Devices of a batch from which on it pays to keep other writers out (ADR 14)."""
@@ -67,6 +68,10 @@ class Pipeline:
     def outage(self) -> str | None:
         """Return why the database cannot be written now, if so."""
         return self.committer.outage
+
+    def turns(self, lease: str, holder: str, every_s: float, *, terms: int = 3) -> Turns:
+        """Return the turns of work that one replica does every so often, and keeps for so many of its periods."""
+        return Turns(self.sessions, lease, holder, self.jitter, every_s, every_s * terms)
 
     def say_goodbye(self) -> None:
         """Log what was done."""

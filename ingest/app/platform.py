@@ -15,7 +15,7 @@ from ingest.api.application import close_api, create_api
 from ingest.api.parts import Parts, Synced
 from ingest.api.settings import load_api_settings
 from ingest.app.pipeline import Pipeline, open_pool
-from ingest.deployments import Deployments
+from ingest.deployments import EVERY_S, Deployments
 from ingest.errors import Misconfigured
 from ingest.integrations import Integrations
 from ingest.pipeline.deliveries import Arrival, Delivery
@@ -81,9 +81,9 @@ async def platform_side(
         )
         app = create_api(parts)
         closing.push_async_callback(close_api, app)
-        yield Platform(
-            app, Deployments(Progress(pool), pipeline.sessions, providers, holder, pipeline.jitter)
-        )
+        # six terms: asking the providers may take longer than three
+        turns = pipeline.turns("deployments", holder, EVERY_S, terms=6)
+        yield Platform(app, Deployments(Progress(pool), providers, turns))
 
 
 class _Rest:

@@ -13,6 +13,7 @@ from ingest.deployments import Deployments
 from ingest.store.artifacts import sync_artifacts
 from ingest.store.deployments import Progress
 from ingest.store.sessions import Sessions
+from ingest.turns import Turns
 from tests.ingest.api.world import Organization, World
 from tests.servers.http import Fault
 from tests.waiting import until
@@ -44,10 +45,9 @@ async def status(world: World, made: Organization) -> Any:
     return (await world.get(f"/api/devices/{made.device}/status", made.tokens["read"])).json()["firmware"]
 
 
-def part(world: World, **options: Any) -> Deployments:
-    return Deployments(
-        Progress(world.pool), Sessions(world.pool), world.providers, "me", random.Random(1), **options
-    )
+def part(world: World, every_s: float = 10.0) -> Deployments:
+    turns = Turns(Sessions(world.pool), "deployments", "me", random.Random(1), every_s, every_s * 6)
+    return Deployments(Progress(world.pool), world.providers, turns)
 
 
 async def reported(world: World, made: Organization, version: str, at: int) -> None:
