@@ -122,7 +122,7 @@ class Run:
         async with asyncio.TaskGroup() as group:
             forever = (self.bounds.watch(), self.hearing.watch(), self.world.keep())
             background = [group.create_task(one) for one in forever]
-            publishing = group.create_task(devices.run())
+            publishing = group.create_task(self._publish())
             senders = [group.create_task(one.run()) for one in (self.webhooks, self.cloud)]
             await self._befall(seconds, befell)
             began = time.monotonic()
@@ -133,8 +133,8 @@ class Run:
                 self.started_s = time.monotonic() - began
                 await asyncio.gather(*senders)
             async with asyncio.timeout(PUBLISHED_WITHIN_S):
-                await publishing
-            await self._recover(time.monotonic())
+                published = await publishing
+            await self._recover(max(began, published))
             took_s = time.monotonic() - began
             for task in background:
                 task.cancel()
@@ -148,8 +148,13 @@ class Run:
             befell.append(chance.choice(list(faults)))
             await faults[befell[-1]]()
 
+    async def _publish(self) -> float:
+        """Publish for as long as faults befall, and all that was lost; return when that was done."""
+        await self.world.devices.run()
+        return time.monotonic()
+
     async def _recover(self, began: float) -> None:
-        """Wait until nothing differs, RECOVERED_WITHIN_S since everything was published."""
+        """Wait until nothing differs, at most RECOVERED_WITHIN_S from then on."""
         self.model.follow()
         while wrong := await self.oracle.differences():
             late = time.monotonic() - began > RECOVERED_WITHIN_S
