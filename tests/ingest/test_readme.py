@@ -62,7 +62,7 @@ async def test_the_readmes_lines_bring_a_published_message_into_its_row(
     rollcall = RollcallProcess(empty_database, tmp_path / "log", ROLLCALL_KEYS=environment["ROLLCALL_KEYS"])
     rollcall.start()
     try:
-        await until(lambda: _logged(rollcall, "connected"), 20, "Rollcall is connected")
+        await until(lambda: "connected" in rollcall.log.read_text(), 20, "Rollcall is connected")
         assert after[0].startswith("mosquitto_pub ")
         await said(after[0], environment)
 
@@ -78,7 +78,3 @@ async def test_the_readmes_lines_bring_a_published_message_into_its_row(
         assert "1.4.2" in await said("rollcall devices show pump-7", environment)
     finally:
         rollcall.kill9()
-
-
-async def _logged(rollcall: RollcallProcess, text: str) -> bool:
-    return text in rollcall.log.read_text()

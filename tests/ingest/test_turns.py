@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -14,12 +14,6 @@ from ingest.turns import Turns
 from tests.waiting import until
 
 HOLDER = "select holder from rollcall.leases where name = 'work'"
-
-
-@pytest.fixture
-async def pool(database: str) -> AsyncIterator[asyncpg.Pool]:
-    async with asyncpg.create_pool(database, min_size=1, max_size=3) as pool:
-        yield pool
 
 
 class Worker:
@@ -51,11 +45,7 @@ async def working(worker: Worker) -> AsyncIterator[asyncio.Task[None]]:
 
 async def has_turns(worker: Worker, more: int = 3) -> None:
     before = worker.turns
-    await until(lambda: _is(lambda: worker.turns >= before + more), 5, "it has its turns")
-
-
-async def _is(condition: Callable[[], bool]) -> bool:
-    return condition()
+    await until(lambda: worker.turns >= before + more, 5, "it has its turns")
 
 
 async def test_only_one_replica_has_the_turn_and_a_stop_hands_it_over(pool: asyncpg.Pool) -> None:

@@ -68,9 +68,7 @@ async def test_nodes_and_a_replica_killed_under_load_lose_nothing_and_double_not
         await connected_once(database)
         publishing = asyncio.create_task(publish(cluster, done))
         for share, node in enumerate(cluster.nodes, 1):
-            await until(
-                lambda at=share: _reached(done, at * MESSAGES // 5), 60, "a further fifth is published"
-            )
+            await until(lambda at=share: done[0] >= at * MESSAGES // 5, 60, "a further fifth is published")
             await asyncio.to_thread(node.kill9)
             if share == 2:
                 second.kill9()
@@ -127,10 +125,6 @@ async def test_what_a_replica_committed_and_could_not_acknowledge_is_there_once(
                 first.kill9()
                 second.kill9()
                 await connection.close()
-
-
-async def _reached(done: list[int], count: int) -> bool:
-    return done[0] >= count
 
 
 async def _waits(proxy: Proxy) -> bool:

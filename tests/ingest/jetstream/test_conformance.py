@@ -102,7 +102,7 @@ async def test_replicas_share_what_comes_and_it_comes_once(
     sent = [b"%d" % n for n in range(50)]
     for one in sent:
         await send(shared_nats, (f"{name}/a", one, 1))
-    await until(lambda: _sure(len(came[0]) + len(came[1]) >= 50), WITHIN_S, "all came")
+    await until(lambda: len(came[0]) + len(came[1]) >= 50, WITHIN_S, "all came")
     for task in reading:
         task.cancel()
     await asyncio.gather(*reading, return_exceptions=True)
@@ -280,10 +280,6 @@ async def test_published_it_comes_to_whoever_is_subscribed_and_nothing_is_retain
     assert [(one.payload, one.qos) for one in await take(connection, 1)] == [(b"1", 0)]
     with pytest.raises(BrokerRefused, match="retained"):
         await connection.publish(f"{name}/a", b"1", retain=True)
-
-
-async def _sure(answer: bool) -> bool:
-    return answer
 
 
 async def _waiting(server: NatsServer, name: str, *, at_the_server: int, in_hand: int) -> bool:

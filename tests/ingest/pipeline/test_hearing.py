@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from tests.ingest.service import running
 from tests.servers.mosquitto import MosquittoServer
 from tests.servers.proxy import Proxy
 from tests.servers.rollcall import RollcallProcess
+from tests.servers.started import started
 
 HEARD = "select count(*) from rollcall.mqtt_sessions where heard_until > heard_since"
 
@@ -21,13 +21,9 @@ def no_marker(tmp_path: Path) -> Iterator[MosquittoServer]:
     """A broker where nobody may publish a marker."""
     acl = tmp_path / "acl"
     acl.write_text("topic readwrite devices/#\ntopic read rollcall/#\n")
-    os.chmod(acl, stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
-    broker = MosquittoServer(f"acl_file {acl}")
-    try:
-        broker.start()
+    acl.chmod(0o444)
+    with started(MosquittoServer(f"acl_file {acl}")) as broker:
         yield broker
-    finally:
-        broker.destroy()
 
 
 async def test_where_publishing_is_forbidden_quiet_says_how_far_was_heard(

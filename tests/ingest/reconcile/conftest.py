@@ -10,13 +10,6 @@ from tests.servers.golioth import Golioth
 
 
 @pytest.fixture
-async def pool(database: str) -> AsyncIterator[asyncpg.Pool]:
-    pool = await asyncpg.create_pool(database, min_size=1, max_size=6)
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
 async def cloud() -> AsyncIterator[Golioth]:
     cloud = Golioth(API_KEY)
     async with cloud.http:

@@ -1,7 +1,7 @@
 """Kill -9 in each phase of a run: the next process ends it right, and asks for no finished page again."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -77,7 +77,7 @@ async def test_while_pages_come(fleet: Fleet, rollcall: RollcallProcess) -> None
 
     fleet.cloud.before_page = kill_at_the_tenth
     rollcall.start()
-    await until(_holds(lambda: fleet.cloud.pages >= 10), 20, "ten pages were asked for")
+    await until(lambda: fleet.cloud.pages >= 10, 20, "ten pages were asked for")
     finished = await fleet.pool.fetchval("select listed from rollcall.reconcile_runs") // 100
     assert finished >= 7
     followed = await assert_the_next_one_ends_right(fleet, rollcall)
@@ -124,7 +124,7 @@ async def test_while_changes_are_pushed(fleet: Fleet, rollcall: RollcallProcess)
     fleet.cloud.http.fail_write = Fault("silent")
     rollcall.start()
     await until(
-        _holds(lambda: any(one.method != "GET" for one in fleet.cloud.http.requests)),
+        lambda: any(one.method != "GET" for one in fleet.cloud.http.requests),
         20,
         "a push is on its way",
     )
@@ -134,10 +134,3 @@ async def test_while_changes_are_pushed(fleet: Fleet, rollcall: RollcallProcess)
     assert await fleet.pool.fetchval("select sum(pushed) from rollcall.reconcile_runs") == 1
     tags = {fleet.cloud.tags[tag] for tag in devices["d3"]["tagIds"]}
     assert tags == {"ours", "field"}
-
-
-def _holds(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
-    async def holds() -> bool:
-        return condition()
-
-    return holds
