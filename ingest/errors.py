@@ -7,6 +7,7 @@ RollcallError
 │   └── ProviderRefused    the provider does not accept our key, or gives it too few rights
 ├── Unavailable            wait and try again, for ever, with jitter; nothing is acknowledged meanwhile
 │   ├── DatabaseAway
+│   │   └── Unattributed   a statement failed by the fault of a row or of the database: found out by trying
 │   ├── RunUnderWay        another process reconciles this integration now
 │   ├── BrokerAway
 │   │   ├── BrokerRefused     the broker answered no (wrong password, banned): retried slowly
@@ -53,6 +54,14 @@ class Unavailable(RollcallError):  # noqa: N818
 
 class DatabaseAway(Unavailable):
     """The database cannot be written now."""
+
+
+class Unattributed(DatabaseAway):
+    """A statement failed that would perhaps succeed without one of its rows. `sqlstate` is Postgres' code for it."""
+
+    def __init__(self, sqlstate: str, message: str) -> None:
+        super().__init__(f"{sqlstate}: {message}")
+        self.sqlstate = sqlstate
 
 
 class RunUnderWay(Unavailable):

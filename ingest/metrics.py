@@ -116,6 +116,12 @@ class Metrics:
         waiting = "Messages and events in hand and not committed."
         yield GaugeMetricFamily("rollcall_waiting_messages", waiting, intake.held)
         yield GaugeMetricFamily("rollcall_waiting_bytes", "Their payloads.", intake.held_bytes)
+        oldest = self._status.oldest()
+        yield GaugeMetricFamily(
+            "rollcall_oldest_unacknowledged_seconds",
+            "Since the oldest message that waits for its commit came; 0 where none does.",
+            0.0 if oldest is None else oldest.seconds,
+        )
         yield _counted(
             "rollcall_webhook_requests", "Webhook requests.", ("route", "status"), measured.webhook_requests
         )

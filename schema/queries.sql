@@ -13,7 +13,19 @@ select case when (select count(*) from held where ours) = cardinality($41::bigin
     rollcall.undone_if_any(rollcall.apply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
         $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40)) end as gone,
     coalesce(current_setting('rollcall.others', true) = 'on', false) as others
-from set_config('synchronous_commit', 'on', true) as durable, set_config('rollcall.alone_from', $43, true) as alone;
+from set_config('synchronous_commit', 'on', true) as durable, set_config('rollcall.alone_from', $43, true) as alone,
+    set_config('lock_timeout', $45, true) as patience;
+
+-- name: bound_trial
+-- a trial that is slow shows enough; never longer than a commit may take
+select set_config('statement_timeout', case when s.setting::int between 1 and 2000 then s.setting else '2000' end, true)
+from pg_catalog.pg_settings s where s.name = 'statement_timeout';
+
+-- name: locked_devices
+-- those of $1 whose rows somebody else holds now
+select d.id from public.devices d where d.id = any ($1::uuid[])
+except
+select d.id from (select x.id from public.devices x where x.id = any ($1) for no key update skip locked) as d;
 
 -- name: sessions_lost
 select t.id, t.epoch from unnest($1::bigint[], $2::bigint[]) as t (id, epoch)
@@ -81,7 +93,7 @@ on conflict (integration_id) do update set
 returning created_total, created_in_minute;
 
 -- name: count_created
-update rollcall.integration_counts set created_total = created_total + $2, created_in_minute = created_in_minute + $2
+update rollcall.integration_counts set created_total = created_total + $2, created_in_minute = created_in_minute + $3
 where integration_id = $1;
 
 -- name: create_devices

@@ -81,6 +81,7 @@ async def serve(
             Housekeeping(Retention(pool), pipeline.turns("housekeeping", holder, HOUSEKEEPING_EVERY_S)),
             reconciler,
             platform,
+            pipeline.watchdog,
         ]
         parts += [mqtt] if settings.mqtt == "on" else []
         parts += [hooks, http] if settings.http == "on" else []

@@ -15,6 +15,7 @@ from ingest.pipeline.batches import Batches
 from ingest.pipeline.committer import Committer
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.pile import Counts
+from ingest.pipeline.watchdog import Watchdog
 from ingest.settings import Settings
 from ingest.store.apply import Applier
 from ingest.store.identity import Identities
@@ -46,6 +47,7 @@ class Pipeline:
     committer: Committer
     sessions: Sessions
     rows: IntegrationRows
+    watchdog: Watchdog
 
     @classmethod
     def of(cls, settings: Settings, pool: asyncpg.Pool) -> "Pipeline":
@@ -62,12 +64,12 @@ class Pipeline:
         rows = IntegrationRows(pool, settings.direct_url)
         return cls(
             settings, pool, keyring, jitter, StrictClock(), measured, intake, parking, committer,
-            Sessions(pool), rows,
+            Sessions(pool), rows, Watchdog(intake, committer),
         )  # fmt: skip
 
     def outage(self) -> str | None:
         """Return why the database cannot be written now, if so."""
-        return self.committer.outage
+        return self.committer.outage or self.watchdog.stuck()
 
     def turns(self, lease: str, holder: str, every_s: float, *, terms: int = 3) -> Turns:
         """Return the turns of work that one replica does every so often, and keeps for so many of its periods."""

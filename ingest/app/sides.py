@@ -44,7 +44,7 @@ def http_side(
     webhooks = Webhooks(hooks, submissions, signatures, pipeline.clock, pipeline.measured.webhook)
     status = Status(
         HealthRows(pool), pipeline.outage, lambda: mqtt.sessions, lambda: mqtt.misconfigured,
-        lambda: mqtt.slots, pipeline.clock,
+        lambda: mqtt.slots, pipeline.watchdog.oldest, pipeline.clock,
     )  # fmt: skip
     app = application(webhooks, status, Metrics(intake, pipeline.measured, status), platform)
     return hooks, Http(app, settings.http_host, settings.http_port, bound)

@@ -8,12 +8,11 @@ from typing import NamedTuple
 import asyncpg
 
 from handlers.events import Micros
-from ingest.errors import Refused
 from ingest.reconcile.plan import Plan
 from ingest.reconcile.retries import with_retries
 from ingest.reconcile.runs import Run, Runs
 from ingest.store.queries import queries
-from ingest.store.refusals import acquired
+from ingest.store.refusals import FAULTS, acquired
 
 WINDOW = 1_000
 """Staging ids looked at in one transaction."""
@@ -68,8 +67,8 @@ class Settled:
         """Apply a window; what the database refuses is left to those who can tell which entry it is: `chunks.py`."""
         try:
             return await with_retries(lambda: self._commit(run, window), self._jitter)
-        except Refused as refused:
-            run.note(f"entries are applied one by one: {refused}")
+        except FAULTS as fault:
+            run.note(f"entries are applied one by one: {fault}")
             return 0
 
     async def _commit(self, run: Run, window: Window) -> int:

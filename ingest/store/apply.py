@@ -1,6 +1,6 @@
 """Commit a batch: one round trip, or one transaction where there is more than devices in it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -8,12 +8,12 @@ from uuid import UUID
 import asyncpg
 
 from handlers.events import Micros
-from ingest.errors import EventsKnown, Refused, SessionsLost
+from ingest.errors import DatabaseAway, EventsKnown, Refused, SessionsLost, Unattributed
 from ingest.store.batch import Batch
-from ingest.store.columns import apply_arguments
+from ingest.store.columns import LOCK_PATIENCE, apply_arguments
 from ingest.store.facts import apply_facts
 from ingest.store.queries import queries
-from ingest.store.refusals import DATABASE_ERRORS, Contended, devices_gone, translated
+from ingest.store.refusals import Contended, acquired, devices_gone, timeouts_as_faults
 from ingest.store.timeline import record
 from ingest.store.within import Within
 
@@ -21,6 +21,8 @@ Connection = Any
 """asyncpg's Connection or pool proxy; asyncpg ships no complete types."""
 
 
+TRIAL_PATIENCE = "250ms"
+"""The same of a trial: whoever holds a row has been waited for before."""
 BESIDE_S = 10.0
 """How long nobody is kept out any more after that has gone wrong, or has taken longer than SLOW_S."""
 SLOW_S = 1.0
@@ -56,31 +58,58 @@ class Applier:
 
         `behind`: only where this seq is the newest commit of the session; it waits for one that is under way.
 
-        Raises: Refused (class 22 or 23), SessionsLost (of none where it is not behind what it should be), EventsKnown,
-        DatabaseAway (anything else; Contended where another writer was in the way).
+        Raises: Refused, Unattributed (a row or message may be at fault), SessionsLost (of none where it is not behind
+        what it should be), EventsKnown, DatabaseAway (Contended where another writer was in the way).
         """
         began = monotonic()
         try:
-            async with self._pool.acquire(timeout=self._timeout_s) as connection:
+            async with acquired(self._pool, self._timeout_s) as connection, timeouts_as_faults():
                 if not batch.has_extras:
                     await self._apply(connection, batch, behind)
                 else:
                     async with connection.transaction():
                         await self._apply(connection, batch, behind)
                         await self._extras(connection, batch)
-        except DATABASE_ERRORS as error:
-            if gone := devices_gone(error):
+        except (Refused, DatabaseAway) as meaning:
+            if gone := devices_gone(meaning.__cause__):
                 return gone
-            meaning = translated(error)
             if not isinstance(meaning, Refused):
                 self._go_beside(BESIDE_S)
-                if not isinstance(meaning, Contended):
+                if not isinstance(meaning, Contended | Unattributed):
                     # a connection may remember what was so when it was made: a read-only failover, another primary
                     await self._pool.expire_connections()
-            raise meaning from error
+            raise
         if monotonic() - began > SLOW_S:
             self._go_beside(BESIDE_S)
         return []
+
+    async def trial(self, batch: Batch) -> Refused | Unattributed | None:
+        """Return what the database would refuse `batch` for, else None; all of it is rolled back.
+
+        Raises: SessionsLost, EventsKnown, DatabaseAway.
+        """
+        try:
+            async with acquired(self._pool, self._timeout_s) as connection, timeouts_as_faults():
+                transaction = connection.transaction()
+                await transaction.start()
+                try:
+                    await connection.execute(queries()["bound_trial"])
+                    await self._apply(connection, batch, {}, TRIAL_PATIENCE)
+                    await self._extras(connection, batch)
+                    await connection.execute("set constraints all immediate")
+                finally:
+                    await transaction.rollback()
+        except (Refused, Unattributed) as fault:
+            return None if devices_gone(fault.__cause__) else fault
+        return None
+
+    async def locked(self, device_ids: Collection[UUID]) -> set[UUID]:
+        """Return those of these devices whose rows somebody else holds locked now. Raises: Refused, DatabaseAway."""
+        async with acquired(self._pool, self._timeout_s) as connection:
+            rows = await connection.fetch(
+                queries()["locked_devices"], list(device_ids), timeout=self._timeout_s
+            )
+        return {row[0] for row in rows}
 
     def _go_beside(self, seconds: float) -> None:
         self._beside_until = max(self._beside_until, monotonic() + seconds)
@@ -89,10 +118,13 @@ class Applier:
         """Return those of the query. A transaction of several statements keeps nobody out: it may stand still."""
         return apply_arguments(batch, self._resolution, None if batch.has_extras else self._alone_from)
 
-    async def _apply(self, connection: Connection, batch: Batch, behind: Mapping[int, int]) -> None:
-        *arguments, alone, places = batch.arguments or self._arguments(batch)
+    async def _apply(
+        self, connection: Connection, batch: Batch, behind: Mapping[int, int], patience: str = LOCK_PATIENCE
+    ) -> None:
+        *arguments, alone, places, _ = batch.arguments or self._arguments(batch)
         arguments.append("" if monotonic() < self._beside_until else alone)
         arguments.append([behind.get(one) for one, _ in sorted(batch.epochs)] if behind else places)
+        arguments.append(patience)
         gone, others = await connection.fetchrow(queries()["apply"], *arguments, timeout=self._timeout_s)
         if others:
             self._go_beside(OTHERS_S)

@@ -11,6 +11,9 @@ from ingest.store.batch import Batch
 DIGESTS_KEPT = 65_536
 """Publishes of a session whose digests are kept: MQTT has no more packet ids than that."""
 
+LOCK_PATIENCE = "2s"
+"""How long a commit waits for a row that somebody else holds."""
+
 _UNSAID = (None, None)
 
 
@@ -18,7 +21,7 @@ def apply_arguments(batch: Batch, presence_resolution: Micros, alone_from: int |
     """Return the arguments of the query `apply`: those of `rollcall.apply`, then the sessions and their epochs.
 
     Then from how many devices on it asks to be alone (None: never; nor where it says more than telemetry: that may take
-    long), and what each session is behind.
+    long), what each session is behind, and how long it waits for a lock.
     A column in which nothing is said is an empty array; so is `online_first` where it equals `online_last`, and
     `signal_ats` where it equals `battery_ats`. One element of `after_settings` and `sources` counts for all.
     """
@@ -42,7 +45,8 @@ def apply_arguments(batch: Batch, presence_resolution: Micros, alone_from: int |
     ]
     is_telemetry = not any((*presence[3:], streams, firmware, marks))
     alone = str(alone_from) if alone_from is not None and is_telemetry else ""
-    return [*columns, DIGESTS_KEPT, presence_resolution, *_columns(sorted(batch.epochs), 2), alone, ()]
+    sessions = _columns(sorted(batch.epochs), 2)
+    return [*columns, DIGESTS_KEPT, presence_resolution, *sessions, alone, (), LOCK_PATIENCE]
 
 
 def _columns(rows: list[Any], width: int) -> list[Any]:

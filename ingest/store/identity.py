@@ -14,10 +14,10 @@ import orjson
 
 from handlers.events import DeviceKey
 from handlers.identity import Candidate, Match, match
-from ingest.errors import Refused
+from ingest.errors import Refused, Unattributed
 from ingest.store.creation import UnknownPolicy, create, room_for_creation
 from ingest.store.queries import queries
-from ingest.store.refusals import Contended, acquired
+from ingest.store.refusals import acquired
 from ingest.store.timeline import record
 from ingest.store.within import Within
 
@@ -28,7 +28,6 @@ MAX_CACHED = 2_000_000
 MAX_PRELOADED = 250_000
 PRELOAD_FROM = 200
 """Keys asked for at once of an integration of which nothing is cached: then all its bindings are read, in one go."""
-UNIQUE_VIOLATION = "23505"
 FULL_FOR_S = 1.0
 ROUNDS = 3
 """Of matching after creating: keys that share a serial number find the row that was made for the first of them."""
@@ -68,24 +67,31 @@ class Identities:
         return policy.policy == "create" and self._full_until.get(integration_id, 0.0) <= monotonic()
 
     async def resolve(
-        self, integration_id: UUID, keys: Sequence[DeviceKey], policy: UnknownPolicy
+        self,
+        integration_id: UUID,
+        keys: Sequence[DeviceKey],
+        policy: UnknownPolicy,
+        unmade: dict[DeviceKey, Refused | Unattributed] | None = None,
     ) -> dict[DeviceKey, UUID]:
         """Return the rows of these keys; creates what the policy allows. Keys without a row are not in the answer.
 
-        Raises: Refused, DatabaseAway (Contended where another replica made the same device just now).
+        Keys for which the database refuses a row go into `unmade`, each with its reason; without it one is raised.
+        Raises: Refused, DatabaseAway.
         """
         if self._preloads and len(keys) >= PRELOAD_FROM and not self.of(integration_id):
             await self._preload(integration_id)
             known = self.of(integration_id)
             if all(key in known for key in keys):
                 return {key: known[key] for key in keys}
-        try:
-            async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
-                found = await self._find(connection, integration_id, sorted(set(keys), key=_order), policy)
-        except Refused as refused:
-            if refused.sqlstate == UNIQUE_VIOLATION:
-                raise Contended(str(refused)) from refused
-            raise
+        refused: dict[DeviceKey, Refused | Unattributed] = {}
+        async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
+            found = await self._find(
+                connection, integration_id, sorted(set(keys), key=_order), policy, refused
+            )
+            if refused and unmade is None:
+                raise next(iter(refused.values()))
+        if unmade is not None:
+            unmade.update(refused)
         known = self.of(integration_id)
         if len(known) > MAX_CACHED:
             known.clear()
@@ -99,7 +105,12 @@ class Identities:
         self.of(integration_id).update({DeviceKey(row[0]): row[1] for row in rows})
 
     async def _find(
-        self, connection: Connection, integration_id: UUID, keys: list[DeviceKey], policy: UnknownPolicy
+        self,
+        connection: Connection,
+        integration_id: UUID,
+        keys: list[DeviceKey],
+        policy: UnknownPolicy,
+        refused: dict[DeviceKey, Refused | Unattributed],
     ) -> dict[DeviceKey, UUID]:
         found = await _bound(connection, integration_id, keys)
         rest = await self._match(connection, integration_id, _without(keys, found), found)
@@ -115,10 +126,14 @@ class Identities:
             rest = await self._match(connection, integration_id, _without(rest, found), found)
             if not rest or room <= 0:
                 break
-            made = await create(connection, integration_id, rest[:room])
+            # what is refused is tried again in the next round: another writer may have made the same row just now
+            made, not_made = await create(connection, integration_id, rest[:room])
             await _bind(connection, integration_id, made)
             found.update(made)
-            room -= len(made)
+            refused.update(not_made)
+            room -= len(made) + len(not_made)
+        for key in found:
+            refused.pop(key, None)
         return found
 
     async def _match(

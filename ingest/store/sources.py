@@ -8,11 +8,10 @@ from uuid import UUID
 import orjson
 
 from handlers.events import DeviceKey
-from ingest.errors import Declined, Refused
+from ingest.errors import Declined
 from ingest.store.creation import UnknownPolicy
 from ingest.store.identity import Identities
 from ingest.store.queries import queries
-from ingest.store.refusals import Contended
 from ingest.store.session import Row, rows
 from ingest.store.within import Within
 
@@ -189,11 +188,7 @@ async def adopt(
         said.get("external_id", external_id), said.get("serial_number"), tuple(said.get("hardware_ids") or ())
     )
     identities = Identities(Within(connection), preloads=False)
-    try:
-        found = await identities.resolve(integration_id, [named], UNCAPPED)
-    except Contended as contended:
-        # a serial number of another organization, which is not seen from here: no trying again will help
-        raise contended.__cause__ if isinstance(contended.__cause__, Refused) else contended from None
+    found = await identities.resolve(integration_id, [named], UNCAPPED)
     if named not in found:
         raise Declined(
             f"{external_id}: its external id, serial number and hardware ids mean different devices"
