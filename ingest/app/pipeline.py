@@ -26,9 +26,6 @@ from ingest.store.sessions import Sessions
 from ingest.store.strangers import Strangers
 from ingest.turns import Turns
 
-ALONE_FROM = 256
-"""Devices of a batch from which on it pays to keep other writers out (ADR 14)."""
-
 log = logging.getLogger(__name__)
 
 
@@ -55,7 +52,7 @@ class Pipeline:
         jitter, measured, counts = random.Random(), Measured(), Counts()
         intake = Intake(counts, max_batch=settings.max_batch)
         resolution = int(settings.presence_resolution_s * SECOND)
-        applier = Applier(pool, presence_resolution=resolution, alone_from=ALONE_FROM)
+        applier = Applier(pool, presence_resolution=resolution)
         identities = Identities(pool)
         parking = Parking(pool, identities, applier)
         batches = Batches(identities, parking, Strangers(pool, identities, parking))

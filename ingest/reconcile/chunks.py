@@ -83,6 +83,7 @@ class Chunks:
         updatable: frozenset[str],
         jitter: random.Random,
         *,
+        tells_connections: bool = True,
         presence_resolution: Micros = 0,
         timeout_s: float = 60.0,
     ) -> None:
@@ -91,26 +92,30 @@ class Chunks:
         self._plan = plan
         self._updatable = updatable
         self._jitter = jitter
+        self._tells_connections = tells_connections
         self._resolution = presence_resolution
         self._timeout_s = timeout_s
         self._has_applied = False
         self._refused = 0
 
-    async def prepare(self, staged: Sequence[Staged]) -> Chunk:
+    async def prepare(self, run: Run, staged: Sequence[Staged]) -> Chunk:
         """Decode a chunk, and let others have their turn meanwhile."""
-        plan = self._plan
+        plan, proves_silence = self._plan, run.complete and not self._tells_connections
         chunk = Chunk(staged[0].id, staged[-1].id)
         for place, (_, device, listed_at, digest) in enumerate(staged):
             if place % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
             if digest is not None:
                 chunk.digests[device.external_id] = digest
-            chunk.add(key_of(device), evidence_of(plan.integration_id, device, listed_at, plan.dating))
+            evidence = evidence_of(
+                plan.integration_id, device, listed_at, plan.dating, proves_silence=proves_silence
+            )
+            chunk.add(key_of(device), evidence)
         return chunk
 
     async def apply(self, run: Run, staged: Sequence[Staged], chunk: Chunk | None = None) -> Applied:
         """Apply these devices and take them out of staging; one that the database refuses costs only itself."""
-        chunk = chunk or await self.prepare(staged)
+        chunk = chunk or await self.prepare(run, staged)
         try:
             applied = await with_retries(lambda: self._commit(run, chunk), self._jitter)
         except FAULTS as fault:

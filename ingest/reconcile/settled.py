@@ -38,6 +38,7 @@ class Settled:
         plan: Plan,
         jitter: random.Random,
         *,
+        tells_connections: bool = True,
         presence_resolution: Micros = 0,
         timeout_s: float = 60.0,
     ) -> None:
@@ -45,6 +46,7 @@ class Settled:
         self._runs = runs
         self._plan = plan
         self._jitter = jitter
+        self._tells_connections = tells_connections
         self._resolution = presence_resolution
         self._timeout_s = timeout_s
 
@@ -76,7 +78,8 @@ class Settled:
         async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
             settled, changed = await connection.fetchrow(
                 queries()["apply_settled"], plan.integration_id, run.id, *window, plan.dating.lag,
-                plan.offline_after, self._resolution, timeout=self._timeout_s,
+                plan.offline_after, self._resolution, run.complete and not self._tells_connections,
+                timeout=self._timeout_s,
             )  # fmt: skip
             if settled:
                 counted = {"matched": settled, "changed": changed, "unchanged": settled - changed}

@@ -1,7 +1,6 @@
 """Commit a batch: one round trip, or one transaction where there is more than devices in it."""
 
 from collections.abc import Collection, Mapping, Sequence
-from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -23,11 +22,6 @@ Connection = Any
 
 TRIAL_PATIENCE = "250ms"
 """The same of a trial: whoever holds a row has been waited for before."""
-BESIDE_S = 10.0
-"""How long nobody is kept out any more after that has gone wrong, or has taken longer than SLOW_S."""
-SLOW_S = 1.0
-OTHERS_S = 1.0
-"""How long, after another writer has waited: it may be one who writes a little, again and again."""
 
 
 class Applier:
@@ -38,20 +32,15 @@ class Applier:
         pool: asyncpg.Pool | Within,
         *,
         presence_resolution: Micros = 0,
-        alone_from: int | None = None,
         timeout_s: float = 30.0,
     ) -> None:
-        """`alone_from`: from how many devices on a batch of telemetry keeps other writers out where it can (ADR 14)."""
         self._pool = pool
         self._resolution = presence_resolution
-        # what is only seldom written needs a comparison without a write: the way of those who are not alone
-        self._alone_from = None if presence_resolution else alone_from
-        self._beside_until = 0.0
         self._timeout_s = timeout_s
 
     def prepare(self, batch: Batch) -> None:
         """Build the arguments, so that `commit` has nothing to do but to send them."""
-        batch.arguments = self._arguments(batch)
+        batch.arguments = apply_arguments(batch, self._resolution)
 
     async def commit(self, batch: Batch, behind: Mapping[int, int] = {}) -> list[UUID]:
         """Commit all of `batch` and return [], or commit nothing and return the ids of devices that are gone.
@@ -61,7 +50,6 @@ class Applier:
         Raises: Refused, Unattributed (a row or message may be at fault), SessionsLost (of none where it is not behind
         what it should be), EventsKnown, DatabaseAway (Contended where another writer was in the way).
         """
-        began = monotonic()
         try:
             async with acquired(self._pool, self._timeout_s) as connection, timeouts_as_faults():
                 if not batch.has_extras:
@@ -73,14 +61,10 @@ class Applier:
         except (Refused, DatabaseAway) as meaning:
             if gone := devices_gone(meaning.__cause__):
                 return gone
-            if not isinstance(meaning, Refused):
-                self._go_beside(BESIDE_S)
-                if not isinstance(meaning, Contended | Unattributed):
-                    # a connection may remember what was so when it was made: a read-only failover, another primary
-                    await self._pool.expire_connections()
+            if not isinstance(meaning, Refused | Contended | Unattributed):
+                # a connection may remember what was so when it was made: a read-only failover, another primary
+                await self._pool.expire_connections()
             raise
-        if monotonic() - began > SLOW_S:
-            self._go_beside(BESIDE_S)
         return []
 
     async def trial(self, batch: Batch) -> Refused | Unattributed | None:
@@ -111,26 +95,14 @@ class Applier:
             )
         return {row[0] for row in rows}
 
-    def _go_beside(self, seconds: float) -> None:
-        self._beside_until = max(self._beside_until, monotonic() + seconds)
-
-    def _arguments(self, batch: Batch) -> list[Any]:
-        """Return those of the query. A transaction of several statements keeps nobody out: it may stand still."""
-        return apply_arguments(batch, self._resolution, None if batch.has_extras else self._alone_from)
-
     async def _apply(
         self, connection: Connection, batch: Batch, behind: Mapping[int, int], patience: str = LOCK_PATIENCE
     ) -> None:
-        *arguments, alone, places, _ = batch.arguments or self._arguments(batch)
-        arguments.append("" if monotonic() < self._beside_until else alone)
-        arguments.append([behind.get(one) for one, _ in sorted(batch.epochs)] if behind else places)
-        arguments.append(patience)
-        gone, others = await connection.fetchrow(queries()["apply"], *arguments, timeout=self._timeout_s)
-        if others:
-            self._go_beside(OTHERS_S)
+        said = batch.arguments or apply_arguments(batch, self._resolution)
+        said = said._replace(behind=[behind.get(one) for one in said.session_ids], patience=patience)
+        gone = await connection.fetchval(queries()["apply"], *said, timeout=self._timeout_s)
         if gone is None:
-            columns = zip(*sorted(batch.epochs), strict=True)
-            lost = await connection.fetch(queries()["sessions_lost"], *columns)
+            lost = await connection.fetch(queries()["sessions_lost"], said.session_ids, said.epochs)
             raise SessionsLost(frozenset((row["id"], row["epoch"]) for row in lost))
 
     async def _extras(self, connection: Connection, batch: Batch) -> None:

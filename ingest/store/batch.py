@@ -1,12 +1,15 @@
 """What one commit carries."""
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from handlers.conflicts import Decision
 from handlers.events import Micros
 from handlers.evidence import Evidence
+
+if TYPE_CHECKING:
+    from ingest.store.columns import Arguments
 
 
 class Target(NamedTuple):
@@ -109,7 +112,7 @@ class Batch:
     has_facts: bool = False
     decided: list[Decided] = field(default_factory=list)
     """Filled by the commit: the facts about which something had to be decided."""
-    arguments: list[Any] | None = None
+    arguments: "Arguments | None" = None
     """Those of `rollcall.apply`, where they were made ready before."""
 
     @property
