@@ -210,6 +210,9 @@ where id = $1 and (state, detail) is distinct from ($2, $3);
 -- name: sweep
 select * from rollcall.sweep($1, $2, $3, $4);
 
+-- name: number_events
+select rollcall.number_events($1);
+
 -- name: expire_events
 with old as (select ctid from rollcall.device_events where recorded_at < now() - make_interval(days => $1) limit $2)
 delete from rollcall.device_events e using old where e.ctid = old.ctid;

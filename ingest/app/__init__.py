@@ -19,8 +19,11 @@ from ingest.housekeeping import EVERY_S as HOUSEKEEPING_EVERY_S
 from ingest.housekeeping import Housekeeping
 from ingest.http import Http
 from ingest.integrations import Integrations
+from ingest.outbox import EVERY_S as OUTBOX_EVERY_S
+from ingest.outbox import Outbox
 from ingest.reconcile.reconciler import Reconciler
 from ingest.settings import Settings
+from ingest.store.outbox import Positions
 from ingest.store.retention import Retention
 from ingest.store.silences import Silences
 from ingest.sweep import Sweep
@@ -79,6 +82,7 @@ async def serve(
                 pipeline.turns("sweep", holder, settings.sweep_every_s),
             ),
             Housekeeping(Retention(pool), pipeline.turns("housekeeping", holder, HOUSEKEEPING_EVERY_S)),
+            Outbox(Positions(pool), pipeline.turns("outbox", holder, OUTBOX_EVERY_S, terms=10)),
             reconciler,
             platform,
             pipeline.watchdog,

@@ -63,7 +63,8 @@ async def test_unlisted_devices_are_silent_once_the_provider_was_heard_for_long_
     silences = Silences(fleet.pool)
     await fleet.reconcile()
     await fleet.pool.execute(
-        "insert into devices (organization_id, integration_id, external_device_id, name, device_type, status, last_seen)"
+        "insert into devices (organization_id, integration_id, external_device_id, name, device_type, status,"
+        " last_seen)"
         " select organization_id, id, 'w1', 'w1', 'x', 'online', $1 from device_integrations",
         reported,
     )
