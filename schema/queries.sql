@@ -92,6 +92,12 @@ returning created_total, created_in_minute;
 update rollcall.integration_counts set created_total = created_total + $2, created_in_minute = created_in_minute + $3
 where integration_id = $1;
 
+-- name: count_dropped
+insert into rollcall.integration_counts as c (integration_id, unknown_dropped)
+select t.i, t.n from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::bigint[])) as t (i, n)
+where exists (select from public.device_integrations d where d.id = t.i) order by 1
+on conflict (integration_id) do update set unknown_dropped = c.unknown_dropped + excluded.unknown_dropped;
+
 -- name: create_devices
 insert into public.devices (id, organization_id, integration_id, external_device_id, serial_number, hardware_ids, name,
     device_type)

@@ -78,7 +78,7 @@ class Batches:
         """
         mine = feed.integration_id, feed.policy
         nobodies = await self._strangers.nobodies(*mine, devices)
-        batch.turned_away += len(nobodies)
+        batch.turned_away[feed.integration_id] += len(nobodies)
         rest = {key: seen for key, seen in devices.items() if key not in nobodies}
         if not rest:
             return {}
@@ -90,7 +90,7 @@ class Batches:
         for key, device_id in found.items():
             batch.add(device_id, target, rest.pop(key))
         if rest:
-            batch.turned_away += await self._parking.add(*mine, rest, batch)
+            batch.turned_away[feed.integration_id] += await self._parking.add(*mine, rest, batch)
         return {}
 
     def known(self, pile: Pile) -> tuple[Batch, Unknown]:

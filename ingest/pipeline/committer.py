@@ -4,7 +4,9 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
+from uuid import UUID
 
 from ingest.errors import DatabaseAway, EventsKnown, Refused, SessionsLost
 from ingest.pipeline.batches import Batches, RowsUnmade
@@ -14,12 +16,14 @@ from ingest.pipeline.pile import Counts, Pile
 from ingest.pipeline.ready import Ready
 from ingest.pipeline.refusals import RefusedDevices
 from ingest.store.apply import Applier
+from ingest.store.batch import Batch
 from ingest.store.refusals import FAULTS, Contended
 
 MAX_VANISHED = 5
 """Tries of one pile while devices of it are being deleted by others."""
 MAX_ROUNDS = 4
 """Attributions of one pile: after each, what was found at fault is left out of it."""
+DROPPED_EVERY_S = 1.0
 HELD_S = 5.0
 """A pile of which nothing can be committed is tried again after this long at the latest, with what came meanwhile."""
 
@@ -51,6 +55,9 @@ class Committer:
         self._refusals = RefusedDevices()
         self._culprits = Culprits(applier, batches, self._refusals)
         self._held = 0
+        self._dropped: Counter[UUID] = Counter()
+        """Unknown devices that were not kept, by integration, and of which the database has not been told."""
+        self._dropped_written_at = 0.0
         self.outage: str | None = None
         """Why the database cannot be written now; None while all is well."""
         self.in_hand: Pile | None = None
@@ -201,19 +208,31 @@ class Committer:
     async def _commit(self, pile: Pile, ready: Ready | None) -> None:
         for _ in range(MAX_VANISHED):
             if ready is None:
-                ready = Ready(await self._batches.resolved(pile), self._applier)
+                batch = await self._batches.resolved(pile)
+                if time.monotonic() - self._dropped_written_at > DROPPED_EVERY_S:
+                    batch.dropped = self._dropped.copy()
+                ready = Ready(batch, self._applier)
             began = time.perf_counter()
             gone = await ready.commit()
             if not gone:
                 self._observe(pile.count, time.perf_counter() - began)
                 self._counts.commits += 1
                 self._counts.committed += pile.count
-                self._counts.dropped_unknown += ready.batch.turned_away
+                self._note_dropped(ready.batch)
                 self._refusals.heard(ready.batch.devices)
                 return
             self._batches.forget(gone)
             ready = None
         raise DatabaseAway("devices vanish while they are being written")
+
+    def _note_dropped(self, batch: Batch) -> None:
+        """Count unknown devices that were not kept; into the database once a second, not with each commit."""
+        if batch.dropped:
+            self._dropped.subtract(batch.dropped)
+            self._dropped = +self._dropped
+            self._dropped_written_at = time.monotonic()
+        self._dropped.update(+batch.turned_away)
+        self._counts.dropped_unknown += batch.turned_away.total()
 
     def _acknowledge(self, pile: Pile) -> None:
         for part in pile.parts:

@@ -124,6 +124,9 @@ class Applier:
             )
         if batch.parked or batch.unparked:
             await write_parked(connection, batch)
+        if batch.dropped:
+            columns = zip(*sorted(batch.dropped.items()), strict=True)
+            await connection.execute(queries()["count_dropped"], *columns, timeout=self._timeout_s)
 
     async def _remember_events(self, connection: Connection, batch: Batch) -> None:
         """Write the events' ids; who is first to commit one is the one who applies it. Raises: EventsKnown."""

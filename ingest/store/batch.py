@@ -1,5 +1,6 @@
 """What one commit carries."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
@@ -106,8 +107,10 @@ class Batch:
     replayed: list[UUID] = field(default_factory=list)
     """Dead letters that are applied by this batch, and so are none any more."""
 
-    turned_away: int = 0
-    """Ids without a row for which there was no room or no policy to keep them."""
+    turned_away: Counter[UUID] = field(default_factory=Counter)
+    """Ids without a row for which there was no room or no policy to keep them, by integration."""
+    dropped: Counter[UUID] = field(default_factory=Counter)
+    """Those that batches before this one turned away, to be written with this one."""
 
     has_facts: bool = False
     decided: list[Decided] = field(default_factory=list)
@@ -155,5 +158,6 @@ class Batch:
                 self.parked,
                 self.unparked,
                 self.replayed,
+                self.dropped,
             )
         )

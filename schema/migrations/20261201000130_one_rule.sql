@@ -119,23 +119,21 @@ begin
                 end as runs_after
         from old offset 0
     ),
-    runs as (
+    quiet as (
+        -- whether the device was quiet for long enough: since its last evidence, or since we could hear
         select clocks.*,
             greatest(new_offline_at, new_stream_offline_at) as new_any_offline_at,
             case when runs_after is null then coalesce(alive_from, first) else (runs_after).newest_from end as new_alive_from,
             case when runs_after is null then alive_before else (runs_after).before end as new_alive_before,
-            case when runs_after is null then silent_before else (runs_after).silences end as new_silent_before
-        from clocks offset 0
-    ),
-    quiet as (
-        -- whether the device was quiet for long enough: since its last evidence, or since we could hear
-        select runs.*,
-            rollcall.is_known_offline(new_online_at, new_any_offline_at, new_snapshot_offline_at) as known_offline,
+            case when runs_after is null then silent_before else (runs_after).silences end as new_silent_before,
+            rollcall.is_known_offline(new_online_at, greatest(new_offline_at, new_stream_offline_at),
+                new_snapshot_offline_at) as known_offline,
             case when quiet_until is not null and (status = 'online'
                     or (status = 'offline' and new_online_at is distinct from online_at)) then greatest(
-                coalesce(new_online_at, new_snapshot_online_at, new_any_offline_at), quiet_since) + after < quiet_until
+                coalesce(new_online_at, new_snapshot_online_at, new_offline_at, new_stream_offline_at), quiet_since)
+                + after < quiet_until
                 else false end as is_quiet
-        from runs offset 0
+        from clocks offset 0
     ),
     silence as (
         -- a silence ends with evidence, and is none where the device was known to be offline
@@ -143,7 +141,14 @@ begin
             case when known_offline and (new_online_at is not null or new_any_offline_at is not null) then null
                 when is_quiet then greatest(coalesce(new_online_at, new_snapshot_online_at), quiet_since) + after
                 when new_online_at is distinct from online_at then null
-                else silent_at end as new_silent_at
+                else silent_at end as new_silent_at,
+            rollcall.timestamp_of(new_online_at) as known_online,
+            greatest(battery_at, said_battery_at) as new_battery_at,
+            rollcall.observed(said_battery_at, said_battery, battery_at, battery) as new_battery,
+            rollcall.shown(said_battery_at, said_battery, battery_at, battery, battery_level) as new_battery_level,
+            greatest(signal_at, said_signal_at) as new_signal_at,
+            rollcall.observed(said_signal_at, said_signal, signal_at, signal) as new_signal,
+            rollcall.shown(said_signal_at, said_signal, signal_at, signal, signal_strength) as new_signal_strength
         from quiet offset 0
     ),
     presence as (
@@ -156,24 +161,17 @@ begin
                     and new_any_offline_at >= coalesce(new_online_at, 0), false) then status
                 else coalesce(rollcall.status_of(new_online_at, new_any_offline_at, new_silent_at, new_snapshot_online_at,
                     new_snapshot_offline_at), status) end as new_status,
-            rollcall.timestamp_of(new_online_at) as known_online,
             rollcall.last_offline(new_any_offline_at, new_silent_at, new_alive_before, new_silent_before) as new_last_offline
         from silence offset 0
     ),
-    values_ as (
+    shown as (
         select presence.*,
             rollcall.timestamp_of(new_last_offline) as new_last_seen_offline,
-            greatest(battery_at, said_battery_at) as new_battery_at,
-            rollcall.observed(said_battery_at, said_battery, battery_at, battery) as new_battery,
-            rollcall.shown(said_battery_at, said_battery, battery_at, battery, battery_level) as new_battery_level,
-            greatest(signal_at, said_signal_at) as new_signal_at,
-            rollcall.observed(said_signal_at, said_signal, signal_at, signal) as new_signal,
-            rollcall.shown(said_signal_at, said_signal, signal_at, signal, signal_strength) as new_signal_strength,
             -- how late last_seen_online may be says the setting; where the status changes it is exact
             case when last_seen_online is null or known_online - resolution * interval '1us' > last_seen_online
                     or new_status is distinct from status
                 then greatest(known_online, last_seen_online) else last_seen_online end as new_last_seen_online
-        from presence offset 0
+        from presence
     ),
     new as materialized (
         select id, source, has_marks, device_tid, state_tid, status, new_status, last_seen_offline, new_last_seen_online,
@@ -192,7 +190,7 @@ begin
                 (new_online_at, new_offline_at, new_stream_offline_at, new_alive_from, new_alive_before, new_silent_before,
                 new_silent_at, new_snapshot_online_at, new_snapshot_offline_at, new_battery_at, new_battery, new_signal_at,
                 new_signal) as is_known_anew
-        from values_
+        from shown
     ),
     devices_written as (
         update public.devices d set

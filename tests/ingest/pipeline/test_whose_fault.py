@@ -272,6 +272,19 @@ async def test_what_waits_longer_than_a_few_seconds_is_in_the_log_and_in_readyz_
     await until(lambda: is_ready(service, 200), 10, "it is well again")
 
 
+async def test_unknown_devices_that_are_not_kept_are_counted_in_the_database_too(
+    database: str, mosquitto: MosquittoServer
+) -> None:
+    dropped = "select unknown_dropped from rollcall.integration_counts where integration_id = $1"
+    async with running(database, mosquitto) as service:
+        integration = await service.add_integration(unknown_devices="ignore")
+        await service.connected(integration)
+        await said(service, ("x1", 1), ("x2", 2), ("x3", 3))
+        await service.sees(dropped, 3, integration)
+        await said(service, ("x4", 1))
+        await service.sees(dropped, 4, integration)
+
+
 async def nothing_in_hand(service: Service) -> bool:
     return await queued(service) == 0
 
