@@ -23,11 +23,20 @@ LONGEST = 16_000
 """Characters of what goes into a CONNECT: MQTT has room for 65,535 bytes, and a character has up to four."""
 
 
+MAX_PEM = 256 * 1024
+"""Characters of one PEM text, or of a creds file's."""
+Text = Annotated[SecretStr, Field(min_length=1, max_length=MAX_PEM)]
+"""As stored: encrypted, or in the clear where somebody wrote it by hand."""
+
+
 class TlsSettings(BaseModel):
-    """TLS to the broker. PEM file paths; without `ca_file` the system's store decides."""
+    """TLS to the broker, as PEM texts or as files below ROLLCALL_FILES; without a CA the system's store decides."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    ca: Text | None = None
+    cert: Text | None = None
+    key: Text | None = None
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
@@ -99,7 +108,10 @@ class NatsSettings(BaseModel):
 
     servers: tuple[Server, ...] = ()
     """host:port of some or all servers of the cluster; without any, the setting host at port 4222."""
+    creds: Text | None = None
+    nkey: Text | None = None
     creds_file: str | None = None
+    """Files below ROLLCALL_FILES, in the place of the texts."""
     nkey_file: str | None = None
     ack_wait_s: float = Field(30, ge=1, le=3_600)
     qos_0: bool = True

@@ -3,11 +3,13 @@
 Everything here is read once; nothing on the hot path looks at it again.
 """
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ingest.egress.networks import PRIVATE, Network, parsed
 from ingest.errors import Misconfigured
 
 PREFIX = "ROLLCALL_"
@@ -54,11 +56,33 @@ class Settings(BaseSettings):
     http_port: int = Field(8080, ge=0, le=65_535)
     """0: the system chooses one, and the log says which."""
     log_level: LogLevel = "info"
+    private_networks: str = ",".join(PRIVATE)
+    """Of the addresses that are not public, those to which rows lead that the operator did not make."""
+    files: str | None = None
+    """The folder below which a file name in a row counts; None: no file counts."""
 
     @field_validator("log_level", "mqtt", "http", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("private_networks")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        parsed(value)
+        return value
+
+    @field_validator("files")
+    @classmethod
+    def _is_a_folder(cls, value: str | None) -> str | None:
+        if value and not Path(value).is_absolute():
+            raise ValueError("an absolute path of a folder")
+        return value or None
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """`private_networks`, parsed."""
+        return parsed(self.private_networks)
 
     @property
     def direct_url(self) -> str:

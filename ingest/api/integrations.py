@@ -27,8 +27,9 @@ from ingest.api.pages import (
 )
 from ingest.api.parts import Api, CurrentApi
 from ingest.api.problems import Problem, not_found
-from ingest.crypto import Keyring, secret_context
+from ingest.crypto import secret_context
 from ingest.errors import DatabaseAway, Misconfigured, RollcallError
+from ingest.integration_secrets import sealed
 from ingest.integration_settings import mqtt_settings
 from ingest.providers.factory import create_provider
 from ingest.providers.settings import ProviderSettings
@@ -158,11 +159,7 @@ def _encrypted(api: Api, identifier: UUID, asked: NewIntegration) -> sources.New
             )
     except Misconfigured as error:
         raise Problem(422, str(error)) from None
-    _seal(settings, "password", identifier, "password", keyring)
-    if isinstance(settings.get("webhook"), dict):
-        settings["webhook"] = webhook = dict(settings["webhook"])
-        for name in ("secret", "previous_secret"):
-            _seal(webhook, name, identifier, f"webhook.{name}", keyring)
+    settings = sealed(settings, identifier, keyring)
     return sources.New(
         identifier,
         asked.integration_type,
@@ -173,9 +170,3 @@ def _encrypted(api: Api, identifier: UUID, asked: NewIntegration) -> sources.New
         keyring.encrypt(hook, secret_context(identifier, "webhook_secret")) if hook else None,
         orjson.dumps(settings).decode(),
     )
-
-
-def _seal(holder: dict[str, Any], name: str, identifier: UUID, place: str, keyring: Keyring) -> None:
-    """Encrypt a secret of the settings in its place."""
-    if isinstance(holder.get(name), str):
-        holder[name] = keyring.encrypt(holder[name], secret_context(identifier, place))

@@ -67,7 +67,7 @@ async def serve(
         mqtt = mqtt_side(pipeline, holder)
         reconciler = Reconciler(
             pool, settings, pipeline.keyring, pipeline.clock, holder, pipeline.jitter,
-            observe=pipeline.measured.run,
+            observe=pipeline.measured.run, egress=pipeline.egress,
         )  # fmt: skip
         platform = LatePlatform(pipeline, mqtt, reconciler, holder)
         hooks, http = http_side(pipeline, mqtt, signatures, platform, bound)

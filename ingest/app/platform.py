@@ -59,11 +59,12 @@ async def platform_side(
         # a pool of its own: no reader keeps the committer waiting
         pool = await open_pool(settings, least=0, most=4)
         closing.callback(pool.terminate)
-        rest = _Rest(pipeline, pool, mqtt, reconciler)
+        planner = Planner(settings, pipeline.keyring, pipeline.egress, pipeline.files)
+        rest = _Rest(pipeline, pool, mqtt, reconciler, planner)
         providers: KeptProviders[StoredProvider] = KeptProviders(rest.row, rest.provider)
         closing.push_async_callback(providers.aclose)
         replay = Replay(
-            pool, Planner(settings, pipeline.keyring),
+            pool, planner,
             lambda row: understood(settings, row.id, row.name, row.settings), Applier(pool), Identities(pool),
         )  # fmt: skip
         parts = Parts(
@@ -90,9 +91,15 @@ class _Rest:
     """The rest of the service, as the API asks for it."""
 
     def __init__(
-        self, pipeline: Pipeline, pool: asyncpg.Pool, mqtt: Integrations, reconciler: Reconciler
+        self,
+        pipeline: Pipeline,
+        pool: asyncpg.Pool,
+        mqtt: Integrations,
+        reconciler: Reconciler,
+        planner: Planner,
     ) -> None:
         self._pipeline = pipeline
+        self._planner = planner
         self._mqtt = mqtt
         self._reconciler = reconciler
         self._rows = StoredProviders(pool)
@@ -107,9 +114,11 @@ class _Rest:
 
     def provider(self, row: StoredProvider) -> Provider:
         """Return a row's provider, its key decrypted in memory only. Raises: Misconfigured."""
-        return provider_of(row, self._pipeline.keyring, mqtt=self._broker(row.id))
+        return provider_of(row, self._pipeline.keyring, self._pipeline.egress, mqtt=self._broker(row))
 
-    def _broker(self, integration_id: UUID) -> MqttSide:
+    def _broker(self, row: StoredProvider) -> MqttSide:
+        integration_id = row.id
+
         async def publish(topic: str, payload: bytes, retain: bool) -> None:
             await self._mqtt.publish(integration_id, topic, payload, retain=retain)
 

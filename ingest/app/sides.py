@@ -22,7 +22,7 @@ from ingest.webhooks.submissions import Submissions
 
 def mqtt_side(pipeline: Pipeline, holder: str) -> Integrations:
     """Wire the sessions with the brokers."""
-    planner = Planner(pipeline.settings, pipeline.keyring)
+    planner = Planner(pipeline.settings, pipeline.keyring, pipeline.egress, pipeline.files)
     return Integrations(
         pipeline.rows, pipeline.sessions, pipeline.parking, planner, pipeline.intake, pipeline.clock,
         holder, pipeline.jitter,

@@ -7,8 +7,9 @@ import sys
 from typing import Literal
 from uuid import UUID
 
-from ingest.crypto import Keyring, secret_context
+from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
+from ingest.integration_secrets import sealed
 from ingest.store.session import Row
 from ingest.webhooks.auth import Authenticator
 from ingest.webhooks.sns import Signatures
@@ -56,8 +57,4 @@ def made(auth: str) -> str:
 
 def encrypted(values: Row, keyring: Keyring, identifier: UUID) -> Row:
     """Return the settings as they are stored; without a key in the clear."""
-    secret = values.get("webhook", {}).get("secret")
-    if secret is None or not keyring.can_encrypt:
-        return dict(values)
-    sealed = keyring.encrypt(secret, secret_context(identifier, "webhook.secret"))
-    return values | {"webhook": values["webhook"] | {"secret": sealed}}
+    return sealed(values, identifier, keyring) if keyring.can_encrypt else dict(values)
