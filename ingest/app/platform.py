@@ -21,6 +21,7 @@ from ingest.integrations import Integrations
 from ingest.pipeline.deliveries import Arrival, Delivery
 from ingest.pipeline.pile import Feed
 from ingest.planner import Planner
+from ingest.probe import probe
 from ingest.providers.kept import KeptProviders
 from ingest.providers.mqtt import MqttSide
 from ingest.providers.port import Provider
@@ -32,6 +33,7 @@ from ingest.store.apply import Applier
 from ingest.store.creation import UnknownPolicy
 from ingest.store.deployments import Progress
 from ingest.store.identity import Identities
+from ingest.store.integrations import IntegrationRow
 from ingest.store.own_devices import OwnDevices
 from ingest.store.provider_rows import StoredProvider, StoredProviders
 from ingest.store.tenants import Tenants
@@ -123,7 +125,10 @@ class _Rest:
             await self._mqtt.publish(integration_id, topic, payload, retain=retain)
 
         async def health() -> Mapping[str, str]:
-            return {"session": self._mqtt.state(integration_id)}
+            found = IntegrationRow(row.id, row.name, row.settings, row.base_url, row.operator_address)
+            probed = await probe(self._planner.plan(found), self._pipeline.clock)
+            said = {"login": f"MQTT {probed.protocol}", "marker": "came back"}
+            return {**said, "session": self._mqtt.state(integration_id)}
 
         return MqttSide(
             lambda after, limit: self._devices.page(integration_id, after, limit),

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 from nats.aio.client import Client, RawCredentials
@@ -88,6 +89,9 @@ async def _credentials(broker: Broker, cluster: Cluster) -> dict[str, Any]:
         creds = await files.read("nats creds_file", cluster.creds_file)
     if cluster.nkey_file is not None:
         nkey = await files.read("nats nkey_file", cluster.nkey_file)
+    for seed in (nkey, creds and _seed_in(creds)):
+        if seed:
+            _check_seed(seed)
     wanted = {
         "user": broker.username,
         "password": broker.password,
@@ -96,6 +100,22 @@ async def _credentials(broker: Broker, cluster: Cluster) -> dict[str, Any]:
         "tls": await read_context(broker.tls, files) if broker.tls else None,
     }
     return {name: value for name, value in wanted.items() if value is not None}
+
+
+def _seed_in(creds: str) -> str:
+    """Return the line behind the one that announces a seed."""
+    return creds.partition("BEGIN USER NKEY SEED")[2].partition("\n")[2].partition("\n")[0]
+
+
+def _check_seed(seed: str) -> None:
+    """Refuse what is no seed: the library's own errors are of no kind that a connection expects.
+
+    Raises: Misconfigured.
+    """
+    try:
+        import_module("nkeys").from_seed(bytearray(seed.strip().encode())).wipe()
+    except Exception:
+        raise Misconfigured("nats creds, nkey: it holds no seed of an nkey") from None
 
 
 def _checked_creds(text: str) -> str:
@@ -126,3 +146,25 @@ def translated() -> Iterator[None]:
         raise
     except (Error, OSError, TimeoutError) as error:
         raise BrokerAway(f"JetStream: {error or type(error).__name__}") from error
+
+
+async def probe_cluster(broker: Broker, cluster: Cluster, within_s: float) -> None:
+    """Log in and see a message of one's own come back. Raises: Misconfigured, BrokerAway, BrokerRefused."""
+    client, subject = Client(), f"rollcall.{broker.client_id}.marker"
+    await connect(client, broker, cluster, _ignored, _ignored)
+    try:
+        with translated():
+            subscription = await client.subscribe(subject)
+            await client.publish(subject, b"marker")
+            await subscription.next_msg(timeout=within_s)
+    except BrokerAway as away:
+        told = f"logged in, but what is published to {subject} does not come back within {within_s:g} s"
+        raise Misconfigured(f"{told}: {away}") from None
+    finally:
+        with contextlib.suppress(Error, OSError, TimeoutError):
+            async with asyncio.timeout(within_s):
+                await client.close()
+
+
+async def _ignored(*_: object) -> None:
+    """Nothing: the caller hears of it by itself."""
