@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     http_host: str = Field("127.0.0.1", min_length=1)
     http_port: int = Field(8080, ge=0, le=65_535)
     """0: the system chooses one, and the log says which."""
+    http_connections: int = Field(1_000, ge=2, le=100_000)
+    """Open at once; of one address at most `http_connections_each`."""
+    http_connections_each: int = Field(500, ge=1, le=100_000)
     log_level: LogLevel = "info"
     private_networks: str = ",".join(PRIVATE)
     """Of the addresses that are not public, those to which rows lead that the operator did not make."""

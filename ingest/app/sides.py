@@ -6,6 +6,7 @@ from starlette.types import ASGIApp
 
 from ingest.app.pipeline import Pipeline
 from ingest.http import Http, application
+from ingest.http_peers import Peers
 from ingest.integrations import Integrations
 from ingest.metrics import Metrics
 from ingest.planner import Planner
@@ -47,4 +48,5 @@ def http_side(
         lambda: mqtt.slots, pipeline.clock,
     )  # fmt: skip
     app = application(webhooks, status, Metrics(intake, pipeline.measured, status), platform)
-    return hooks, Http(app, settings.http_host, settings.http_port, bound)
+    peers = Peers(settings.http_connections, settings.http_connections_each)
+    return hooks, Http(app, settings.http_host, settings.http_port, bound, peers)

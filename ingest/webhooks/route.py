@@ -26,7 +26,11 @@ from ingest.webhooks.submissions import AWAY, Submissions
 
 PATH = "/webhooks"
 METHODS = ("POST", "OPTIONS")
+MAX_UNPROVEN = 8_192
+"""Bytes of a body that is decoded before it has proved itself; AWS' confirmation of a destination has about 600."""
 NOT_EVENTS = ("application/x-www-form-urlencoded", "multipart/", "image/", "audio/", "video/")
+
+NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 Observe = Callable[[str, int, float], None]
 """Is told the route, the status and the seconds of each request."""
@@ -71,10 +75,13 @@ class Webhooks:
         except Unavailable as away:
             response = self._submissions.busy(str(away)).response()
         except Exception:
-            await Problem(500, UNEXPECTED).response()(scope, receive, send)
+            failure = Problem(500, UNEXPECTED).response()
+            failure.raw_headers.append(NOSNIFF)
+            await failure(scope, receive, send)
             raise
         route = PATH if scope["path"] == PATH else PATH + "/{integration_id}"
         self._observe(route, response.status_code, time.perf_counter() - began)
+        response.raw_headers.append(NOSNIFF)
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
@@ -87,7 +94,7 @@ class Webhooks:
             _check_content(headers)
             body = await self.gate.body(headers, receive)
             request = Request(body, headers, self._clock())
-            outcome = await self._proven(hook, request)
+            outcome = await self._proven(hook, request, scope.get("proven", _nothing))
             if isinstance(outcome, Handshake):
                 return await self._shaken(outcome)
             return answer(outcome, await self._submissions.results(hook, request, outcome))
@@ -114,9 +121,11 @@ class Webhooks:
             )
         return hook
 
-    async def _proven(self, hook: Hook, request: Request) -> tuple[Event, ...] | Handshake:
+    async def _proven(
+        self, hook: Hook, request: Request, proven: Callable[[], None]
+    ) -> tuple[Event, ...] | Handshake:
         """Return what the request holds, once it has proved itself; AWS asks to confirm a destination without proof."""
-        if b"DestinationConfirmation" in request.body:
+        if len(request.body) <= MAX_UNPROVEN and b"DestinationConfirmation" in request.body:
             outcome = decode(request, hook.context)
             if isinstance(outcome, Handshake) and outcome.kind == "aws_destination":
                 return outcome
@@ -125,6 +134,8 @@ class Webhooks:
         except Unauthorized as error:
             scheme = "Bearer" if hook.authenticator.method == "bearer" else "Webhook"
             raise Problem(401, str(error), {"www-authenticate": scheme}) from None
+        if hook.authenticator.method != "none":
+            proven()
         return decode(request, hook.context)
 
     async def _shaken(self, handshake: Handshake) -> Response:
@@ -137,6 +148,10 @@ class Webhooks:
             raise Problem(401, str(error), {"www-authenticate": "Webhook"}) from None
         told = {"validationResponse": handshake.code} if handshake.kind == "azure_validation" else {}
         return Response(orjson.dumps(told), media_type=JSON)
+
+
+def _nothing() -> None:
+    """Nothing is noted where the server of the app does not ask for it."""
 
 
 def _check_content(headers: Mapping[str, str]) -> None:
