@@ -1,5 +1,6 @@
 """What an integration is told by the `settings` of its row: how to reach its broker, and what its devices may do."""
 
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -149,6 +150,20 @@ class MqttSettings(BaseModel):
         if value is True:
             return {}
         return None if value is False else value
+
+
+def webhooks_are_proved(settings: Any) -> bool:
+    """Return whether an integration takes no webhooks that prove nothing."""
+    webhook = settings.get("webhook") if isinstance(settings, Mapping) else None
+    return not (isinstance(webhook, Mapping) and webhook.get("auth") == "none")
+
+
+def mqtt_is_proved(wanted: "MqttSettings") -> bool:
+    """Return whether an integration logs in at its broker; where it need not, nobody need."""
+    tls, nats = wanted.tls, wanted.nats
+    certificate = tls is not None and (tls.cert or tls.cert_file)
+    named = wanted.username or wanted.password or nats.creds or nats.nkey or nats.creds_file or nats.nkey_file
+    return bool(certificate or named)
 
 
 def mqtt_settings(row: Any, integration: str) -> MqttSettings:

@@ -120,7 +120,10 @@ class Integrations:
 
     def _adopting(self) -> list[Adopting]:
         plans = [running.plan for running in self._running.values()]
-        return [Adopting(plan.integration_id, plan.name, plan.offline_after) for plan in plans]
+        return [
+            Adopting(plan.integration_id, plan.name, plan.offline_after, plan.policy.matches_others)
+            for plan in plans
+        ]
 
     async def _end(self, integration_id: UUID) -> None:
         """Stop its source. One that has ended by itself has met what nobody expected: the log names its kind."""

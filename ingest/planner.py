@@ -13,7 +13,13 @@ from ingest.egress.address import address_of
 from ingest.egress.gate import Egress
 from ingest.errors import Misconfigured
 from ingest.files import Files
-from ingest.integration_settings import LONGEST, MqttSettings, mqtt_settings
+from ingest.integration_settings import (
+    LONGEST,
+    MqttSettings,
+    mqtt_is_proved,
+    mqtt_settings,
+    webhooks_are_proved,
+)
 from ingest.jetstream.cluster import Cluster, cluster_of
 from ingest.mqtt.port import Broker, Tls
 from ingest.settings import Settings
@@ -61,7 +67,11 @@ class Planner:
             protocol=wanted.protocol,
             context=Context(row.id, topics, liveness, wanted.field_paths),
             policy=UnknownPolicy(
-                unknown.policy, unknown.max_per_minute, unknown.max_total, unknown.max_parked
+                unknown.policy,
+                unknown.max_per_minute,
+                unknown.max_total,
+                unknown.max_parked,
+                matches_others=mqtt_is_proved(wanted) and webhooks_are_proved(row.settings),
             ),
             offline_after=after_s * SECOND,
             filters=tuple(one for one in topics.filters() if one not in shared),

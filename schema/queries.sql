@@ -65,7 +65,9 @@ select t.e from unnest($2::text[]) as t (e) cross join lateral (
     select 1 from public.devices where integration_id = $1 and external_device_id = t.e limit 1) as d;
 
 -- name: candidates
-select place, id, how from rollcall.candidates($1, $2, $3, $4);
+-- $5: whether rows of other integrations count
+select c.place, c.id, c.how from rollcall.candidates($1, $2, $3, $4) as c
+where $5::boolean or coalesce((select d.integration_id from public.devices d where d.id = c.id), $1) = $1;
 
 -- name: bind_identities
 insert into rollcall.device_identity (integration_id, external_device_id, device_id)

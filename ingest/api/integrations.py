@@ -29,11 +29,12 @@ from ingest.api.parts import Api, CurrentApi
 from ingest.api.problems import Problem, not_found
 from ingest.crypto import secret_context
 from ingest.errors import DatabaseAway, Misconfigured, RollcallError
-from ingest.integration_secrets import sealed
+from ingest.integration_secrets import WEBHOOK, found, sealed
 from ingest.integration_settings import mqtt_settings
 from ingest.providers.factory import create_provider
 from ingest.providers.settings import ProviderSettings
 from ingest.store import sources
+from ingest.webhooks.auth import LONG_ENOUGH, is_short
 
 router = APIRouter(prefix="/api/integrations", tags=["integrations"], responses=ERRORS)
 TESTED_WITHIN_S = 20.0
@@ -159,6 +160,9 @@ def _encrypted(api: Api, identifier: UUID, asked: NewIntegration) -> sources.New
             )
     except Misconfigured as error:
         raise Problem(422, str(error)) from None
+    given = {"webhookSecret": hook or "", **found(settings, WEBHOOK)}
+    if short := [name for name, secret in given.items() if secret and is_short(secret)]:
+        raise Problem(422, f"{short[0]} is too short: {LONG_ENOUGH}")
     settings = sealed(settings, identifier, keyring)
     return sources.New(
         identifier,

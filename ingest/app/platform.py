@@ -17,6 +17,7 @@ from ingest.api.settings import load_api_settings
 from ingest.app.pipeline import Pipeline, open_pool
 from ingest.deployments import EVERY_S, Deployments
 from ingest.errors import Misconfigured
+from ingest.integration_settings import webhooks_are_proved
 from ingest.integrations import Integrations
 from ingest.pipeline.deliveries import Arrival, Delivery
 from ingest.pipeline.pile import Feed
@@ -29,6 +30,7 @@ from ingest.reconcile.phases import Options
 from ingest.reconcile.plan import provider_of
 from ingest.reconcile.reconciler import Reconciler
 from ingest.replay import Replay
+from ingest.slots.plan import SessionPlan
 from ingest.store.apply import Applier
 from ingest.store.creation import UnknownPolicy
 from ingest.store.deployments import Progress
@@ -125,8 +127,7 @@ class _Rest:
             await self._mqtt.publish(integration_id, topic, payload, retain=retain)
 
         async def health() -> Mapping[str, str]:
-            found = IntegrationRow(row.id, row.name, row.settings, row.base_url, row.operator_address)
-            probed = await probe(self._planner.plan(found), self._pipeline.clock)
+            probed = await probe(self._plan(row), self._pipeline.clock)
             said = {"login": f"MQTT {probed.protocol}", "marker": "came back"}
             return {**said, "session": self._mqtt.state(integration_id)}
 
@@ -160,7 +161,16 @@ class _Rest:
 
     async def adopt(self, integration_id: UUID) -> int:
         """Apply what is parked for devices that have a row by now."""
-        return await self._pipeline.parking.adopt(integration_id, await self._offline_after(integration_id))
+        row = await self.row(integration_id)
+        proved = webhooks_are_proved(row.settings)
+        if row.integration_type == "mqtt":
+            proved = self._plan(row).policy.matches_others
+        after = await self._offline_after(integration_id)
+        return await self._pipeline.parking.adopt(integration_id, after, matches_others=proved)
+
+    def _plan(self, row: StoredProvider) -> SessionPlan:
+        found = IntegrationRow(row.id, row.name, row.settings, row.base_url, row.operator_address)
+        return self._planner.plan(found)
 
     async def _offline_after(self, integration_id: UUID) -> Micros:
         row = await self.row(integration_id)

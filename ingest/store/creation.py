@@ -23,6 +23,8 @@ class UnknownPolicy:
     max_per_minute: int = 6_000
     max_total: int = 100_000
     max_parked: int = 10_000
+    matches_others: bool = True
+    """Whether a serial number or hardware id may mean a row of another integration: not where nobody proves himself."""
 
 
 async def room_for_creation(connection: Connection, integration_id: UUID, policy: UnknownPolicy) -> int:

@@ -5,7 +5,7 @@ The order of the checks: integration, size, authentication, handshake, shape.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import orjson
 from starlette.datastructures import QueryParams
@@ -16,10 +16,12 @@ from handlers.webhooks import golioth_pipelines
 from handlers.webhooks.delivery import Event, Handshake, Request
 from handlers.webhooks.shapes import decode
 from ingest.errors import DatabaseAway, Unauthorized, Unavailable
+from ingest.http_peers import peer_of
 from ingest.mqtt.port import Clock
 from ingest.problems import UNEXPECTED, Problem
 from ingest.webhooks.answers import JSON, allowed, answer
 from ingest.webhooks.gate import Gate
+from ingest.webhooks.guesses import Guesser, Guesses
 from ingest.webhooks.hooks import Hook, Hooks
 from ingest.webhooks.sns import Signatures
 from ingest.webhooks.submissions import AWAY, Submissions
@@ -53,6 +55,7 @@ class Webhooks:
         self._clock = clock
         self._observe = observe
         self.gate = Gate()
+        self._guesses = Guesses()
 
     @staticmethod
     def takes(scope: Scope) -> bool:
@@ -85,7 +88,7 @@ class Webhooks:
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = _headers(scope["headers"])
         hook = self._hook(scope, headers)
         if scope["method"] == "OPTIONS":
             return allowed(headers)
@@ -94,7 +97,8 @@ class Webhooks:
             _check_content(headers)
             body = await self.gate.body(headers, receive)
             request = Request(body, headers, self._clock())
-            outcome = await self._proven(hook, request, scope.get("proven", _nothing))
+            peer = peer_of(scope["client"][0] if scope.get("client") else None)
+            outcome = await self._proven(hook, request, (hook.id, peer), scope.get("proven", _nothing))
             if isinstance(outcome, Handshake):
                 return await self._shaken(outcome)
             return answer(outcome, await self._submissions.results(hook, request, outcome))
@@ -122,16 +126,18 @@ class Webhooks:
         return hook
 
     async def _proven(
-        self, hook: Hook, request: Request, proven: Callable[[], None]
+        self, hook: Hook, request: Request, guesser: Guesser, proven: Callable[[], None]
     ) -> tuple[Event, ...] | Handshake:
         """Return what the request holds, once it has proved itself; AWS asks to confirm a destination without proof."""
         if len(request.body) <= MAX_UNPROVEN and b"DestinationConfirmation" in request.body:
             outcome = decode(request, hook.context)
             if isinstance(outcome, Handshake) and outcome.kind == "aws_destination":
                 return outcome
+        self._guesses.check(guesser)
         try:
             await hook.authenticator.check(request.headers, request.body, request.received_at)
         except Unauthorized as error:
+            self._guesses.failed(guesser)
             scheme = "Bearer" if hook.authenticator.method == "bearer" else "Webhook"
             raise Problem(401, str(error), {"www-authenticate": scheme}) from None
         if hook.authenticator.method != "none":
@@ -148,6 +154,17 @@ class Webhooks:
             raise Problem(401, str(error), {"www-authenticate": "Webhook"}) from None
         told = {"validationResponse": handshake.code} if handshake.kind == "azure_validation" else {}
         return Response(orjson.dumps(told), media_type=JSON)
+
+
+def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return the headers by name in lower case; of one that comes twice the last counts, of signatures all."""
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers and key.endswith("-signature") else text
+    if "svix-id" in headers:  # Standard Webhooks by its former name: the id is known as one of an event's
+        headers.setdefault("webhook-id", headers["svix-id"])
+    return headers
 
 
 def _nothing() -> None:
