@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from ingest.errors import Misconfigured
-from ingest.settings import OFFLINE_AFTER_MAX_S, OFFLINE_AFTER_MIN_S, explained
+from ingest.settings import OFFLINE_AFTER_MAX_S, OFFLINE_AFTER_MIN_S, Settings, explained
 
 _Model = TypeVar("_Model", bound=BaseModel)
 Protocol = Literal["5", "3.1.1", "auto", "jetstream"]
@@ -60,6 +60,15 @@ class UnknownDevices(BaseModel):
     max_per_minute: int = Field(6_000, ge=0)
     max_total: int = Field(100_000, ge=0)
     max_parked: int = Field(10_000, ge=0)
+
+    def within(self, ceilings: Settings) -> "UnknownDevices":
+        """Return the same with no cap above the operator's."""
+        return UnknownDevices(
+            policy=self.policy,
+            max_per_minute=min(self.max_per_minute, ceilings.max_created_per_minute),
+            max_total=min(self.max_total, ceilings.max_created),
+            max_parked=min(self.max_parked, ceilings.max_parked),
+        )
 
 
 def _policy_may_be_a_word(value: object) -> object:
@@ -150,6 +159,13 @@ class MqttSettings(BaseModel):
         if value is True:
             return {}
         return None if value is False else value
+
+
+def check_place(name: str, place: int, ceilings: Settings) -> None:
+    """Return where an integration is one of those that an organization may have. Raises: Misconfigured."""
+    if place > ceilings.max_integrations:
+        told = f"its organization has more than {ceilings.max_integrations} integrations (ROLLCALL_MAX_INTEGRATIONS)"
+        raise Misconfigured(f"integration {name!r}: it is not served, for {told}")
 
 
 def webhooks_are_proved(settings: Any) -> bool:

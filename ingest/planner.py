@@ -16,6 +16,7 @@ from ingest.files import Files
 from ingest.integration_settings import (
     LONGEST,
     MqttSettings,
+    check_place,
     mqtt_is_proved,
     mqtt_settings,
     webhooks_are_proved,
@@ -48,6 +49,7 @@ class Planner:
         """
         if not isinstance(row.settings, dict):
             raise Misconfigured(f"integration {row.name!r}: its settings are not a JSON object")
+        check_place(row.name, row.place, self._settings)
         opened = integration_secrets.opened(row.settings, row.id, self.keyring, _TEXTS)
         wanted = mqtt_settings(opened, row.name)
         jetstream = wanted.protocol == "jetstream"
@@ -58,7 +60,7 @@ class Planner:
             raise Misconfigured(f"integration {row.name!r}: topics: {error}") from error
         ahead = int(self._settings.max_ahead_s * SECOND)
         liveness = Liveness(wanted.liveness == "event_time", ahead)
-        unknown = wanted.unknown_devices
+        unknown = wanted.unknown_devices.within(self._settings)
         after_s = wanted.offline_after_s or self._settings.offline_after_s
         return SessionPlan(
             integration_id=row.id,

@@ -59,6 +59,12 @@ class Settings(BaseSettings):
     """Open at once; of one address at most `http_connections_each`."""
     http_connections_each: int = Field(500, ge=1, le=100_000)
     log_level: LogLevel = "info"
+    max_created_per_minute: int = Field(60_000, ge=0)
+    """The most that a row's `max_per_minute` counts for, as the next two for its `max_total` and `max_parked`."""
+    max_created: int = Field(1_000_000, ge=0)
+    max_parked: int = Field(100_000, ge=0)
+    max_integrations: int = Field(100, ge=1)
+    """Of one organization; those that the operator made count, and are never one too many."""
     private_networks: str = ",".join(PRIVATE)
     """Of the addresses that are not public, those to which rows lead that the operator did not make."""
     files: str | None = None

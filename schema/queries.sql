@@ -151,7 +151,9 @@ delete from rollcall.parked_devices p using unnest($1::uuid[], $2::text[], $3::b
 where p.integration_id = t.i and p.external_device_id = t.e and p.messages = t.n;
 
 -- name: mqtt_integrations
-select n.id, n.name, n.settings, n.base_url, a.address as operator_address
+-- place: which one of its organization's it is, the oldest first; 0 where the operator made it
+select n.id, n.name, n.settings, n.base_url, a.address as operator_address, case when a.integration_id is null
+    then row_number() over (partition by n.organization_id order by n.created_at, n.id) else 0 end as place
 from public.device_integrations n left join rollcall.operator_addresses a on a.integration_id = n.id
 where n.integration_type = 'mqtt' and n.status = 'active' order by n.id;
 

@@ -114,7 +114,10 @@ async def create_integration(
     identifier = uuid4()
     new = _encrypted(api, identifier, asked)
     async with api.parts.tenants.of(caller.organization_id) as connection:
-        await sources.add(connection, caller.organization_id, new)
+        if not await sources.add(connection, caller.organization_id, new, api.parts.max_integrations):
+            raise Problem(
+                409, f"the organization has {api.parts.max_integrations} integrations, and may have no more"
+            )
     return answered(request, await integration_of(api, caller, identifier), status=201)
 
 

@@ -82,6 +82,7 @@ async def platform_side(
             replay=replay.replay,
             adopt=rest.adopt,
             settings=load_api_settings(),
+            max_integrations=settings.max_integrations,
             answered=pipeline.measured.api,
         )
         app = create_api(parts)

@@ -63,7 +63,7 @@ def plan_of(row: ProviderRow, settings: Settings) -> Plan:
     return Plan(
         row.id,
         row.name,
-        _policy(wanted.unknown_devices),
+        _policy(wanted.unknown_devices.within(settings)),
         (wanted.offline_after_s or settings.offline_after_s) * SECOND,
         Dating(int(settings.provider_lag_s * SECOND), int(settings.max_ahead_s * SECOND)),
         row.integration_type not in NAMED_BY_SERIAL,

@@ -25,6 +25,8 @@ class IntegrationRow(NamedTuple):
     base_url: str | None = None
     operator_address: str | None = None
     """The address that an operator gave it (ingest/egress/address.py); None where no operator made it."""
+    place: int = 0
+    """Which one of its organization's it is, the oldest first; 0 where the operator made it."""
 
 
 class News(NamedTuple):
@@ -48,7 +50,12 @@ class IntegrationRows:
             rows = await connection.fetch(queries()["mqtt_integrations"], timeout=self._timeout_s)
         return [
             IntegrationRow(
-                r["id"], r["name"], settings_of(r["settings"]), r["base_url"], r["operator_address"]
+                r["id"],
+                r["name"],
+                settings_of(r["settings"]),
+                r["base_url"],
+                r["operator_address"],
+                r["place"],
             )
             for r in rows
         ]

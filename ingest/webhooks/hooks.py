@@ -13,7 +13,7 @@ from ingest.adoption import Adopting, adopt_for_ever
 from ingest.crypto import Keyring, is_encrypted, secret_context
 from ingest.errors import Misconfigured, RollcallError
 from ingest.follow import follow
-from ingest.integration_settings import webhook_settings, webhooks_are_proved
+from ingest.integration_settings import check_place, webhook_settings, webhooks_are_proved
 from ingest.pipeline.pile import Feed
 from ingest.settings import Settings
 from ingest.store.creation import UnknownPolicy
@@ -58,6 +58,7 @@ class HookReader:
 
         Raises: Misconfigured, naming the integration and the key, never a secret.
         """
+        check_place(row.name, row.place, self._settings)
         context, feed = understood(self._settings, row.id, row.name, row.settings)
         authenticator = self._authenticator(row)
         if any(is_short(one) for one in authenticator.secrets):
@@ -95,7 +96,7 @@ def understood(
         raise Misconfigured(f"integration {name!r}: {error}") from None
     liveness = Liveness(wanted.liveness == "event_time", int(process.max_ahead_s * SECOND))
     policy = UnknownPolicy(
-        **wanted.unknown_devices.model_dump(), matches_others=webhooks_are_proved(settings)
+        **wanted.unknown_devices.within(process).model_dump(), matches_others=webhooks_are_proved(settings)
     )
     after_s = wanted.offline_after_s or process.offline_after_s
     context = Context(integration_id, liveness, wanted.field_paths, shape)
