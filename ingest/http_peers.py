@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol
@@ -27,9 +28,13 @@ class _Peer:
 
 
 class Peers:
-    """Counts connections. Where there is no room, the newest of those that proved nothing is dropped for the next."""
+    """Counts connections. Where there is no room, the newest of those that proved nothing is dropped for the next.
 
-    def __init__(self, most: int, most_each: int) -> None:
+    `dropped` is told of each that is dropped or not taken in.
+    """
+
+    def __init__(self, most: int, most_each: int, dropped: Callable[[], None] = lambda: None) -> None:
+        self._tell = dropped
         self._most = most
         self._most_each = most_each
         self._count = 0
@@ -81,6 +86,7 @@ class Peers:
     def _note(self) -> None:
         """Log what was dropped, once a minute."""
         self._dropped += 1
+        self._tell()
         now = time.monotonic()
         if now - self._said_at >= SAID_EVERY_S:
             told = "%d HTTP connections dropped for want of room: %d are open at most, %d of one address"

@@ -48,5 +48,6 @@ def http_side(
         lambda: mqtt.slots, pipeline.clock,
     )  # fmt: skip
     app = application(webhooks, status, Metrics(intake, pipeline.measured, status), platform)
-    peers = Peers(settings.http_connections, settings.http_connections_each)
+    dropped = pipeline.measured.connection_dropped
+    peers = Peers(settings.http_connections, settings.http_connections_each, dropped)
     return hooks, Http(app, settings.http_host, settings.http_port, bound, peers)

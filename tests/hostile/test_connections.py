@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator
 
@@ -74,6 +75,11 @@ async def test_idle_sockets_of_one_address_shut_nobody_out(service: Service, add
         await opened.open("127.0.0.1", 80)
         (stream,) = await opened.open(address)
         assert await ask(stream, HEALTH) == b"HTTP/1.1 200 OK\r\n"
+        async with http_client() as client:
+            metrics = (await client.get(f"{service.url}/metrics")).text
+        dropped = re.search(r"^rollcall_http_dropped_total (\S+)$", metrics, re.MULTILINE)
+        assert dropped is not None
+        assert float(dropped[1]) >= 50
 
 
 async def test_idle_sockets_of_many_addresses_shut_nobody_out_and_are_cut_early(service: Service) -> None:
