@@ -18,8 +18,9 @@ class Files:
 
     def __init__(self, folder: str | None = None) -> None:
         self._folder = folder
+        self._reads = Blocking(MAX_AT_ONCE, WITHIN_S)
         self.blocking = Blocking(MAX_AT_ONCE, WITHIN_S)
-        """For other calls that read files, too."""
+        """For other calls that read the machine's own files, such as its certificates."""
 
     async def read(self, setting: str, name: str) -> str:
         """Return the text of the file that `setting` names, relative to the folder or absolute below it.
@@ -31,7 +32,7 @@ class Files:
             raise Misconfigured(f"{setting} {name}: {told} {setting.removesuffix('_file')}")
         folder = self._folder
         try:
-            return await self.blocking.run((folder, name), lambda: read_below(folder, name))
+            return await self._reads.run((folder, name), lambda: read_below(folder, name))
         except TimeoutError:
             raise Misconfigured(f"{setting} {name}: it cannot be read within {WITHIN_S:g} s") from None
         except (OSError, ValueError) as error:

@@ -11,7 +11,7 @@ import pytest
 from ingest.api.settings import ApiSettings
 from ingest.egress.gate import Egress
 from ingest.egress.networks import parsed
-from ingest.errors import AddressRefused
+from ingest.errors import AddressRefused, Unavailable
 from ingest.jetstream.cluster import Cluster
 from ingest.jetstream.connection import JetStreamConnection
 from ingest.mqtt.auto import open_connection
@@ -19,6 +19,7 @@ from ingest.mqtt.clock import StrictClock
 from ingest.mqtt.port import Broker
 from ingest.providers.factory import create_provider
 from ingest.providers.settings import ProviderSettings
+from ingest.webhooks.sns import Signatures
 from tests.providers.worlds import HASTY
 
 STRANGER = Egress(())
@@ -178,3 +179,17 @@ def test_keys_are_not_read_from_an_address_that_only_begins_like_one_of_ours(url
 @pytest.mark.parametrize("url", ["https://example.com/jwks?p=1", "http://127.0.0.1:8080/j", "http://[::1]/j"])
 def test_keys_are_read_over_https_or_from_this_machine(url: str) -> None:
     assert ApiSettings(jwt_jwks_url=url, jwt_issuer="i", jwt_audience="a").jwt_jwks_url == url
+
+
+async def test_amazons_names_lead_to_no_address_that_a_name_server_makes_up(
+    monkeypatch: pytest.MonkeyPatch, met: tuple[int, list[object]]
+) -> None:
+    def look_up(host: str, port: int, *_: object, **__: object) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", met[0]))]
+
+    monkeypatch.setattr("ingest.egress.gate.socket.getaddrinfo", look_up)
+    signatures = Signatures(egress=STRANGER)
+    with pytest.raises(Unavailable, match="AddressRefused"):
+        await signatures.enable("https://iot.us-east-1.amazonaws.com/confirmdestination/AYAD")
+    await signatures.aclose()
+    assert met[1] == []

@@ -77,6 +77,28 @@ async def test_waiting_for_a_call_has_an_end_and_a_name_takes_one_thread_however
     release.set()
 
 
+async def test_names_that_were_too_slow_once_keep_no_others_waiting_a_second_time() -> None:
+    release = threading.Event()
+    blocking = Blocking(8, 0.3)
+    slow = [f"slow{number}" for number in range(8)]
+
+    async def look_all_up() -> None:
+        asked = (blocking.run(name, lambda: release.wait(60)) for name in slow)
+        assert all(
+            isinstance(one, TimeoutError) for one in await asyncio.gather(*asked, return_exceptions=True)
+        )
+
+    await look_all_up()
+    release.set()
+    await until(lambda: not blocking._under_way, 5, "the slow calls have ended")
+    release.clear()
+    again = asyncio.create_task(look_all_up())
+    await until(lambda: bool(blocking._under_way), 5, "the slow calls are made again")
+    assert await asyncio.wait_for(blocking.run("good", lambda: 7), 0.2) == 7
+    await again
+    release.set()
+
+
 class _Stuck(RollcallProcess):
     def start(self) -> None:
         code = STUCK + "from ingest.cli import main; main()"
