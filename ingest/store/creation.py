@@ -41,7 +41,8 @@ async def create(
 ) -> dict[DeviceKey, UUID]:
     """Make a row for each key; of keys with the same serial number or hardware id only for the first.
 
-    A serial number that a row of another organization has is left out, and the timeline says so.
+    A serial number of a row that is not meant (of another organization, or of another integration where nobody proves
+    himself) is left out, and the timeline says so.
     """
     wanted = _distinct(keys)
     serials = [key.serial_number for key in wanted if key.serial_number]
@@ -61,7 +62,7 @@ async def create(
     await record(connection, "created", list(ids.values()), {})
     without = [ids[key] for key in wanted if key.serial_number in taken]
     if without:
-        why = "another organization has a device with this serial number"
+        why = "a device that is not meant has this serial number: of another organization, or integration"
         await record(connection, "conflict", without, {"field": "serial_number", "why": why})
     return ids
 
