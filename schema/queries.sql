@@ -73,7 +73,9 @@ select t.e from pg_catalog.unnest($2::text[]) as t (e) cross join lateral (
     select 1 from public.devices where integration_id = $1 and external_device_id = t.e limit 1) as d;
 
 -- name: candidates
-select place, id, how from rollcall.candidates($1, $2, $3, $4);
+-- $5: whether rows of other integrations count
+select c.place, c.id, c.how from rollcall.candidates($1, $2, $3, $4) as c
+where $5::boolean or coalesce((select d.integration_id from public.devices d where d.id = c.id), $1) = $1;
 
 -- name: bind_identities
 insert into rollcall.device_identity (integration_id, external_device_id, device_id)
@@ -163,12 +165,11 @@ delete from rollcall.parked_devices p using rows from (pg_catalog.unnest($1::uui
 where p.integration_id = t.i and p.external_device_id = t.e and p.messages = t.n;
 
 -- name: mqtt_integrations
-select id, name, settings from public.device_integrations
-where integration_type = 'mqtt' and status = 'active' order by id;
-
--- name: replace_password
-update public.device_integrations set settings = jsonb_set(settings, '{password}', to_jsonb($3::text))
-where id = $1 and settings ->> 'password' = $2;
+-- place: which one of its organization's it is, the oldest first; 0 where the operator made it
+select n.id, n.name, n.settings, n.base_url, a.address as operator_address, case when a.integration_id is null
+    then row_number() over (partition by n.organization_id order by n.created_at, n.id) else 0 end as place
+from public.device_integrations n left join rollcall.operator_addresses a on a.integration_id = n.id
+where n.integration_type = 'mqtt' and n.status = 'active' order by n.id;
 
 -- name: lease
 insert into rollcall.leases (name, holder, expires_at) values ($1, $2, now() + make_interval(secs => $3))
@@ -316,6 +317,7 @@ where c.device_id = t.id and c.field_name = t.field and c.resolved_at is null;
 
 -- name: reconcile_integrations
 select n.id, n.name, n.integration_type, n.project_id, n.base_url, n.api_key_encrypted, n.settings,
+    (select a.address from rollcall.operator_addresses a where a.integration_id = n.id) as operator_address,
     extract(epoch from clock_timestamp() - r.started_at)::float8 as age_s,
     coalesce(r.status = 'running', false) as unfinished,
     exists (select 1 from public.device_integrations m join rollcall.device_events e on e.subject = m.id
@@ -432,7 +434,9 @@ delete from rollcall.reconcile_staging s using old where s.ctid = old.ctid;
 
 -- name: stored_secrets
 select id, name, api_key_encrypted as api_key, settings ->> 'password' as password, webhook_secret,
-    settings #>> '{webhook,secret}' as webhook, settings #>> '{webhook,previous_secret}' as previous_webhook
+    settings #>> '{webhook,secret}' as webhook, settings #>> '{webhook,previous_secret}' as previous_webhook,
+    settings #>> '{tls,ca}' as tls_ca, settings #>> '{tls,cert}' as tls_cert, settings #>> '{tls,key}' as tls_key,
+    settings #>> '{nats,creds}' as nats_creds, settings #>> '{nats,nkey}' as nats_nkey
 from public.device_integrations where id > $1 order by id limit $2;
 
 -- name: replace_webhook_secret

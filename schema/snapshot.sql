@@ -453,6 +453,13 @@ table rollcall.mqtt_sessions with (fillfactor=70)
     constraint mqtt_sessions_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
     constraint mqtt_sessions_pkey PRIMARY KEY (id)
 
+table rollcall.operator_addresses
+    integration_id uuid not null
+    address text not null
+    set_at timestamp with time zone not null default now()
+    constraint operator_addresses_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
+    constraint operator_addresses_pkey PRIMARY KEY (integration_id)
+
 table rollcall.parked_devices row level security
     integration_id uuid not null
     external_device_id text not null

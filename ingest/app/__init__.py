@@ -63,14 +63,14 @@ async def serve(
     async with contextlib.AsyncExitStack() as closing:
         pool = await open_pool(settings)
         closing.push_async_callback(_close, pool)
-        signatures = Signatures(amazon)
-        closing.push_async_callback(signatures.aclose)
         pipeline = Pipeline.of(settings, pool)
+        signatures = Signatures(amazon, pipeline.egress)
+        closing.push_async_callback(signatures.aclose)
         holder = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         mqtt = mqtt_side(pipeline, holder)
         reconciler = Reconciler(
             pool, settings, pipeline.keyring, pipeline.clock, holder, pipeline.jitter,
-            observe=pipeline.measured.run,
+            observe=pipeline.measured.run, egress=pipeline.egress,
         )  # fmt: skip
         platform = LatePlatform(pipeline, mqtt, reconciler, holder)
         hooks, http = http_side(pipeline, mqtt, signatures, platform, bound)

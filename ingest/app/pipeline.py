@@ -8,7 +8,9 @@ import asyncpg
 
 from handlers.events import SECOND
 from ingest.crypto import Keyring
+from ingest.egress.gate import Egress
 from ingest.errors import DatabaseAway
+from ingest.files import Files
 from ingest.metrics import Measured
 from ingest.mqtt.clock import StrictClock
 from ingest.pipeline.batches import Batches
@@ -45,6 +47,8 @@ class Pipeline:
     sessions: Sessions
     rows: IntegrationRows
     watchdog: Watchdog
+    egress: Egress
+    files: Files
 
     @classmethod
     def of(cls, settings: Settings, pool: asyncpg.Pool) -> "Pipeline":
@@ -61,7 +65,7 @@ class Pipeline:
         rows = IntegrationRows(pool, settings.direct_url)
         return cls(
             settings, pool, keyring, jitter, StrictClock(), measured, intake, parking, committer,
-            Sessions(pool), rows, Watchdog(intake, committer),
+            Sessions(pool), rows, Watchdog(intake, committer), Egress(settings.networks), Files(settings.files),
         )  # fmt: skip
 
     def outage(self) -> str | None:

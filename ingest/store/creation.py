@@ -28,6 +28,8 @@ class UnknownPolicy:
     max_per_minute: int = 6_000
     max_total: int = 100_000
     max_parked: int = 10_000
+    matches_others: bool = True
+    """Whether a serial number or hardware id may mean a row of another integration: not where nobody proves himself."""
 
 
 class Created(NamedTuple):
@@ -49,9 +51,10 @@ async def room_for_creation(connection: Connection, integration_id: UUID, policy
 async def create(connection: Connection, integration_id: UUID, keys: Sequence[DeviceKey]) -> Created:
     """Make a row for each key; of keys with the same serial number or hardware id only for the first.
 
-    A serial number that a row of another organization has is left out, and the timeline says so. A row that the
-    database refuses (a unique index of the platform, a trigger) costs that key alone; it counts towards the cap of the
-    minute, and after MAX_REFUSED of them the other keys wait for another time.
+    A serial number of a row that is not meant (of another organization, or of another integration where nobody proves
+    himself) is left out, and the timeline says so. A row that the database refuses (a unique index of the platform, a
+    trigger) costs that key alone; it counts towards the cap of the minute, and after MAX_REFUSED of them the other keys
+    wait for another time.
 
     Raises: DatabaseAway.
     """
@@ -68,7 +71,7 @@ async def create(connection: Connection, integration_id: UUID, keys: Sequence[De
     await record(connection, "created", list(ids.values()), {})
     without = [ids[key] for key in ids if key.serial_number in taken]
     if without:
-        why = "another organization has a device with this serial number"
+        why = "a device that is not meant has this serial number: of another organization, or integration"
         await record(connection, "conflict", without, {"field": "serial_number", "why": why})
     return created
 

@@ -113,7 +113,7 @@ class Identities:
         refused: dict[DeviceKey, Refused | Unattributed],
     ) -> dict[DeviceKey, UUID]:
         found = await _bound(connection, integration_id, keys)
-        rest = await self._match(connection, integration_id, _without(keys, found), found)
+        rest = await self._match(connection, integration_id, _without(keys, found), found, policy)
         if not rest or not self.may_create(integration_id, policy):
             return found
         room = await room_for_creation(connection, integration_id, policy)
@@ -123,7 +123,7 @@ class Identities:
         for _ in range(ROUNDS):
             # again, now that no other replica can create
             found.update(await _bound(connection, integration_id, rest))
-            rest = await self._match(connection, integration_id, _without(rest, found), found)
+            rest = await self._match(connection, integration_id, _without(rest, found), found, policy)
             if not rest or room <= 0:
                 break
             # what is refused is tried again in the next round: another writer may have made the same row just now
@@ -142,12 +142,13 @@ class Identities:
         integration_id: UUID,
         keys: list[DeviceKey],
         found: dict[DeviceKey, UUID],
+        policy: UnknownPolicy,
     ) -> list[DeviceKey]:
         """Bind the keys that name a row, add them to `found`, and return those that name none."""
         likely = await _likely(connection, integration_id, keys)
         if not likely:
             return keys
-        matches = await _matches(connection, integration_id, likely)
+        matches = await _matches(connection, integration_id, likely, others=policy.matches_others)
         met = {key: one.device_id for key, one in matches.items() if one.device_id is not None}
         for key, one in matches.items():
             if one.duplicates:
@@ -201,7 +202,7 @@ async def _likely(connection: Connection, integration_id: UUID, keys: list[Devic
 
 
 async def _matches(
-    connection: Connection, integration_id: UUID, keys: list[DeviceKey]
+    connection: Connection, integration_id: UUID, keys: list[DeviceKey], *, others: bool
 ) -> dict[DeviceKey, Match]:
     rows = await connection.fetch(
         queries()["candidates"],
@@ -209,6 +210,7 @@ async def _matches(
         [key.external_id for key in keys],
         [key.serial_number for key in keys],
         [orjson.dumps(key.hardware_ids).decode() if key.hardware_ids else None for key in keys],
+        others,
     )
     candidates: dict[DeviceKey, list[Candidate]] = {}
     for row in rows:

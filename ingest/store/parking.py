@@ -95,8 +95,10 @@ class Parking:
             self._full_until[integration_id] = monotonic() + FULL_FOR_S
         return len(fresh) - len(taken)
 
-    async def adopt(self, integration_id: UUID, offline_after: Micros) -> int:
+    async def adopt(self, integration_id: UUID, offline_after: Micros, *, matches_others: bool = True) -> int:
         """Apply what is parked for devices that have a row by now; return how many.
+
+        `matches_others`: as in the integration's policy.
 
         Raises: Refused, DatabaseAway (Contended).
         """
@@ -107,14 +109,17 @@ class Parking:
                 end = await connection.fetchval(queries()["parked_page_end"], integration_id, after, PAGE)
                 rows = await connection.fetch(queries()["parked_with_device"], integration_id, after, end)
             if rows:
-                adopted += await self._give(integration_id, offline_after, rows)
+                adopted += await self._give(integration_id, offline_after, rows, matches_others)
             after = end
         return adopted
 
-    async def _give(self, integration_id: UUID, offline_after: Micros, rows: list[asyncpg.Record]) -> int:
+    async def _give(
+        self, integration_id: UUID, offline_after: Micros, rows: list[asyncpg.Record], matches_others: bool
+    ) -> int:
         """Apply these to the devices that they mean; one whose names mean several stays parked."""
         parked = {_key(row["key"]): row for row in rows}
-        found = await self._identities.resolve(integration_id, list(parked), UnknownPolicy("ignore"))
+        policy = UnknownPolicy("ignore", matches_others=matches_others)
+        found = await self._identities.resolve(integration_id, list(parked), policy)
         locked = await self._applier.locked(found.values()) if found else set()
         given = [
             Given(integration_id, Target(offline_after), device_id, parked[key])

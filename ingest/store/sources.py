@@ -62,15 +62,21 @@ async def integration(connection: Connection, organization_id: UUID, integration
     return found[0] if found else None
 
 
-async def add(connection: Connection, organization_id: UUID, new: New) -> None:
-    """Insert an active integration. Raises: Refused 23505 where the organization has one of this type and name."""
-    await connection.execute(
+async def add(connection: Connection, organization_id: UUID, new: New, most: int) -> bool:
+    """Insert an active integration; False where the organization has `most` already.
+
+    Raises: Refused 23505 where the organization has one of this type and name.
+    """
+    done = await connection.execute(
         """insert into public.device_integrations (organization_id, id, integration_type, name, project_id, base_url,
             api_key_encrypted, webhook_secret, settings, status, webhook_enabled)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'active', $8::text is not null)""",
+        select $1, $2, $3, $4, $5, $6, $7, $8, $9, 'active', $8::text is not null
+        where (select count(*) from public.device_integrations n where n.organization_id = $1) < $10""",
         organization_id,
         *new,
+        most,
     )
+    return bool(done.endswith(" 1"))
 
 
 async def runs(

@@ -162,7 +162,9 @@ async def test_identities_are_found_by_index(explained: Explained):
     nothing = [None] * len(names)
     for _ in range(8):
         await explained.connection.fetch(queries()["identities"], INTEGRATION, names)
-        await explained.connection.fetch(queries()["candidates"], INTEGRATION, names, names, nothing)
+        for others in (True, False):
+            arguments = INTEGRATION, names, names, nothing, others
+            await explained.connection.fetch(queries()["candidates"], *arguments)
         await explained.connection.fetch(
             queries()["heard_of"], INTEGRATION, [*names, *(f"x{n}" for n in range(BATCH))]
         )
