@@ -181,12 +181,23 @@ select seq, digests from rollcall.mqtt_digests where session_id = $1 order by se
 -- name: session_received
 select packet_id, digest from rollcall.mqtt_received where session_id = $1;
 
+-- name: offline_since
+-- ids of an integration whose newest offline word is later than $2, with or without a row; at most $3
+(select i.external_device_id from rollcall.device_identity i join rollcall.device_state s on s.device_id = i.device_id
+    where i.integration_id = $1 and s.offline_at > $2)
+union all (select p.external_device_id from rollcall.parked_devices p
+    where p.integration_id = $1 and (p.evidence ->> 'offline_at')::bigint > $2)
+limit $3;
+
 -- name: forget_digests
 with known as (delete from rollcall.mqtt_digests where session_id = $1)
 delete from rollcall.mqtt_received where session_id = $1;
 
 -- name: integration_sessions
 select client_id, subscriptions from rollcall.mqtt_sessions where integration_id = $1;
+
+-- name: session_drained
+update rollcall.mqtt_sessions set subscriptions = '[]' where id = $1;
 
 -- name: forget_session
 delete from rollcall.mqtt_sessions where integration_id = $1 and client_id = $2;

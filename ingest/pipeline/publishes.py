@@ -5,10 +5,12 @@ from hashlib import blake2b
 from uuid import UUID, uuid4, uuid5
 
 from handlers.dialects.absorb import absorb
-from handlers.events import DeadReason, Micros, Publish
+from handlers.events import DeadReason, Decoded, DeviceKey, Micros, Publish
+from handlers.evidence import Evidence
 from handlers.text import shown
 from ingest.digests import unpacked
 from ingest.mqtt.port import Inbound, Released
+from ingest.pipeline.drain import Drain
 from ingest.pipeline.origin import Origin
 from ingest.pipeline.pile import Pile
 from ingest.store.batch import Batch, DeadLetter, SessionProgress
@@ -22,7 +24,7 @@ MAX_MARKER = 16
 class Publishes:
     """Consecutive arrivals of one session: a `Part` of a pile."""
 
-    __slots__ = ("_digests", "_draining_since", "_inbounds", "_origin", "_others", "_refusal")
+    __slots__ = ("_digests", "_drain", "_inbounds", "_origin", "_others", "_refusal")
 
     def __init__(
         self,
@@ -30,17 +32,17 @@ class Publishes:
         inbounds: Sequence[Inbound],
         *,
         digests: list[bytes | None] | None = None,
-        draining_since: Micros | None = None,
+        drain: Drain | None = None,
         refusal: DeadReason | None = None,
     ) -> None:
         self._origin = origin
         self._inbounds = inbounds
         self._refusal = refusal
         if digests is None:
-            self._draining_since = origin.draining_since
+            self._drain = origin.drain
             self._digests = origin.digests.judged(inbounds, origin.marker_topic)
         else:
-            self._draining_since = draining_since
+            self._drain = drain
             self._digests = digests
         self._others: list[Inbound] = []
         if None in self._digests:
@@ -54,8 +56,7 @@ class Publishes:
 
     def fill(self, pile: Pile) -> None:
         """Decode what is to be applied, each message straight into its device's evidence."""
-        context, counts, draining = self._origin.context, pile.counts, self._draining_since is not None
-        gone = self._origin.gone if draining else ()
+        context, counts, drain = self._origin.context, pile.counts, self._drain
         devices = pile.of(self._origin.feed)
         for publish, digest in zip(self._inbounds, self._digests, strict=True):
             if digest is None or not isinstance(publish, Publish):
@@ -63,11 +64,11 @@ class Publishes:
             if self._refusal is not None:
                 self._bury(publish, self._refusal, pile)
                 continue
-            since = self._decides_until(publish) if gone else self._draining_since
-            decoded = absorb(publish, context, since, devices)
+            if drain is None:
+                decoded = absorb(publish, context, None, devices)
+            else:
+                decoded = self._from_backlog(publish, drain, devices)
             _, field_errors, skewed, dead = decoded
-            if draining and decoded.observations:
-                self._origin.note_gone(decoded.observations)
             if dead is not None:
                 self._bury(publish, dead, pile)
             elif field_errors or skewed:
@@ -76,14 +77,17 @@ class Publishes:
         counts.received += len(self._inbounds)
         counts.duplicates += len(self._others) - len(self._released()) - len(self._markers())
 
-    def _decides_until(self, publish: Publish) -> Micros | None:
-        """Return since when the times of a device that was drained count as when it was heard; None: they do not.
-
-        A will in the backlog counts as of when it is read. What its device said behind it must not seem older.
-        """
-        route = self._origin.context.topics.route(publish.topic)
-        gone = route is not None and route.device in self._origin.gone
-        return None if gone else self._draining_since
+    def _from_backlog(self, publish: Publish, drain: Drain, devices: dict[DeviceKey, Evidence]) -> Decoded:
+        """Decode a publish of the backlog; where its device said offline before, it counts as of its receipt."""
+        context, heard_until = self._origin.context, drain.heard_until
+        if not drain.is_plain:
+            route = context.topics.route(publish.topic)
+            if route is not None and not drain.dates(route.device.external_id, publish.received_at):
+                return absorb(publish, self._origin.as_received, None, devices)
+        decoded = absorb(publish, context, heard_until, devices)
+        if decoded.observations:
+            drain.note(decoded.observations)
+        return decoded
 
     def _bury(self, publish: Publish, reason: DeadReason, pile: Pile) -> None:
         pile.counts.dead_letters += 1
@@ -104,7 +108,7 @@ class Publishes:
             self._origin,
             self._inbounds[which],
             digests=self._digests[which],
-            draining_since=self._draining_since,
+            drain=self._drain,
             refusal=refusal,
         )
 
@@ -157,9 +161,9 @@ class Publishes:
         released = self._released()
         for one in released:
             origin.digests.release(one.packet_id)
-        if self._heard_until() is not None:
+        if (heard_until := self._heard_until()) is not None:
+            origin.heard_until = max(origin.heard_until, heard_until)
             origin.drained()
-            origin.marked.set()
         origin.connection.acknowledge([one for one in self._inbounds if isinstance(one, Publish)])
         if released:
             origin.connection.complete(released)

@@ -31,12 +31,19 @@ class SessionPlan:
     slot: int = 0
     cluster: Cluster | None = None
     """Set where the messages are read from a JetStream (ingest/jetstream), which has no slots."""
+    retiring: bool = False
+    """Read until all that waits is heard and committed; then the broker forgets the session."""
 
     def of(self, slot: int) -> "SessionPlan":
         """Return the plan of a slot: only slot 0 reads alone."""
         client_id = f"{self.broker.client_id.removesuffix(f'-{self.slot}')}-{slot}"
         filters = self.filters if slot == 0 else ()
         return replace(self, broker=replace(self.broker, client_id=client_id), filters=filters, slot=slot)
+
+    def retired(self, client_id: str) -> "SessionPlan":
+        """Return the plan for a session that is used no longer: subscribe to its marker alone, drain it, forget it."""
+        broker = replace(self.broker, client_id=client_id)
+        return replace(self, broker=broker, filters=(), shared=(), slots=1, retiring=True)
 
     @property
     def lease(self) -> str:

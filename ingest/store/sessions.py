@@ -101,6 +101,18 @@ class Sessions:
             if stored.heard_until is not None:
                 await record(connection, "gap", [integration_id], {"heard_until": str(stored.heard_until)})
 
+    async def offline_since(self, integration_id: UUID, at: Micros, most: int) -> list[str]:
+        """Return the external ids of devices, `most` of them at most, whose newest offline word is later than `at`."""
+        async with acquired(self._pool, self._timeout_s) as connection:
+            rows = await connection.fetch(
+                queries()["offline_since"], integration_id, at, most, timeout=self._timeout_s
+            )
+        return [row["external_device_id"] for row in rows]
+
+    async def drained(self, session_id: int) -> None:
+        """Record that nothing waits in a session any more: the broker may lose it from now on."""
+        await self._execute("session_drained", session_id)
+
     async def forget(self, integration_id: UUID, client_id: str) -> None:
         """Delete a session that the broker has no more, with its digests."""
         await self._execute("forget_session", integration_id, client_id)
