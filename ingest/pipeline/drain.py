@@ -1,7 +1,7 @@
 """The backlog of a session while it is read: whose own times date their presence, and whose do not.
 
-A device's own time says when it was alive while nobody listened. An offline word has no time of its own and counts as of
-its receipt, so what its device said behind it must count as of receipt, too: else it would seem older than the word.
+A device's own time says when it was alive while nobody listened. An offline word has no time of its own and counts as
+of its receipt, so what its device said behind it must count as of receipt, too: else it would seem older than the word.
 """
 
 from collections.abc import Iterable

@@ -10,6 +10,7 @@ from handlers.evidence import Evidence
 from handlers.text import shown
 from ingest.digests import unpacked
 from ingest.mqtt.port import Inbound, Released
+from ingest.mqtt.unreadable import UNREADABLE, Unreadable
 from ingest.pipeline.drain import Drain
 from ingest.pipeline.origin import Origin
 from ingest.pipeline.pile import Pile
@@ -59,7 +60,9 @@ class Publishes:
         context, counts, drain = self._origin.context, pile.counts, self._drain
         devices = pile.of(self._origin.feed)
         for publish, digest in zip(self._inbounds, self._digests, strict=True):
-            if digest is None or not isinstance(publish, Publish):
+            if digest is None or type(publish) is not Publish:
+                if digest is not None and isinstance(publish, Unreadable):
+                    self._bury(publish, UNREADABLE, pile)
                 continue
             if self._refusal is not None:
                 self._bury(publish, self._refusal, pile)
