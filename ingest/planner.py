@@ -11,6 +11,7 @@ from ingest.integration_settings import LONGEST, MqttSettings, mqtt_settings
 from ingest.jetstream.cluster import cluster_of
 from ingest.mqtt.port import Broker, Tls
 from ingest.settings import Settings
+from ingest.slots import names
 from ingest.slots.plan import SessionPlan
 from ingest.store.creation import UnknownPolicy
 from ingest.store.integrations import IntegrationRow
@@ -44,7 +45,7 @@ class Planner:
         return SessionPlan(
             integration_id=row.id,
             name=row.name,
-            broker=self._broker(row.id, row.name, wanted),
+            broker=self._broker(row.id, row.name, row.secret, wanted),
             protocol=wanted.protocol,
             context=Context(row.id, topics, liveness, wanted.field_paths),
             policy=UnknownPolicy(
@@ -57,14 +58,15 @@ class Planner:
             shared=shared,
             slots=wanted.slots if shared else 1,
             cluster=cluster_of(row.name, wanted, self._settings.max_ahead_s) if jetstream else None,
+            secret="" if jetstream else row.secret,
         )
 
-    def _broker(self, integration_id: UUID, name: str, wanted: MqttSettings) -> Broker:
+    def _broker(self, integration_id: UUID, name: str, secret: str, wanted: MqttSettings) -> Broker:
         settings, tls, expiry_s = self._settings, wanted.tls, wanted.session_expiry_s
         return Broker(
             host=wanted.host,
             port=wanted.port,
-            client_id=client_id(wanted, integration_id),
+            client_id=client_id(wanted, integration_id, secret),
             username=wanted.username,
             password=password_of(wanted, self.keyring, integration_id, name),
             tls=Tls(tls.ca_file, tls.cert_file, tls.key_file, tls.verify_host) if tls else None,
@@ -88,6 +90,8 @@ def password_of(wanted: MqttSettings, keyring: Keyring, integration_id: UUID, na
     return stored
 
 
-def client_id(wanted: MqttSettings, integration_id: UUID, slot: int = 0) -> str:
-    """Return the client id of an integration's session; the number is its slot, and a JetStream has none."""
-    return f"{wanted.client_id}-{integration_id}-{'jetstream' if wanted.protocol == 'jetstream' else slot}"
+def client_id(wanted: MqttSettings, integration_id: UUID, secret: str, slot: int = 0) -> str:
+    """Return the client id of an integration's session; the number is its slot. A JetStream has none, and no secret."""
+    if wanted.protocol == "jetstream":
+        return names.client_id(wanted.client_id, integration_id, "", "jetstream")
+    return names.client_id(wanted.client_id, integration_id, secret, slot)

@@ -103,12 +103,13 @@ class Session:
         """Say it, unless another replica has taken the lease: then the session is in good hands, and the row theirs."""
         with contextlib.suppress(RollcallError):
             if await self._leases():
-                await self._say(
-                    "taken over", f"{error}: does something else use {self._plan.broker.client_id}?"
-                )
+                if self._session_id is not None:
+                    await self._sessions.taken_over(self._plan.integration_id, self._session_id)
+                await self._say("taken over", f"{error}: does something else use {self._plan.public_name}?")
                 await self._sessions.release(self._plan.lease, self._holder)
 
     async def _say(self, state: str, detail: str) -> None:
+        detail = self._plan.hidden(detail)  # a broker may repeat our client id
         log.warning("integration %s: %s: %s", self._plan.name, state, detail)
         if self._session_id is not None:
             with contextlib.suppress(RollcallError):  # the log has it; the row is for those who look later
@@ -148,7 +149,7 @@ class Session:
             origin.drain = await self._drain(stored, connection, connected)
             # Reading begins at once: the answers to what is asked come behind the session's backlog.
             async with together(read(connection, origin, self._intake)) as reading:
-                await self._subscriber.tell_if_lost(connection, connected, stored)
+                origin.gap_since(await self._subscriber.tell_if_lost(connection, connected, stored))
                 await self._subscriber.subscribe(connection, connected, stored, why_alone)
                 self.failing = False
                 self.connection = connection
@@ -189,7 +190,7 @@ class Session:
         connection, _ = await open_connection(plan.protocol, forgetful, self._clock)
         await connection.close()
         await self._sessions.forget(plan.integration_id, plan.broker.client_id)
-        log.info("integration %s: the session %s is retired", plan.name, plan.broker.client_id)
+        log.info("integration %s: the session %s is retired", plan.name, plan.public_name)
 
 
 class _LeaseLost(Exception):  # noqa: N818
@@ -201,7 +202,7 @@ def origin_of(plan: SessionPlan, stored: StoredSession, connection: Connection) 
     return Origin(
         Feed(plan.integration_id, plan.policy, plan.offline_after),
         stored.id,
-        plan.broker.client_id,
+        plan.public_name,
         plan.context,
         plan.marker_topic,
         stored.digests,

@@ -149,8 +149,13 @@ delete from rollcall.parked_devices p using unnest($1::uuid[], $2::text[], $3::b
 where p.integration_id = t.i and p.external_device_id = t.e and p.messages = t.n;
 
 -- name: mqtt_integrations
-select id, name, settings from public.device_integrations
-where integration_type = 'mqtt' and status = 'active' order by id;
+select i.id, i.name, i.settings, k.secret from public.device_integrations i
+left join rollcall.mqtt_names k on k.integration_id = i.id
+where i.integration_type = 'mqtt' and i.status = 'active' order by i.id;
+
+-- name: name_sessions
+insert into rollcall.mqtt_names (integration_id) select i.id from public.device_integrations i
+where i.id = any ($1::uuid[]) order by 1 on conflict do nothing;
 
 -- name: replace_password
 update public.device_integrations set settings = jsonb_set(settings, '{password}', to_jsonb($3::text))
@@ -173,7 +178,7 @@ delete from rollcall.leases where name = $1 and holder = $2;
 -- name: open_session
 insert into rollcall.mqtt_sessions (integration_id, client_id) values ($1, $2)
 on conflict (integration_id, client_id) do update set epoch = mqtt_sessions.epoch + 1
-returning id, epoch, heard_since, heard_until, subscriptions;
+returning id, epoch, heard_since, heard_until, subscriptions, gap_since;
 
 -- name: session_digests
 select seq, digests from rollcall.mqtt_digests where session_id = $1 order by seq;
@@ -194,7 +199,15 @@ with known as (delete from rollcall.mqtt_digests where session_id = $1)
 delete from rollcall.mqtt_received where session_id = $1;
 
 -- name: integration_sessions
-select client_id, subscriptions from rollcall.mqtt_sessions where integration_id = $1;
+select m.client_id, m.subscriptions, exists (select from rollcall.leases l
+    where l.name = 'mqtt/' || m.client_id and l.expires_at >= now()) as is_held
+from rollcall.mqtt_sessions m where m.integration_id = $1;
+
+-- name: session_gap
+update rollcall.mqtt_sessions set gap_since = $2 where id = $1;
+
+-- name: session_heard_until
+select heard_until from rollcall.mqtt_sessions where id = $1;
 
 -- name: session_drained
 update rollcall.mqtt_sessions set subscriptions = '[]' where id = $1;

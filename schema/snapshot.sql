@@ -422,6 +422,12 @@ table rollcall.mqtt_digests
     constraint mqtt_digests_pkey PRIMARY KEY (session_id, seq)
     constraint mqtt_digests_session_id_fkey FOREIGN KEY (session_id) REFERENCES rollcall.mqtt_sessions(id) ON DELETE CASCADE
 
+table rollcall.mqtt_names
+    integration_id uuid not null
+    secret text not null default replace((gen_random_uuid())::text, '-'::text, ''::text)
+    constraint mqtt_names_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
+    constraint mqtt_names_pkey PRIMARY KEY (integration_id)
+
 table rollcall.mqtt_received
     session_id bigint not null
     packet_id integer not null
@@ -442,6 +448,7 @@ table rollcall.mqtt_sessions with (fillfactor=70)
     subscriptions jsonb not null default '[]'::jsonb
     epoch bigint not null default 0
     committed bigint
+    gap_since bigint
     constraint mqtt_sessions_integration_id_client_id_key UNIQUE (integration_id, client_id)
     constraint mqtt_sessions_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
     constraint mqtt_sessions_pkey PRIMARY KEY (id)

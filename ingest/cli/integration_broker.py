@@ -39,9 +39,11 @@ async def tried(settings: Settings, name: str, slug: str | None) -> Row:
 async def forgotten(settings: Settings, name: str, slug: str | None) -> None:
     """Open each of an integration's sessions clean, so that the broker drops what it has of it, and close it."""
     identifier, mqtt, broker = await _stored(settings, name, slug)
-    for slot in range(mqtt.slots):
-        slot_broker = replace(broker, client_id=client_id(mqtt, identifier, slot))
-        opened, _ = await open_connection(mqtt.protocol, slot_broker, StrictClock())
+    async with session(settings.database_url) as connection:
+        secret, known = await admin.sessions_of(connection, identifier)
+    slots = [client_id(mqtt, identifier, secret, slot) for slot in range(mqtt.slots)]
+    for one in sorted({*known, *slots}):
+        opened, _ = await open_connection(mqtt.protocol, replace(broker, client_id=one), StrictClock())
         await opened.close()
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from handlers.dialects.plain import Context
-from handlers.events import Micros, Publish
+from handlers.events import MIN_AT, Micros, Publish
 from ingest.mqtt.port import Inbound, Released
 from ingest.pipeline.drain import Drain
 from ingest.pipeline.pile import Feed
@@ -49,7 +49,8 @@ class Origin:
 
     feed: Feed
     session_id: int
-    client_id: str
+    session_name: str
+    """For dead letters: the client id without its unguessable part."""
     context: Context
     marker_topic: str
     digests: Judge
@@ -74,8 +75,12 @@ class Origin:
     def __post_init__(self) -> None:
         """Begin with nothing in hand."""
         self.idle.set()
-        liveness = replace(self.context.liveness, event_time=False)
-        self.as_received = replace(self.context, liveness=liveness)
+        self.gap_since(None)
+
+    def gap_since(self, began: Micros | None) -> None:
+        """Date retained offline words: they count as of the beginning of the gap in hearing; None: there is none."""
+        self.context = replace(self.context, gap_since=began or MIN_AT)
+        self.as_received = replace(self.context, liveness=replace(self.context.liveness, event_time=False))
 
     def drained(self) -> None:
         """Note that all of the backlog was heard: from now on what is said counts as of when it comes."""

@@ -186,7 +186,7 @@ def dead_letter(origin: Origin, publish: Publish, reason: DeadReason) -> DeadLet
     return DeadLetter(
         identifier,
         origin.feed.integration_id,
-        origin.client_id,
+        origin.session_name,
         publish.topic.replace("\0", "\ufffd"),
         publish.qos,
         publish.retain,

@@ -57,6 +57,7 @@ class Slots:
         """By client id: sessions that are none of the slots any more."""
         self._running: dict[int, Running] = {}
         self._apart_until = 0.0
+        self._waits = False
         self._barred_until: dict[str, float] = {}
         """By client id: sessions that were taken over from us."""
         self._slots = 1
@@ -96,6 +97,8 @@ class Slots:
         shares = any(one.startswith(self._plan.group) for one in first)
         self._slots = self._plan.slots if shares else 1
         self._reap()
+        if not first and self._is_read_under_former_names(standing):
+            return
         step = next_step(
             self._holder, self._running.keys(), self._holders(standing), self._living(standing), self._slots
         )
@@ -105,6 +108,19 @@ class Slots:
             await self._take_up(slot)
         if first:
             self._retire(standing)
+
+    def _is_read_under_former_names(self, standing: Standing) -> bool:
+        """Tell whether a replica still reads what we would: one of an older release, or with settings of before.
+
+        Both would apply each message. Asked only as long as there is no session under the names of now.
+        """
+        former = standing.held - {self._plan.of(slot).broker.client_id for slot in range(self._plan.slots)}
+        if former and not self._waits:
+            log.info(
+                "integration %s: waits for the replica that reads it under former names", self._plan.name
+            )
+        self._waits = bool(former)
+        return self._waits
 
     def _holders(self, standing: Standing) -> dict[int, str]:
         """Return who holds which slot; one that was taken over from us counts as held for a while."""

@@ -22,6 +22,8 @@ class IntegrationRow(NamedTuple):
     name: str
     settings: Any
     """An object, or whatever else somebody wrote there."""
+    secret: str = ""
+    """The unguessable part of its sessions' names."""
 
 
 class News(NamedTuple):
@@ -40,10 +42,16 @@ class IntegrationRows:
         self._timeout_s = timeout_s
 
     async def active(self) -> list[IntegrationRow]:
-        """Return the active mqtt integrations."""
+        """Return the active mqtt integrations; one that is read for the first time gets its secret."""
         async with acquired(self._pool, self._timeout_s) as connection:
             rows = await connection.fetch(queries()["mqtt_integrations"], timeout=self._timeout_s)
-        return [IntegrationRow(r["id"], r["name"], settings_of(r["settings"])) for r in rows]
+            unnamed = [row["id"] for row in rows if row["secret"] is None]
+            if unnamed:
+                await connection.execute(queries()["name_sessions"], unnamed, timeout=self._timeout_s)
+                rows = await connection.fetch(queries()["mqtt_integrations"], timeout=self._timeout_s)
+        return [
+            IntegrationRow(r["id"], r["name"], settings_of(r["settings"]), r["secret"] or "") for r in rows
+        ]
 
     async def replace_password(self, integration_id: UUID, found: str, encrypted: str) -> None:
         """Put the encrypted form where `found` still stands."""

@@ -1,6 +1,6 @@
 """What the database remembers of an MQTT session: digests, how far it was heard, and how it is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -30,6 +30,8 @@ class StoredSession:
     digests: Digests
     subscriptions: tuple[str, ...]
     """The filters that it was last granted."""
+    gap_since: Micros | None = None
+    """The beginning of its newest gap; None where it was never lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Standing:
     """Lease of a session -> who holds it."""
     subscriptions: Mapping[str, tuple[str, ...]]
     """Client id of a session -> the filters that it was last granted."""
+    held: frozenset[str] = frozenset()
+    """The client ids of sessions whose lease somebody holds."""
 
 
 class Sessions:
@@ -58,9 +62,8 @@ class Sessions:
             digests = await connection.fetch(queries()["session_digests"], row["id"])
             received = await connection.fetch(queries()["session_received"], row["id"])
         known = Digests.load([tuple(r) for r in digests], [tuple(r) for r in received])
-        return StoredSession(
-            row["id"], row["epoch"], row["heard_until"], known, _granted(row["subscriptions"])
-        )
+        granted = _granted(row["subscriptions"])
+        return StoredSession(row["id"], row["epoch"], row["heard_until"], known, granted, row["gap_since"])
 
     async def standing(self, integration_id: UUID, replicas: str, leases: Sequence[str]) -> Standing:
         """Return who holds these leases and those that begin with `replicas`, and the integration's sessions."""
@@ -72,6 +75,7 @@ class Sessions:
             tuple(name for name in names if name.startswith(replicas)),
             names,
             {row["client_id"]: _granted(row["subscriptions"]) for row in sessions},
+            frozenset(row["client_id"] for row in sessions if row["is_held"]),
         )
 
     async def connected(
@@ -81,10 +85,11 @@ class Sessions:
         granted: list[Granted],
         at: Micros,
         note: str = "",
+        hidden: Callable[[str], str] = str,
     ) -> None:
-        """Record a connection and what it has subscribed to."""
+        """Record a connection and what it has subscribed to; `hidden` makes a filter fit for people's eyes."""
         anew = not connected.session_present or stored.heard_until is None or at - stored.heard_until > GAP
-        refused = [f"{g.topic_filter}: {g.reason}" for g in granted if g.qos is None]
+        refused = [f"{hidden(g.topic_filter)}: {g.reason}" for g in granted if g.qos is None]
         detail = f"MQTT {connected.protocol}" + (f"; refused: {'; '.join(refused)}" if refused else "")
         detail += f"; {note}" if note else ""
         answers = orjson.dumps(
@@ -99,7 +104,17 @@ class Sessions:
             if not session_present:
                 await connection.execute(queries()["forget_digests"], stored.id)
             if stored.heard_until is not None:
-                await record(connection, "gap", [integration_id], {"heard_until": str(stored.heard_until)})
+                await connection.execute(queries()["session_gap"], stored.id, stored.heard_until)
+                await _gap(
+                    connection, [integration_id], stored.heard_until, "the broker has lost the session"
+                )
+
+    async def taken_over(self, integration_id: UUID, session_id: int) -> None:
+        """Tell the timeline that whoever took a session over may have taken messages since it was last heard."""
+        async with acquired(self._pool, self._timeout_s) as connection:
+            heard_until = await connection.fetchval(queries()["session_heard_until"], session_id)
+            if heard_until is not None:
+                await _gap(connection, [integration_id], heard_until, "the session was taken over")
 
     async def offline_since(self, integration_id: UUID, at: Micros, most: int) -> list[str]:
         """Return the external ids of devices, `most` of them at most, whose newest offline word is later than `at`."""
@@ -141,3 +156,7 @@ class Sessions:
 
 def _granted(subscriptions: str) -> tuple[str, ...]:
     return tuple(one["filter"] for one in orjson.loads(subscriptions) if one["qos"] is not None)
+
+
+async def _gap(connection: Any, integrations: Sequence[UUID], heard_until: Micros, why: str) -> None:
+    await record(connection, "gap", integrations, {"heard_until": str(heard_until), "why": why})

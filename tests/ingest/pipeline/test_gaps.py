@@ -4,8 +4,6 @@ import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from ingest.integration_settings import MqttSettings
-from ingest.planner import client_id
 from tests.ingest.service import Service, running
 from tests.servers.mosquitto import MosquittoServer
 
@@ -27,9 +25,9 @@ async def begin(mosquitto: MosquittoServer, identifier: str, *, anew: bool) -> N
 async def heard_once(database: str, mosquitto: MosquittoServer) -> str:
     """Run a service until it has heard its marker; return its client id."""
     async with running(database, mosquitto) as service:
-        integration = await service.add_integration()
+        await service.add_integration()
         await service.sees(HEARD, 1)
-        return client_id(MqttSettings(), integration)
+        return str(await service.pool.fetchval("select client_id from rollcall.mqtt_sessions"))
 
 
 async def test_a_lost_session_is_a_gap(database: str, mosquitto: MosquittoServer) -> None:
