@@ -203,6 +203,17 @@ select m.client_id, m.subscriptions, exists (select from rollcall.leases l
     where l.name = 'mqtt/' || m.client_id and l.expires_at >= now()) as is_held
 from rollcall.mqtt_sessions m where m.integration_id = $1;
 
+-- name: newest_heard
+-- a JetStream's times are its server's
+select max(heard_until) from rollcall.mqtt_sessions where client_id not like '%-jetstream';
+
+-- name: set_back
+with ahead as materialized (
+    select m.id, m.heard_until from rollcall.mqtt_sessions m
+    where m.heard_until > $1 and m.client_id not like '%-jetstream' order by m.id for no key update of m)
+update rollcall.mqtt_sessions m set heard_since = $2, heard_until = $2 from ahead where m.id = ahead.id
+returning m.integration_id, ahead.heard_until;
+
 -- name: session_gap
 update rollcall.mqtt_sessions set gap_since = $2 where id = $1;
 

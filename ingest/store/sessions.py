@@ -116,6 +116,29 @@ class Sessions:
             if heard_until is not None:
                 await _gap(connection, [integration_id], heard_until, "the session was taken over")
 
+    async def newest_heard(self) -> Micros | None:
+        """Return the newest time up to which a session was heard by a clock of ours; None where none ever was."""
+        async with acquired(self._pool, self._timeout_s) as connection:
+            newest: Micros | None = await connection.fetchval(
+                queries()["newest_heard"], timeout=self._timeout_s
+            )
+        return newest
+
+    async def set_back(self, latest: Micros, now: Micros) -> list[UUID]:
+        """Let sessions that were heard up to later than `latest` be heard anew from `now` on, and tell the timeline.
+
+        Return their integrations.
+        """
+        async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
+            rows = await connection.fetch(queries()["set_back"], latest, now, timeout=self._timeout_s)
+            newest: dict[UUID, Micros] = {}
+            for row in rows:
+                one = row["integration_id"]
+                newest[one] = max(row["heard_until"], newest.get(one, 0))
+            for one, heard_until in newest.items():
+                await _gap(connection, [one], heard_until, "the clock was set back")
+        return list(newest)
+
     async def offline_since(self, integration_id: UUID, at: Micros, most: int) -> list[str]:
         """Return the external ids of devices, `most` of them at most, whose newest offline word is later than `at`."""
         async with acquired(self._pool, self._timeout_s) as connection:

@@ -1,4 +1,4 @@
-"""Packets that a broker should not have stored: one that can be framed costs itself alone, another is asked for rarely."""
+"""Packets that a broker should not have stored: one that is framed costs itself alone, another is asked for rarely."""
 
 import asyncio
 import random

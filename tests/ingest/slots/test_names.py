@@ -1,4 +1,4 @@
-"""Nobody who may log in at the broker takes messages of others away: what the names of sessions hold, and who sees it."""
+"""Nobody who may log in at the broker takes messages of others away: what names of sessions hold, and who sees it."""
 
 import asyncio
 import re
