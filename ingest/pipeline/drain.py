@@ -32,11 +32,6 @@ class Drain:
             self._note(external_id, 0)
         return self
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether no offline word was received, so that every device's own time counts."""
-        return not self.offline and self.all_since is None
-
     def dates(self, external_id: str | None, received_at: Micros) -> bool:
         """Tell whether the own time of what was received then dates its device's presence."""
         if self.all_since is not None and self.all_since < received_at:

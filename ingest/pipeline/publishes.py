@@ -5,8 +5,7 @@ from hashlib import blake2b
 from uuid import UUID, uuid4, uuid5
 
 from handlers.dialects.absorb import absorb
-from handlers.events import DeadReason, Decoded, DeviceKey, Micros, Publish
-from handlers.evidence import Evidence
+from handlers.events import DeadReason, Micros, Publish
 from handlers.text import shown
 from ingest.digests import unpacked
 from ingest.mqtt.port import Inbound, Released
@@ -58,6 +57,7 @@ class Publishes:
     def fill(self, pile: Pile) -> None:
         """Decode what is to be applied, each message straight into its device's evidence."""
         context, counts, drain = self._origin.context, pile.counts, self._drain
+        heard_until, gone = (None, ()) if drain is None else (drain.heard_until, drain.offline)
         devices = pile.of(self._origin.feed)
         for publish, digest in zip(self._inbounds, self._digests, strict=True):
             if digest is None or type(publish) is not Publish:
@@ -67,11 +67,13 @@ class Publishes:
             if self._refusal is not None:
                 self._bury(publish, self._refusal, pile)
                 continue
-            if drain is None:
-                decoded = absorb(publish, context, None, devices)
+            if gone and not self._is_dated(publish):
+                decoded = absorb(publish, self._origin.as_received, None, devices)
             else:
-                decoded = self._from_backlog(publish, drain, devices)
+                decoded = absorb(publish, context, heard_until, devices)
             _, field_errors, skewed, dead = decoded
+            if drain is not None and decoded.observations:
+                drain.note(decoded.observations)
             if dead is not None:
                 self._bury(publish, dead, pile)
             elif field_errors or skewed:
@@ -80,17 +82,11 @@ class Publishes:
         counts.received += len(self._inbounds)
         counts.duplicates += len(self._others) - len(self._released()) - len(self._markers())
 
-    def _from_backlog(self, publish: Publish, drain: Drain, devices: dict[DeviceKey, Evidence]) -> Decoded:
-        """Decode a publish of the backlog; where its device said offline before, it counts as of its receipt."""
-        context, heard_until = self._origin.context, drain.heard_until
-        if not drain.is_plain:
-            route = context.topics.route(publish.topic)
-            if route is not None and not drain.dates(route.device.external_id, publish.received_at):
-                return absorb(publish, self._origin.as_received, None, devices)
-        decoded = absorb(publish, context, heard_until, devices)
-        if decoded.observations:
-            drain.note(decoded.observations)
-        return decoded
+    def _is_dated(self, publish: Publish) -> bool:
+        """Tell whether its device's own time dates its presence: not behind an offline word in the backlog."""
+        route = self._origin.context.topics.route(publish.topic)
+        device = None if route is None else route.device.external_id
+        return self._drain is None or self._drain.dates(device, publish.received_at)
 
     def _bury(self, publish: Publish, reason: DeadReason, pile: Pile) -> None:
         pile.counts.dead_letters += 1
