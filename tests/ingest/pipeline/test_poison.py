@@ -103,3 +103,16 @@ async def test_a_packet_that_cannot_be_framed_is_not_asked_for_again_and_again_w
             await until(grown, 20, "the waits grow")
         waits = [one for one in Hasty.ceilings if one <= 64]
         assert len(waits) < 20, "few connections"
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_a_payload_above_a_small_max_payload_is_not_read(
+    database: str, mosquitto: MosquittoServer, protocol: str
+) -> None:
+    async with running(database, mosquitto, max_payload=1_000) as service:
+        await service.connected(await service.add_integration(protocol=protocol))
+        await service.publish("devices/d1/telemetry", b'{"battery": 1, "pad": "%s"}' % (b"x" * 1_000))
+        await service.publish("devices/d2/telemetry", b'{"battery": 2}')
+        await service.sees("select battery_level from devices", 2)
+        kept = "select (kind, truncated, octet_length(payload))::text from rollcall.dead_letters"
+        assert await service.pool.fetchval(kept) == "(oversized,t,1000)"
