@@ -13,15 +13,18 @@ from benches.introduction import introduce
 from benches.load import Client
 from handlers.topics import Topics
 from ingest.migrate.runner import migrate
+from ingest.slots import names
 from tests.servers.mosquitto import MosquittoServer
 from tests.servers.postgres import PostgresServer
 
 INTEGRATION = UUID("00000000-0000-4000-8000-000000000001")
+SECRET = "0123456789abcdef0123456789abcdef"
 ROLLCALL = ("rollcall", "first_contact")
 SEED = """
 insert into organizations (name, slug) values ('bench', 'bench');
 insert into device_integrations (id, organization_id, integration_type, name, settings)
     select '{id}', id, 'mqtt', 'bench', '{settings}' from organizations;
+insert into rollcall.mqtt_names (integration_id, secret) values ('{id}', '{secret}');
 insert into devices (organization_id, integration_id, external_device_id, name, device_type, status, last_seen)
     select o.id, '{id}', 'd' || n, 'd' || n, 'sensor', 'online', now()
     from organizations o, generate_series(0, {devices} - 1) as n;
@@ -43,7 +46,9 @@ class World:
         self.postgres.psql(f"create database {name}")
         asyncio.run(migrate(self.postgres.dsn(name)))
         settings = {"host": self.broker.host, "port": self.broker.port, "protocol": "5"}
-        sql = SEED.format(id=INTEGRATION, settings=orjson.dumps(settings).decode(), devices=devices)
+        sql = SEED.format(
+            id=INTEGRATION, secret=SECRET, settings=orjson.dumps(settings).decode(), devices=devices
+        )
         self.postgres.psql(sql, name)
         self.postgres.psql("vacuum analyze", name)
         return name
@@ -64,10 +69,11 @@ class World:
         """Copy the template for a contender and create its session at the broker, which then waits."""
         database = f"{template}_{contender}"
         self.postgres.psql(f"create database {database} template {template}")
-        client_id = f"rollcall-{INTEGRATION}-0" if contender in ROLLCALL else f"bench-{contender}"
+        ours = contender in ROLLCALL
+        client_id = names.client_id("rollcall", INTEGRATION, SECRET, 0) if ours else f"bench-{contender}"
         place = Place(self.postgres.dsn(database), self.broker.port, client_id, INTEGRATION)
         client = Client(place.port, client_id, keep=True)
-        client.subscribe([*Topics.parse(None).filters(), f"rollcall/{client_id}/marker"])
+        client.subscribe([*Topics.parse(None).filters(), names.marker_topic(client_id, SECRET)])
         client.close()
         return place
 

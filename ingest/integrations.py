@@ -77,6 +77,7 @@ class Integrations:
         self._holder = holder
         self._jitter = jitter
         self._running: dict[UUID, Running] = {}
+        self._stopping = False
         self.misconfigured: list[Faulty] = []
         """The active integrations that do not run, as of the last look at the rows."""
 
@@ -96,7 +97,7 @@ class Integrations:
             if plans.get(integration_id) != running.plan or running.task.done():
                 await self._end(integration_id)
         for integration_id, plan in plans.items():
-            if integration_id not in self._running:
+            if integration_id not in self._running and not self._stopping:
                 with _alone(integration_id, plan.name, faulty):
                     source = self._source(plan)
                     task = asyncio.create_task(source.run(), name=f"source {plan.name}")
@@ -167,7 +168,8 @@ class Integrations:
             raise ProviderAway(str(away)) from away
 
     async def stop(self) -> None:
-        """End all sessions: each commits and acknowledges what is in hand first."""
+        """End all sessions, and begin none: each commits and acknowledges what is in hand first."""
+        self._stopping = True
         await asyncio.gather(*(self._end(integration_id) for integration_id in list(self._running)))
 
 

@@ -24,6 +24,7 @@ from ingest.integration_settings import (
 from ingest.jetstream.cluster import Cluster, cluster_of
 from ingest.mqtt.port import Broker, Tls
 from ingest.settings import Settings
+from ingest.slots import names
 from ingest.slots.plan import SessionPlan
 from ingest.store.creation import UnknownPolicy
 from ingest.store.integrations import IntegrationRow
@@ -82,6 +83,7 @@ class Planner:
             shared=shared,
             slots=wanted.slots if shared else 1,
             cluster=self._cluster(row.name, wanted) if jetstream else None,
+            secret="" if jetstream else row.secret,
         )
 
     def _cluster(self, name: str, wanted: MqttSettings) -> Cluster:
@@ -94,7 +96,7 @@ class Planner:
         return Broker(
             host=wanted.host,
             port=wanted.port,
-            client_id=client_id(wanted, row.id),
+            client_id=client_id(wanted, row.id, row.secret),
             username=wanted.username,
             password=password_of(wanted, self.keyring, row.id, row.name),
             tls=_tls(wanted),
@@ -139,6 +141,8 @@ def password_of(wanted: MqttSettings, keyring: Keyring, integration_id: UUID, na
     return stored
 
 
-def client_id(wanted: MqttSettings, integration_id: UUID, slot: int = 0) -> str:
-    """Return the client id of an integration's session; the number is its slot, and a JetStream has none."""
-    return f"{wanted.client_id}-{integration_id}-{'jetstream' if wanted.protocol == 'jetstream' else slot}"
+def client_id(wanted: MqttSettings, integration_id: UUID, secret: str, slot: int = 0) -> str:
+    """Return the client id of an integration's session; the number is its slot. A JetStream has none, and no secret."""
+    if wanted.protocol == "jetstream":
+        return names.client_id(wanted.client_id, integration_id, "", "jetstream")
+    return names.client_id(wanted.client_id, integration_id, secret, slot)

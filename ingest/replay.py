@@ -15,6 +15,7 @@ from handlers.evidence import Evidence, coalesce
 from handlers.identity import label
 from handlers.webhooks.delivery import Context, Handshake, Request
 from handlers.webhooks.shapes import decode as decode_webhook
+from ingest.mqtt.unreadable import UNREADABLE
 from ingest.pipeline.pile import Feed
 from ingest.planner import Planner
 from ingest.store.apply import Applier
@@ -63,6 +64,8 @@ class Replay:
     async def _one(self, letter: Letter) -> str | None:
         if letter.truncated:
             return "only its head was kept, so it cannot be replayed"
+        if letter.kind == UNREADABLE.kind:
+            return UNREADABLE.error
         try:
             feed, observations = self._decoded(letter)
         except _Undecodable as error:

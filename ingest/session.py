@@ -1,12 +1,16 @@
-"""One MQTT session: lease, connect, subscribe, read, mark, reconnect, until another replica has the lease."""
+"""One MQTT session: lease, connect, subscribe, read, mark, reconnect, until another replica has the lease.
+
+A session under a client id that is used no longer is the same, but ends: once all that waits is committed, the broker
+forgets it. Else the broker would go on queueing for it, and the sweep would wait for ever to hear from it.
+"""
 
 import asyncio
 import contextlib
 import logging
 import random
+from dataclasses import replace
 from typing import Protocol
 
-from handlers.events import Micros
 from ingest.errors import (
     BrokerRefused,
     Misconfigured,
@@ -17,8 +21,9 @@ from ingest.errors import (
 from ingest.marker import Marker
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.backoff import Backoff
-from ingest.mqtt.port import Clock, Connection, Inbound
+from ingest.mqtt.port import Clock, Connected, Connection, Inbound
 from ingest.mqtt.stumbles import Stumbles
+from ingest.pipeline.drain import MAX_OFFLINE, Drain
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.origin import Origin
 from ingest.pipeline.pile import Feed
@@ -31,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class Session:
-    """Runs a plan until cancelled, or until another replica has its lease."""
+    """Runs a plan until cancelled, until another replica has its lease, or until a retiring session is forgotten."""
 
     def __init__(
         self,
@@ -60,7 +65,7 @@ class Session:
         """Whether the last attempt has failed and nothing was heard since."""
 
     async def run(self) -> None:
-        """Serve until another replica holds the lease.
+        """Serve until another replica holds the lease, or the session was retired.
 
         Raises: SessionTakenOver where another connection uses our client id: whoever it is, we do not fight.
         """
@@ -70,6 +75,7 @@ class Session:
                 if not await self._leases():
                     return
                 await self._serve_while_leased()
+                return
             except _LeaseLost as lost:
                 log.warning("integration %s: %s", self._plan.name, lost)
                 return
@@ -97,12 +103,13 @@ class Session:
         """Say it, unless another replica has taken the lease: then the session is in good hands, and the row theirs."""
         with contextlib.suppress(RollcallError):
             if await self._leases():
-                await self._say(
-                    "taken over", f"{error}: does something else use {self._plan.broker.client_id}?"
-                )
+                if self._session_id is not None:
+                    await self._sessions.taken_over(self._plan.integration_id, self._session_id)
+                await self._say("taken over", f"{error}: does something else use {self._plan.public_name}?")
                 await self._sessions.release(self._plan.lease, self._holder)
 
     async def _say(self, state: str, detail: str) -> None:
+        detail = self._plan.hidden(detail)  # a broker may repeat our client id
         log.warning("integration %s: %s: %s", self._plan.name, state, detail)
         if self._session_id is not None:
             with contextlib.suppress(RollcallError):  # the log has it; the row is for those who look later
@@ -135,45 +142,72 @@ class Session:
         plan = self._plan
         why_alone = await self._subscriber.why_alone()
         connection, connected = await open_connection(plan.protocol, plan.broker, self._clock)
-        draining_since = stored.heard_until if connected.session_present else None
         if connected.protocol == "5":
             stored.digests.keep(plan.broker.receive_maximum)
-        origin = origin_of(plan, stored, connection, draining_since)
+        origin = origin_of(plan, stored, connection)
         try:
+            origin.drain = await self._drain(stored, connection, connected)
             # Reading begins at once: the answers to what is asked come behind the session's backlog.
             async with together(read(connection, origin, self._intake)) as reading:
-                await self._subscriber.tell_if_lost(connection, connected, stored)
+                origin.gap_since(await self._subscriber.tell_if_lost(connection, connected, stored))
                 await self._subscriber.subscribe(connection, connected, stored, why_alone)
-                self._backoff.reset()
                 self.failing = False
                 self.connection = connection
-                async with together(self._marker.publish_for_ever(connection, origin)) as marking:
-                    await until_one_ends(reading, marking)
+                async with together(self._hear(connection, origin)) as hearing:
+                    await until_one_ends(reading, hearing)
         finally:
             self.connection = None
-            if origin.marked.is_set():
+            if origin.caught_up.is_set():
                 self._stumbles.past()
+                self._backoff.reset()
             await let_go(connection, origin)
+        await self._forget(stored)
+
+    async def _drain(
+        self, stored: StoredSession, connection: Connection, connected: Connected
+    ) -> Drain | None:
+        """Return what is known of the backlog before it is read; None where there is none."""
+        if not connected.session_present or stored.heard_until is None:
+            return None
+        connection.pause()
+        most = MAX_OFFLINE + 1
+        offline = await self._sessions.offline_since(self._plan.integration_id, stored.heard_until, most)
+        connection.resume()
+        return Drain.resumed(stored.heard_until, offline)
+
+    async def _hear(self, connection: Connection, origin: Origin) -> None:
+        """Publish markers for as long as the connection lasts; of a retiring session until all is heard."""
+        if self._plan.retiring:
+            await self._marker.until_all_is_heard(connection, origin)
+        else:
+            await self._marker.publish_for_ever(connection, origin)
+
+    async def _forget(self, stored: StoredSession) -> None:
+        """Let the broker forget a session in which nothing waits any more, then delete its row."""
+        plan = self._plan
+        await self._sessions.drained(stored.id)
+        forgetful = replace(plan.broker, clean_start=True, session_expiry_s=0)
+        connection, _ = await open_connection(plan.protocol, forgetful, self._clock)
+        await connection.close()
+        await self._sessions.forget(plan.integration_id, plan.broker.client_id)
+        log.info("integration %s: the session %s is retired", plan.name, plan.public_name)
 
 
 class _LeaseLost(Exception):  # noqa: N818
     """Another replica has the lease now: this session ends."""
 
 
-def origin_of(
-    plan: SessionPlan, stored: StoredSession, connection: Connection, draining_since: Micros | None
-) -> Origin:
+def origin_of(plan: SessionPlan, stored: StoredSession, connection: Connection) -> Origin:
     """Return a connection of a plan's session as the pipeline sees it."""
     return Origin(
         Feed(plan.integration_id, plan.policy, plan.offline_after),
         stored.id,
-        plan.broker.client_id,
+        plan.public_name,
         plan.context,
         plan.marker_topic,
         stored.digests,
         connection,
         epoch=stored.epoch,
-        draining_since=draining_since,
     )
 
 

@@ -2,6 +2,7 @@
 
 import logging
 
+from handlers.events import Micros
 from ingest.errors import BrokerRefused, Misconfigured
 from ingest.mqtt.port import Clock, Connected, Connection, Granted, Subscription
 from ingest.slots.plan import SessionPlan
@@ -24,20 +25,29 @@ class Subscriber:
         plan = self._plan
         if plan.slot or not plan.shared:
             return None
-        return await why_unshareable(plan.protocol, plan.broker, self._clock)
+        return await why_unshareable(
+            plan.protocol, plan.broker, self._clock, below=f"rollcall/{plan.public_name}"
+        )
 
-    async def tell_if_lost(self, connection: Connection, connected: Connected, stored: StoredSession) -> None:
+    async def tell_if_lost(
+        self, connection: Connection, connected: Connected, stored: StoredSession
+    ) -> Micros | None:
         """Tell the timeline where the broker holds nothing for us any more, before anything is subscribed.
 
         So a process that dies between the two is noticed by the next: there is a session then, but the marker that the
         row knows as subscribed reaches nobody. It is the same where a broker forgets subscriptions by itself.
+
+        Return the beginning of the newest gap, now or before; None where there never was one.
         """
         present = connected.session_present
         if present and await self._is_subscribed(connection, stored):
-            return
+            return stored.gap_since
+        if self._plan.retiring and not stored.subscriptions:
+            return None  # it was drained, and forgotten by the broker: only its row is left
         if not present:
             stored.digests.clear()
         await self._sessions.lost(self._plan.integration_id, stored, session_present=present)
+        return stored.heard_until
 
     async def _is_subscribed(self, connection: Connection, stored: StoredSession) -> bool:
         """Tell whether our marker still reaches us, if it ever did; where the broker does not say, it does."""
@@ -69,7 +79,7 @@ class Subscriber:
             # Only now, so that nothing is missed: for a moment some may come twice.
             filters = {one.topic_filter for one in wanted}
             await connection.unsubscribe([one for one in stored.subscriptions if one not in filters])
-        await self._sessions.connected(stored, connected, granted, self._clock(), note)
+        await self._sessions.connected(stored, connected, granted, self._clock(), note, plan.hidden)
         self._say_what_is_missing(granted)
         log.info("integration %s: slot %d connected, MQTT %s", plan.name, plan.slot, connected.protocol)
 
@@ -78,8 +88,9 @@ class Subscriber:
         for one in granted:
             if not one.qos:
                 why = one.reason if one.qos is None else "granted at QoS 0: what it brings may be lost"
-                log.warning("integration %s: the topic %s: %s", self._plan.name, one.topic_filter, why)
-        if len(refused) == len(granted):
+                topic = self._plan.hidden(one.topic_filter)
+                log.warning("integration %s: the topic %s: %s", self._plan.name, topic, why)
+        if len(refused) == len(granted) and not self._plan.retiring:
             raise Misconfigured("the broker refused every topic: " + "; ".join(one.reason for one in refused))
 
 

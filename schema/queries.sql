@@ -166,10 +166,15 @@ where p.integration_id = t.i and p.external_device_id = t.e and p.messages = t.n
 
 -- name: mqtt_integrations
 -- place: which one of its organization's it is, the oldest first; 0 where the operator made it
-select n.id, n.name, n.settings, n.base_url, a.address as operator_address, case when a.integration_id is null
+select n.id, n.name, n.settings, n.base_url, a.address as operator_address, k.secret, case when a.integration_id is null
     then row_number() over (partition by n.organization_id order by n.created_at, n.id) else 0 end as place
 from public.device_integrations n left join rollcall.operator_addresses a on a.integration_id = n.id
+left join rollcall.mqtt_names k on k.integration_id = n.id
 where n.integration_type = 'mqtt' and n.status = 'active' order by n.id;
+
+-- name: name_sessions
+insert into rollcall.mqtt_names (integration_id) select i.id from public.device_integrations i
+where i.id = any ($1::uuid[]) order by 1 on conflict do nothing;
 
 -- name: lease
 insert into rollcall.leases (name, holder, expires_at) values ($1, $2, now() + make_interval(secs => $3))
@@ -188,7 +193,7 @@ delete from rollcall.leases where name = $1 and holder = $2;
 -- name: open_session
 insert into rollcall.mqtt_sessions (integration_id, client_id) values ($1, $2)
 on conflict (integration_id, client_id) do update set epoch = mqtt_sessions.epoch + 1
-returning id, epoch, heard_since, heard_until, subscriptions;
+returning id, epoch, heard_since, heard_until, subscriptions, gap_since;
 
 -- name: session_digests
 select seq, digests from rollcall.mqtt_digests where session_id = $1 order by seq;
@@ -196,12 +201,42 @@ select seq, digests from rollcall.mqtt_digests where session_id = $1 order by se
 -- name: session_received
 select packet_id, digest from rollcall.mqtt_received where session_id = $1;
 
+-- name: offline_since
+-- ids of an integration whose newest offline word is later than $2, with or without a row; at most $3
+(select i.external_device_id from rollcall.device_identity i join rollcall.device_state s on s.device_id = i.device_id
+    where i.integration_id = $1 and s.offline_at > $2)
+union all (select p.external_device_id from rollcall.parked_devices p
+    where p.integration_id = $1 and (p.evidence ->> 'offline_at')::bigint > $2)
+limit $3;
+
 -- name: forget_digests
 with known as (delete from rollcall.mqtt_digests where session_id = $1)
 delete from rollcall.mqtt_received where session_id = $1;
 
 -- name: integration_sessions
-select client_id, subscriptions from rollcall.mqtt_sessions where integration_id = $1;
+select m.client_id, m.subscriptions, exists (select from rollcall.leases l
+    where l.name = 'mqtt/' || m.client_id and l.expires_at >= now()) as is_held
+from rollcall.mqtt_sessions m where m.integration_id = $1;
+
+-- name: newest_heard
+-- a JetStream's times are its server's
+select max(heard_until) from rollcall.mqtt_sessions where client_id not like '%-jetstream';
+
+-- name: set_back
+with ahead as materialized (
+    select m.id, m.heard_until from rollcall.mqtt_sessions m
+    where m.heard_until > $1 and m.client_id not like '%-jetstream' order by m.id for no key update of m)
+update rollcall.mqtt_sessions m set heard_since = $2, heard_until = $2 from ahead where m.id = ahead.id
+returning m.integration_id, ahead.heard_until;
+
+-- name: session_gap
+update rollcall.mqtt_sessions set gap_since = $2 where id = $1;
+
+-- name: session_heard_until
+select heard_until from rollcall.mqtt_sessions where id = $1;
+
+-- name: session_drained
+update rollcall.mqtt_sessions set subscriptions = '[]' where id = $1;
 
 -- name: forget_session
 delete from rollcall.mqtt_sessions where integration_id = $1 and client_id = $2;
@@ -252,7 +287,7 @@ delete from rollcall.api_requests r using old where r.ctid = old.ctid;
 delete from rollcall.dead_letters where id = any ($1::uuid[]);
 
 -- name: dead_letters_to_replay
-select d.id, d.session, d.topic, d.payload, d.qos, d.retain, d.received_at, d.content_type, d.truncated, d.headers,
+select d.id, d.session, d.topic, d.payload, d.qos, d.retain, d.received_at, d.content_type, d.truncated, d.kind, d.headers,
     i.id as integration_id, i.name, i.settings
 from rollcall.dead_letters d join public.device_integrations i on i.id = d.integration_id
 where d.id = any ($1::uuid[]) order by d.received_at, d.id;

@@ -429,6 +429,12 @@ table rollcall.mqtt_digests
     constraint mqtt_digests_pkey PRIMARY KEY (session_id, seq)
     constraint mqtt_digests_session_id_fkey FOREIGN KEY (session_id) REFERENCES rollcall.mqtt_sessions(id) ON DELETE CASCADE
 
+table rollcall.mqtt_names
+    integration_id uuid not null
+    secret text not null default replace((gen_random_uuid())::text, '-'::text, ''::text)
+    constraint mqtt_names_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
+    constraint mqtt_names_pkey PRIMARY KEY (integration_id)
+
 table rollcall.mqtt_received
     session_id bigint not null
     packet_id integer not null
@@ -449,6 +455,7 @@ table rollcall.mqtt_sessions with (fillfactor=70)
     subscriptions jsonb not null default '[]'::jsonb
     epoch bigint not null default 0
     committed bigint
+    gap_since bigint
     constraint mqtt_sessions_integration_id_client_id_key UNIQUE (integration_id, client_id)
     constraint mqtt_sessions_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
     constraint mqtt_sessions_pkey PRIMARY KEY (id)
@@ -1267,7 +1274,9 @@ begin
     select c.id, c.new_status::text, rollcall.timestamp_of(n.at), c.source,
         case when c.new_status = 'offline' then '{"snapshot": true}'::jsonb else '{}' end
     from pg_catalog.unnest(changes) as c cross join lateral (
-        select case when c.new_status = 'offline' then c.snapshot_offline_at
+        -- a retained word of which nobody knows the gap that it was said in is dated 2015: it is told as of now
+        select case when c.new_status = 'offline' then case when c.snapshot_offline_at = 1420070400000000
+                then rollcall.micros_of(rollcall.recording_time()) else c.snapshot_offline_at end
             when c.offline_at is null then coalesce(c.online_first, c.alive_from, c.online_at)
             when c.online_first > c.offline_at then c.online_first
             when c.alive_from > c.offline_at then c.alive_from

@@ -101,8 +101,14 @@ def listens(port: int) -> bool:
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[int]:
-    """The port of a Mosquitto on the shipped files, in which only paths and the port are others."""
+def devices_port() -> int:
+    """The port of the devices' listener."""
+    return free_port()
+
+
+@pytest.fixture
+def broker(tmp_path: Path, devices_port: int) -> Iterator[int]:
+    """Rollcall's port of a Mosquitto on the shipped files, in which only paths and ports are others."""
     mosquitto = shutil.which("mosquitto", path=SBIN)
     passwd = shutil.which("mosquitto_passwd", path=SBIN)
     if not mosquitto or not passwd:
@@ -111,7 +117,8 @@ def broker(tmp_path: Path) -> Iterator[int]:
         pytest.skip("mosquitto is missing")
     port = free_port()
     conf = (ROOT / "mosquitto" / "mosquitto.conf").read_text()
-    conf = conf.replace("listener 1883", f"listener {port} 127.0.0.1")
+    conf = conf.replace("listener 1883\n", f"listener {port} 127.0.0.1\n")
+    conf = conf.replace("listener 1884\n", f"listener {devices_port} 127.0.0.1\n")
     conf = conf.replace("/mosquitto/data/", f"{tmp_path}/").replace("/mosquitto/config/", f"{tmp_path}/")
     if os.geteuid() == 0:
         conf += "\nuser root\n"  # pytest's folder is closed to the user mosquitto
@@ -179,11 +186,11 @@ class Client:
 
 
 @pytest.fixture
-def connect(broker: int) -> Iterator[Any]:
+def connect(broker: int, devices_port: int) -> Iterator[Any]:
     clients: list[Client] = []
 
     def make(username: str | None, session: str = "") -> Client:
-        clients.append(Client(broker, username, session))
+        clients.append(Client(broker if username == "rollcall" else devices_port, username, session))
         return clients[-1]
 
     yield make
@@ -228,3 +235,24 @@ def test_more_than_the_default_of_a_thousand_waits_for_an_absent_session(connect
     back = connect("rollcall", "kept")
     wait_until(lambda: len(back.got) == 3_000, "what waited")
     assert [payload for _, payload in back.got] == [b"%d" % n for n in range(3_000)]
+
+
+def test_a_device_that_asks_for_rollcalls_client_id_takes_nothing_of_its_session(connect: Any) -> None:
+    absent = connect("rollcall", "rollcall-secret-0")
+    absent.subscribe("devices/#")
+    absent.close()
+    device = connect("dev-1")
+    for n in range(20):
+        device.publish("devices/dev-1/telemetry", b"%d" % n)
+    thief = connect("dev-1", "rollcall-secret-0")
+    thief.publish("devices/dev-1/telemetry", b"20")
+    assert thief.got == []
+    back = connect("rollcall", "rollcall-secret-0")
+    wait_until(lambda: len(back.got) == 21, "what waited")
+
+
+def test_compose_publishes_the_devices_listener_alone(services: dict[str, Any]) -> None:
+    conf = (ROOT / "mosquitto" / "mosquitto.conf").read_text()
+    listener = conf.split("use_username_as_clientid true")[0].rsplit("listener ", 1)[1].split()[0]
+    (published,) = services["mosquitto"]["ports"]
+    assert published.endswith(f":{listener}")

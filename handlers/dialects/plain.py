@@ -11,6 +11,7 @@ from uuid import UUID
 import orjson
 
 from handlers.events import (
+    MIN_AT,
     Decoded,
     DeviceKey,
     FieldError,
@@ -45,6 +46,8 @@ class Context:
     topics: Topics
     liveness: Liveness = RECEIPT
     field_paths: Mapping[str, str] = field(default_factory=dict)
+    gap_since: Micros = MIN_AT
+    """The presence time of a retained offline word: the beginning of the gap in hearing; MIN_AT: there is none."""
 
 
 def decode(publish: Publish, context: Context, heard_until: Micros | None) -> Decoded:
@@ -166,6 +169,7 @@ def _observe(
     snapshot = publish.retain
     if snapshot:
         battery, signal, firmware, readings = None, None, (), ()
+        seen_at = context.gap_since if presence is OFFLINE else seen_at
     seen = (
         context.integration_id, device, at, seen_at, received_at, "mqtt", None, presence, snapshot,
         battery, signal, firmware, readings, None,

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import asyncpg
 
+from ingest.app.clock import resume_clock
 from ingest.app.late import LatePlatform
 from ingest.app.pipeline import Pipeline, open_pool
 from ingest.app.sides import http_side, mqtt_side
@@ -66,6 +67,7 @@ async def serve(
         pipeline = Pipeline.of(settings, pool)
         signatures = Signatures(amazon, pipeline.egress)
         closing.push_async_callback(signatures.aclose)
+        await resume_clock(pipeline.clock, pipeline.sessions, settings.max_ahead_s)
         holder = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         mqtt = mqtt_side(pipeline, holder)
         reconciler = Reconciler(

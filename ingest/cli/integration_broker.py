@@ -9,7 +9,6 @@ from ingest.mqtt.clock import StrictClock
 from ingest.planner import Planner
 from ingest.probe import probe
 from ingest.settings import Settings
-from ingest.slots.plan import SessionPlan
 from ingest.store import admin
 from ingest.store.integrations import IntegrationRow
 from ingest.store.session import Row, session
@@ -20,7 +19,8 @@ async def tried(settings: Settings, name: str, slug: str | None) -> Row:
 
     Raises: Misconfigured, BrokerAway.
     """
-    plan = await _stored(settings, name, slug)
+    planner, row = await _stored(settings, name, slug)
+    plan = planner.plan(row)
     probed = await probe(plan, StrictClock())
     servers = ", ".join(plan.cluster.servers) if plan.cluster else f"{plan.broker.host}:{plan.broker.port}"
     return {
@@ -36,21 +36,25 @@ async def tried(settings: Settings, name: str, slug: str | None) -> Row:
 
 async def forgotten(settings: Settings, name: str, slug: str | None) -> None:
     """Open each of an integration's sessions clean, so that the broker drops what it has of it, and close it."""
-    plan = await _stored(settings, name, slug)
+    planner, row = await _stored(settings, name, slug)
+    async with session(settings.database_url) as connection:
+        secret, known = await admin.sessions_of(connection, row.id)
+    plan = planner.plan(row._replace(secret=secret))
     if plan.cluster is not None:
         told = "it has no MQTT session. The log says how it is; its consumers are removed with `nats consumer rm`"
         raise Misconfigured(f"integration {name!r} reads a JetStream: {told} (docs/nats.md)")
-    for slot in range(plan.slots):
-        broker = replace(plan.of(slot).broker, clean_start=True, session_expiry_s=0)
+    slots = [plan.of(slot).broker.client_id for slot in range(plan.slots)]
+    for one in sorted({*known, *slots}):
+        broker = replace(plan.broker, client_id=one, clean_start=True, session_expiry_s=0)
         opened, _ = await open_connection(plan.protocol, broker, StrictClock())
         await opened.close()
 
 
-async def _stored(settings: Settings, name: str, slug: str | None) -> SessionPlan:
-    """Return the plan of an mqtt integration. Raises: Misconfigured."""
+async def _stored(settings: Settings, name: str, slug: str | None) -> tuple[Planner, IntegrationRow]:
+    """Return an mqtt integration, without the secret of its sessions' names, and what plans it. Raises: Misconfigured."""
     async with session(settings.database_url) as connection:
         row = await admin.integration(connection, name, slug)
     if row["type"] != "mqtt":
         raise Misconfigured(f"integration {name!r} is of type {row['type']}: this can only be done with mqtt")
     found = IntegrationRow(row["id"], name, row["settings"], row["base_url"], row["operator_address"])
-    return Planner(settings, Keyring.from_setting(settings.keys)).plan(found)
+    return Planner(settings, Keyring.from_setting(settings.keys)), found

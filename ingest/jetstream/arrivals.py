@@ -67,7 +67,7 @@ class Arrivals:
 
     def _kept(self, payload: bytes) -> bytes:
         """Return the payload, or the head of one that is too large."""
-        return payload if len(payload) <= self._max_payload else payload[:HEAD]
+        return payload if len(payload) <= self._max_payload else payload[: min(HEAD, self._max_payload)]
 
     def _received_at(self, stamp: Micros) -> Micros:
         now = self._clock()

@@ -110,7 +110,7 @@ class JetStreamSource:
         plan = self._plan
         standing = await self._sessions.standing(plan.integration_id, plan.lease, [])
         for client_id in standing.subscriptions.keys() - {plan.broker.client_id}:
-            log.warning("integration %s: the session %s is given up", plan.name, client_id)
+            log.warning("integration %s: its former MQTT session is given up", plan.name)
             await self._sessions.forget(plan.integration_id, client_id)
 
     async def _hear(self, connection: JetStreamConnection, session_id: int) -> None:

@@ -13,6 +13,10 @@ class StrictClock:
     def __init__(self) -> None:
         self._last: Micros = 0
 
+    def resume(self, newest: Micros) -> None:
+        """Go on after `newest`, a time that was given out before: the wall clock may have been set back since."""
+        self._last = max(self._last, newest)
+
     def __call__(self) -> Micros:
         """Return max(now, last + 1)."""
         now = time.time_ns() // 1000

@@ -1,7 +1,9 @@
 """paho-mqtt without its thread and its socket: it reads from and writes to a pipe."""
 
+from collections.abc import Callable
+
 from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
 from ingest.mqtt.port import Broker
 from ingest.mqtt.wire import Wire
@@ -53,7 +55,8 @@ class Pipe:
 class Paho(Client):
     """paho on a pipe."""
 
-    def __init__(self, broker: Broker, pipe: Pipe) -> None:
+    def __init__(self, broker: Broker, pipe: Pipe, on_unreadable: Callable[[int, bytes], None]) -> None:
+        """`on_unreadable` gets a PUBLISH whose topic is not allowed: its first byte, and all behind the header."""
         # Without reconnect_on_failure=False a CONNACK of code 1 makes paho start over with MQTT 3.1 on its own.
         super().__init__(
             CallbackAPIVersion.VERSION2,
@@ -64,9 +67,27 @@ class Paho(Client):
             manual_ack=True,
         )
         self._pipe = pipe
+        self._on_unreadable = on_unreadable
         self.max_inflight_messages = 0
         if broker.username is not None:
             self.username_pw_set(broker.username, broker.password)
 
     def _create_socket(self) -> Pipe:
         return self._pipe
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        """Keep what paho would refuse (an empty topic), or hand on as a topic that cannot be read."""
+        packet = bytes(self._in_packet["packet"])
+        topic = packet[2 : 2 + int.from_bytes(packet[:2])]
+        if topic and b"\0" not in topic and _is_text(topic):
+            return super()._handle_publish()
+        self._on_unreadable(self._in_packet["command"], packet)
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+
+def _is_text(topic: bytes) -> bool:
+    try:
+        topic.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

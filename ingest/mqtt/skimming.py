@@ -35,6 +35,17 @@ def fixed_header(view: memoryview) -> FixedHeader | None:
     raise malformed("invalid remaining length", view)
 
 
+def properties_end(body: bytes, start: int, most: int) -> int:
+    """Return where the properties of a PUBLISH that begin at `start` end; `start` where that is past `most`."""
+    try:
+        # Their length is coded like a remaining length: read it as one, behind a byte that stands for the first.
+        header = fixed_header(memoryview(b"\x00" + body[start : start + 4]))
+    except ProtocolBroken:
+        return start
+    end = start if header is None else start + header.length - 1 + header.remaining
+    return end if end <= most else start
+
+
 def malformed(why: str, view: memoryview) -> ProtocolBroken:
     """Compose the end of a connection whose peer sent what cannot be parsed: the reason and how the packet starts."""
     return ProtocolBroken(
@@ -73,16 +84,12 @@ class Skim:
     def finish(self) -> tuple[bytes, int]:
         """Return the packet shortened to the head of its payload, and the payload's full size.
 
-        Raises: ProtocolBroken when the properties cannot be told from the payload.
+        Properties that cannot be told from the payload are taken for a part of it.
         """
         body = bytes(self._body)
         start = 2 + int.from_bytes(body[:2]) + (2 if self._first & 0x06 else 0)
-        # The property length is coded like a remaining length: read it as one, behind a byte that stands for it.
-        properties = fixed_header(memoryview(b"\x00" + body[start : start + 4]))
-        payload = start if properties is None else start + properties.length - 1 + properties.remaining
-        if properties is None or payload > self._remaining:
-            raise malformed("properties longer than the packet", memoryview(body))
-        kept = body[start:payload] if properties.remaining <= MAX_PROPERTIES else b"\x00"
+        payload = properties_end(body, start, self._remaining)
+        kept = b"\x00" if payload - start > MAX_PROPERTIES or payload == start else body[start:payload]
         short = b"".join((body[:start], kept, body[payload : payload + HEAD]))
         return bytes([self._first]) + _remaining_length(len(short)) + short, self._remaining - payload
 

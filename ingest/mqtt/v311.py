@@ -24,9 +24,11 @@ from ingest.mqtt.paho_client import Paho, Pipe
 from ingest.mqtt.port import Broker, Clock, Connected, Granted, Inbound, Released, Subscription
 from ingest.mqtt.reasons import FAILURE, Greeting, in_words, old_connack
 from ingest.mqtt.skimming import HEAD
+from ingest.mqtt.unreadable import salvaged
 from ingest.mqtt.wire import Wire
 
 MAX_QOS = 1
+MALFORMED = "malformed packet, connection closed"
 
 
 class Mqtt311Connection:
@@ -41,7 +43,7 @@ class Mqtt311Connection:
         self._pipe = Pipe(self._wire)
         self._connack: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._greeting: Greeting | None = Greeting()
-        self._paho = paho = Paho(broker, self._pipe)
+        self._paho = paho = Paho(broker, self._pipe, self._on_unreadable)
         paho.on_connect = self._on_connect
         paho.on_message = self._on_message
         paho.on_subscribe = self._on_answer
@@ -146,7 +148,7 @@ class Mqtt311Connection:
         except ProtocolBroken as broken:
             self._wire.end(broken)
         except Exception as error:
-            self._wire.end(ProtocolBroken(f"malformed packet, connection closed: {error}"))
+            self._wire.end(ProtocolBroken(f"{MALFORMED}: {error}"))
         self._inbox.wake(len(data))
 
     def _read_all(self) -> None:
@@ -156,7 +158,7 @@ class Mqtt311Connection:
         while (waiting := pipe.waiting) and waiting != before:
             before = waiting
             if (code := loop_read()) != MQTTErrorCode.MQTT_ERR_SUCCESS:
-                raise ProtocolBroken(f"malformed packet, connection closed: {code.name}")
+                raise ProtocolBroken(f"{MALFORMED}: {code.name}")
 
     def _on_connect(
         self,
@@ -171,16 +173,22 @@ class Mqtt311Connection:
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         topic, payload = message.topic, bytes(message.payload)
-        if not topic or "\0" in topic or (message.qos and not message.mid):
-            raise ProtocolBroken(
-                "malformed packet, connection closed: a topic or packet id that is not allowed"
-            )
+        if message.qos and not message.mid:
+            raise ProtocolBroken(f"{MALFORMED}: a packet id that is not allowed")
         size = len(payload)
         if size > self._broker.max_payload:
-            payload = payload[:HEAD]
+            payload = payload[: min(HEAD, self._broker.max_payload)]
         publish = Publish(
             topic, payload, message.qos, message.retain, message.dup, message.mid, self._clock(), size
         )
+        self._inbox.items.append(publish)
+
+    def _on_unreadable(self, first: int, body: bytes) -> None:
+        publish = salvaged(first, body, self._clock(), self._broker.max_payload, properties=False)
+        if publish is None:
+            raise ProtocolBroken(
+                f"{MALFORMED}: fields longer than the packet, or a packet id that is not allowed"
+            )
         self._inbox.items.append(publish)
 
     def _on_answer(

@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from handlers.dialects.plain import Context
-from handlers.events import DeviceKey, Micros, Observation, Presence, Publish
+from handlers.events import MIN_AT, Micros, Publish
 from ingest.mqtt.port import Inbound, Released
+from ingest.pipeline.drain import Drain
 from ingest.pipeline.pile import Feed
-
-MAX_GONE = 100_000
 
 
 class Connection(Protocol):
@@ -50,45 +49,48 @@ class Origin:
 
     feed: Feed
     session_id: int
-    client_id: str
+    session_name: str
+    """For dead letters: the client id without its unguessable part."""
     context: Context
     marker_topic: str
     digests: Judge
     connection: Connection
     epoch: int | None = 0
     """Of the session when it was taken up; None where several processes share it."""
-    draining_since: Micros | None = None
-    """heard_until of the session while its backlog is drained: until the first marker of this connection came back."""
-    gone: set[DeviceKey] = field(default_factory=set)
-    """Devices that said in this backlog, without a time, that they go."""
+    drain: Drain | None = None
+    """Set while the session's backlog is drained: until all that waited for this connection was heard."""
     pending: int = 0
     """Handed over and not yet acknowledged."""
+    arrived: int = 0
+    """Handed over in all."""
+    heard_until: Micros = 0
+    """The time of the newest marker of this connection that is committed."""
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while nothing is in hand."""
-    marked: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once a marker of this connection has come back and is committed."""
+    caught_up: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once a marker or quiet has shown that all that waited for this connection was heard and is committed."""
+    as_received: Context = field(init=False)
+    """The context for devices whose own times do not date their presence."""
 
     def __post_init__(self) -> None:
         """Begin with nothing in hand."""
         self.idle.set()
+        self.gap_since(None)
 
-    def note_gone(self, observations: Iterable[Observation]) -> None:
-        """Keep who said that it goes, as of when that was read."""
-        for one in observations:
-            said_now = (
-                one.presence is Presence.OFFLINE and not one.snapshot and one.seen_at == one.received_at
-            )
-            if said_now and len(self.gone) < MAX_GONE:
-                self.gone.add(one.device)
+    def gap_since(self, began: Micros | None) -> None:
+        """Date retained offline words: they count as of the beginning of the gap in hearing; None: there is none."""
+        self.context = replace(self.context, gap_since=began or MIN_AT)
+        self.as_received = replace(self.context, liveness=replace(self.context.liveness, event_time=False))
 
     def drained(self) -> None:
         """Note that all of the backlog was heard: from now on what is said counts as of when it comes."""
-        self.draining_since = None
-        self.gone.clear()
+        self.drain = None
+        self.caught_up.set()
 
     def entered(self, count: int) -> None:
         """Count what was handed over."""
         self.pending += count
+        self.arrived += count
         self.idle.clear()
 
     def left(self, count: int) -> None:

@@ -11,6 +11,8 @@ from handlers.events import DeadReason, DeviceKey, Micros, Publish
 from handlers.text import shown
 from ingest.digests import unpacked
 from ingest.mqtt.port import Inbound, Released
+from ingest.mqtt.unreadable import UNREADABLE, Unreadable
+from ingest.pipeline.drain import Drain
 from ingest.pipeline.origin import Origin
 from ingest.pipeline.pile import LEFT_OUT, NO_FATES, Fates, Feed, Pile
 from ingest.store.batch import Batch, DeadLetter, SessionProgress
@@ -24,7 +26,7 @@ MAX_MARKER = 16
 class Publishes:
     """Consecutive arrivals of one session: a `Part` of a pile."""
 
-    __slots__ = ("_digests", "_draining_since", "_fates", "_inbounds", "_origin", "_others")
+    __slots__ = ("_digests", "_drain", "_fates", "_inbounds", "_origin", "_others")
 
     def __init__(
         self,
@@ -32,17 +34,17 @@ class Publishes:
         inbounds: Sequence[Inbound],
         *,
         digests: list[bytes | None] | None = None,
-        draining_since: Micros | None = None,
+        drain: Drain | None = None,
         fates: Fates = NO_FATES,
     ) -> None:
         self._origin = origin
         self._inbounds = inbounds
         self._fates = fates
         if digests is None:
-            self._draining_since = origin.draining_since
+            self._drain = origin.drain
             self._digests = origin.digests.judged(inbounds, origin.marker_topic)
         else:
-            self._draining_since = draining_since
+            self._drain = drain
             self._digests = digests
         self._others: list[Inbound] = []
         if None in self._digests:
@@ -56,22 +58,26 @@ class Publishes:
 
     def fill(self, pile: Pile) -> None:
         """Decode what is to be applied, each message straight into its device's evidence."""
-        context, counts, draining = self._origin.context, pile.counts, self._draining_since is not None
-        gone = self._origin.gone if draining else ()
+        context, counts, drain = self._origin.context, pile.counts, self._drain
+        heard_until, gone = (None, ()) if drain is None else (drain.heard_until, drain.offline)
         devices = pile.of(self._origin.feed)
         fates = map(self._fates.get, count()) if self._fates else repeat(None)
         for publish, digest, fate in zip(self._inbounds, self._digests, fates, strict=False):
-            if digest is None or not isinstance(publish, Publish):
+            if digest is None or type(publish) is not Publish:
+                if digest is not None and isinstance(publish, Unreadable):
+                    self._bury(publish, UNREADABLE, pile)
                 continue
             if fate is not None:
                 if fate is not LEFT_OUT:
                     self._bury(publish, fate, pile)
                 continue
-            since = self._decides_until(publish) if gone else self._draining_since
-            decoded = absorb(publish, context, since, devices)
+            if gone and not self._is_dated(publish):
+                decoded = absorb(publish, self._origin.as_received, None, devices)
+            else:
+                decoded = absorb(publish, context, heard_until, devices)
             _, field_errors, skewed, dead = decoded
-            if draining and decoded.observations:
-                self._origin.note_gone(decoded.observations)
+            if drain is not None and decoded.observations:
+                drain.note(decoded.observations)
             if dead is not None:
                 self._bury(publish, dead, pile)
             elif field_errors or skewed:
@@ -80,14 +86,11 @@ class Publishes:
         counts.received += len(self._inbounds)
         counts.duplicates += len(self._others) - len(self._released()) - len(self._markers())
 
-    def _decides_until(self, publish: Publish) -> Micros | None:
-        """Return since when the times of a device that was drained count as when it was heard; None: they do not.
-
-        A will in the backlog counts as of when it is read. What its device said behind it must not seem older.
-        """
+    def _is_dated(self, publish: Publish) -> bool:
+        """Tell whether its device's own time dates its presence: not behind an offline word in the backlog."""
         route = self._origin.context.topics.route(publish.topic)
-        gone = route is not None and route.device in self._origin.gone
-        return None if gone else self._draining_since
+        device = None if route is None else route.device.external_id
+        return self._drain is None or self._drain.dates(device, publish.received_at)
 
     def _bury(self, publish: Publish, reason: DeadReason, pile: Pile) -> None:
         pile.counts.dead_letters += 1
@@ -99,7 +102,7 @@ class Publishes:
             self._origin,
             self._inbounds,
             digests=self._digests,
-            draining_since=self._draining_since,
+            drain=self._drain,
             fates={**fates, **self._fates},
         )
 
@@ -166,9 +169,9 @@ class Publishes:
         released = self._released()
         for one in released:
             origin.digests.release(one.packet_id)
-        if self._heard_until() is not None:
+        if (heard_until := self._heard_until()) is not None:
+            origin.heard_until = max(origin.heard_until, heard_until)
             origin.drained()
-            origin.marked.set()
         origin.connection.acknowledge([one for one in self._inbounds if isinstance(one, Publish)])
         if released:
             origin.connection.complete(released)
@@ -188,7 +191,7 @@ def dead_letter(origin: Origin, publish: Publish, reason: DeadReason) -> DeadLet
     return DeadLetter(
         identifier,
         origin.feed.integration_id,
-        origin.client_id,
+        origin.session_name,
         publish.topic.replace("\0", "\ufffd"),
         publish.qos,
         publish.retain,

@@ -16,9 +16,11 @@ WITHIN_S = 5.0
 
 
 async def why_unshareable(
-    protocol: str, broker: Broker, clock: Clock, within_s: float = WITHIN_S
+    protocol: str, broker: Broker, clock: Clock, within_s: float = WITHIN_S, *, below: str
 ) -> str | None:
     """Send one message through a shared subscription; return None once it came, or in words why it cannot be.
+
+    `below`: where its topic lies.
 
     It is a short connection of its own: on the session's it would wait behind all that the broker holds.
     Raises: BrokerAway when the connection fails, which says nothing about shared subscriptions.
@@ -29,7 +31,7 @@ async def why_unshareable(
     try:
         if not connected.shares:
             return "the broker says that it has no shared subscriptions"
-        return await _tried(connection, name, f"rollcall/{broker.client_id}/shared/{name}", within_s)
+        return await _tried(connection, name, f"{below}/shared/{name}", within_s)
     finally:
         await connection.close()
 

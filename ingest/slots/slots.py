@@ -2,7 +2,8 @@
 
 Every replica that runs the integration renews a lease that says so; a few times within its term it looks who lives and
 who holds what, and takes up or lets go (ingest/slots/share.py). A replica that stops gives its leases back; one that
-dies loses them by time. Slots besides 0 exist only while slot 0 shares its telemetry.
+dies loses them by time. Slots besides 0 exist only while slot 0 shares its telemetry. Sessions that are none of the
+slots are retired by whichever replica gets their lease.
 """
 
 import asyncio
@@ -14,7 +15,6 @@ from typing import NamedTuple
 from ingest.errors import RollcallError, SessionTakenOver
 from ingest.mqtt.port import Clock, Connection
 from ingest.pipeline.intake import Intake
-from ingest.retirement import Retirement
 from ingest.session import Session
 from ingest.slots.plan import SessionPlan
 from ingest.slots.share import next_step
@@ -53,11 +53,13 @@ class Slots:
         self._jitter = jitter
         self._leases = [plan.of(slot).lease for slot in range(plan.slots)]
         self._replicas = f"replica/{plan.integration_id}/"
-        self._retirement = Retirement(sessions, intake, clock, holder, jitter)
-        self._retiring: asyncio.Task[None] | None = None
+        self._retiring: dict[str, Running] = {}
+        """By client id: sessions that are none of the slots any more."""
         self._running: dict[int, Running] = {}
         self._apart_until = 0.0
-        self._taken_over: dict[int, float] = {}
+        self._waits = False
+        self._barred_until: dict[str, float] = {}
+        """By client id: sessions that were taken over from us."""
         self._slots = 1
 
     @property
@@ -95,22 +97,40 @@ class Slots:
         shares = any(one.startswith(self._plan.group) for one in first)
         self._slots = self._plan.slots if shares else 1
         self._reap()
+        if not first and self._is_read_under_former_names(standing):
+            return
         step = next_step(
             self._holder, self._running.keys(), self._holders(standing), self._living(standing), self._slots
         )
         for slot in step.leave:
             await self._let_go(slot)
         for slot in step.take:
-            self._take_up(slot)
+            await self._take_up(slot)
         if first:
             self._retire(standing)
 
+    def _is_read_under_former_names(self, standing: Standing) -> bool:
+        """Tell whether a replica still reads what we would: one of an older release, or with settings of before.
+
+        Both would apply each message. Asked only as long as there is no session under the names of now.
+        """
+        former = standing.held - {self._plan.of(slot).broker.client_id for slot in range(self._plan.slots)}
+        if former and not self._waits:
+            log.info(
+                "integration %s: waits for the replica that reads it under former names", self._plan.name
+            )
+        self._waits = bool(former)
+        return self._waits
+
     def _holders(self, standing: Standing) -> dict[int, str]:
         """Return who holds which slot; one that was taken over from us counts as held for a while."""
-        now = asyncio.get_running_loop().time()
-        barred = {slot: "somebody" for slot, until in self._taken_over.items() if until > now}
+        slots = range(self._plan.slots)
+        barred = {n: "somebody" for n in slots if self._is_barred(self._plan.of(n).broker.client_id)}
         held = {n: standing.holders[one] for n, one in enumerate(self._leases) if one in standing.holders}
         return barred | held
+
+    def _is_barred(self, client_id: str) -> bool:
+        return self._barred_until.get(client_id, 0.0) > asyncio.get_running_loop().time()
 
     def _living(self, standing: Standing) -> set[str]:
         """Return the replicas among which the slots are shared; a replica with no others is never apart."""
@@ -130,41 +150,52 @@ class Slots:
         else:
             await self._sessions.lease(name, self._holder, self._plan.lease_ttl_s)
 
-    def _take_up(self, slot: int) -> None:
-        session = Session(
-            self._plan.of(slot), self._sessions, self._intake, self._clock, self._holder, self._jitter
-        )
-        task = asyncio.create_task(session.run(), name=f"session {self._plan.name} {slot}")
-        self._running[slot] = Running(session, task)
+    async def _take_up(self, slot: int) -> None:
+        plan = self._plan.of(slot)
+        await self._end(self._retiring.pop(plan.broker.client_id, None))
+        self._running[slot] = self._started(plan)
+
+    def _started(self, plan: SessionPlan) -> Running:
+        session = Session(plan, self._sessions, self._intake, self._clock, self._holder, self._jitter)
+        task = asyncio.create_task(session.run(), name=f"session {plan.name}")
+        return Running(session, task)
 
     def _reap(self) -> None:
         """Forget the sessions that have ended by themselves: another replica, or somebody else, has them."""
         for slot, (_, task) in list(self._running.items()):
             if task.done():
                 del self._running[slot]
-                error = task.exception()
-                if isinstance(error, SessionTakenOver):
-                    self._taken_over[slot] = asyncio.get_running_loop().time() + APART_S
-                elif error is not None:
-                    log.error("integration %s: slot %d failed", self._plan.name, slot, exc_info=error)
+                self._look_why(self._plan.of(slot).broker.client_id, task)
+        for client_id, (_, task) in list(self._retiring.items()):
+            if task.done():
+                del self._retiring[client_id]
+                self._look_why(client_id, task)
+
+    def _look_why(self, client_id: str, ended: asyncio.Task[None]) -> None:
+        error = ended.exception()
+        if isinstance(error, SessionTakenOver):
+            self._barred_until[client_id] = asyncio.get_running_loop().time() + APART_S
+        elif error is not None:
+            log.error("integration %s: a session failed", self._plan.name, exc_info=error)
 
     async def _let_go(self, slot: int) -> None:
         """End a session: what is in hand is committed and acknowledged, and its lease is given back."""
-        task = self._running[slot].task
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await self._end(self._running[slot])
         del self._running[slot]
+
+    async def _end(self, running: Running | None) -> None:
+        if running is not None:
+            running.task.cancel()
+            await asyncio.gather(running.task, return_exceptions=True)
 
     def _retire(self, standing: Standing) -> None:
         """Retire, beside everything else, the sessions that are none of the slots."""
-        strays = [one for one in standing.subscriptions if one not in self.client_ids]
-        if strays and (self._retiring is None or self._retiring.done()):
-            self._retiring = asyncio.create_task(self._retirement.run(self._plan, strays))
+        for client_id in standing.subscriptions.keys() - {*self.client_ids, *self._retiring}:
+            if not self._is_barred(client_id):
+                self._retiring[client_id] = self._started(self._plan.retired(client_id))
 
     async def _stop(self) -> None:
-        if self._retiring is not None:
-            self._retiring.cancel()
-            await asyncio.gather(self._retiring, return_exceptions=True)
+        await asyncio.gather(*(self._end(running) for running in self._retiring.values()))
         await asyncio.gather(*(self._let_go(slot) for slot in list(self._running)))
         with contextlib.suppress(RollcallError):  # it expires by itself
             await self._sessions.release(self._replicas + self._holder, self._holder)

@@ -129,6 +129,17 @@ async def integration(connection: asyncpg.Connection, name: str, slug: str | Non
     return only(found, f"integration {name!r}", "--organization")
 
 
+async def sessions_of(connection: asyncpg.Connection, integration_id: UUID) -> tuple[str, list[str]]:
+    """Return the unguessable part of an integration's names ("" before the first), and its sessions' client ids."""
+    secret = await connection.fetchval(
+        "select secret from rollcall.mqtt_names where integration_id = $1", integration_id
+    )
+    found = await connection.fetch(
+        "select client_id from rollcall.mqtt_sessions where integration_id = $1", integration_id
+    )
+    return secret or "", [row["client_id"] for row in found]
+
+
 async def integration_named(connection: asyncpg.Connection, name: str | None) -> UUID | None:
     """Return the id of the one integration with this name or id, and None for None. Raises: Misconfigured."""
     if name is None:

@@ -10,13 +10,15 @@ from handlers.events import Micros
 from ingest.store.refusals import acquired
 
 _SESSIONS = """
-select s.integration_id, n.name, s.client_id, case when s.state = 'connected' and not case
+select s.integration_id, n.name, coalesce(replace(s.client_id, '-' || k.secret, ''), s.client_id) as client_id,
+    case when s.state = 'connected' and not case
     when s.client_id like '%-jetstream' then s.integration_id = any ($3)
         or s.heard_until > (extract(epoch from now()) - 60) * 1000000
     else exists (select from rollcall.leases l where l.name = 'mqtt/' || s.client_id and l.expires_at >= now()) end
     then 'unheld' else s.state end as state, s.detail, s.heard_until
 from rollcall.mqtt_sessions s join public.device_integrations n on n.id = s.integration_id
 join unnest($1::uuid[], $2::text[]) as t (i, c) on t.i = s.integration_id and t.c = s.client_id
+left join rollcall.mqtt_names k on k.integration_id = s.integration_id
 order by n.name, s.client_id"""
 
 
@@ -26,7 +28,7 @@ class SessionHealth(NamedTuple):
     integration_id: UUID
     name: str
     client_id: str | None
-    """None where there can be no session."""
+    """As people may read it, without its unguessable part; None where there can be no session."""
     state: str
     """As its row says; `unheld` where it was connected and no replica holds its lease.
 

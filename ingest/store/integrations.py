@@ -27,6 +27,8 @@ class IntegrationRow(NamedTuple):
     """The address that an operator gave it (ingest/egress/address.py); None where no operator made it."""
     place: int = 0
     """Which one of its organization's it is, the oldest first; 0 where the operator made it."""
+    secret: str = ""
+    """The unguessable part of its sessions' names."""
 
 
 class News(NamedTuple):
@@ -45,9 +47,13 @@ class IntegrationRows:
         self._timeout_s = timeout_s
 
     async def active(self) -> list[IntegrationRow]:
-        """Return the active mqtt integrations."""
+        """Return the active mqtt integrations; one that is read for the first time gets its secret."""
         async with acquired(self._pool, self._timeout_s) as connection:
             rows = await connection.fetch(queries()["mqtt_integrations"], timeout=self._timeout_s)
+            unnamed = [row["id"] for row in rows if row["secret"] is None]
+            if unnamed:
+                await connection.execute(queries()["name_sessions"], unnamed, timeout=self._timeout_s)
+                rows = await connection.fetch(queries()["mqtt_integrations"], timeout=self._timeout_s)
         return [
             IntegrationRow(
                 r["id"],
@@ -56,6 +62,7 @@ class IntegrationRows:
                 r["base_url"],
                 r["operator_address"],
                 r["place"],
+                r["secret"] or "",
             )
             for r in rows
         ]

@@ -22,6 +22,7 @@ class Letter(NamedTuple):
     integration: IntegrationRow
     publish: Publish
     truncated: bool
+    kind: str
     headers: dict[str, str] | None
     """Of a webhook's event; None for a publish."""
 
@@ -54,4 +55,4 @@ def _letter(row: Any) -> Letter:
     )
     integration = IntegrationRow(row["integration_id"], row["name"], settings)
     headers = orjson.loads(row["headers"]) if row["session"] == WEBHOOK else None
-    return Letter(row["id"], integration, publish, row["truncated"], headers)
+    return Letter(row["id"], integration, publish, row["truncated"], row["kind"], headers)

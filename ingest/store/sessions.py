@@ -1,6 +1,6 @@
 """What the database remembers of an MQTT session: digests, how far it was heard, and how it is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -30,6 +30,8 @@ class StoredSession:
     digests: Digests
     subscriptions: tuple[str, ...]
     """The filters that it was last granted."""
+    gap_since: Micros | None = None
+    """The beginning of its newest gap; None where it was never lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Standing:
     """Lease of a session -> who holds it."""
     subscriptions: Mapping[str, tuple[str, ...]]
     """Client id of a session -> the filters that it was last granted."""
+    held: frozenset[str] = frozenset()
+    """The client ids of sessions whose lease somebody holds."""
 
 
 class Sessions:
@@ -58,9 +62,8 @@ class Sessions:
             digests = await connection.fetch(queries()["session_digests"], row["id"])
             received = await connection.fetch(queries()["session_received"], row["id"])
         known = Digests.load([tuple(r) for r in digests], [tuple(r) for r in received])
-        return StoredSession(
-            row["id"], row["epoch"], row["heard_until"], known, _granted(row["subscriptions"])
-        )
+        granted = _granted(row["subscriptions"])
+        return StoredSession(row["id"], row["epoch"], row["heard_until"], known, granted, row["gap_since"])
 
     async def standing(self, integration_id: UUID, replicas: str, leases: Sequence[str]) -> Standing:
         """Return who holds these leases and those that begin with `replicas`, and the integration's sessions."""
@@ -72,6 +75,7 @@ class Sessions:
             tuple(name for name in names if name.startswith(replicas)),
             names,
             {row["client_id"]: _granted(row["subscriptions"]) for row in sessions},
+            frozenset(row["client_id"] for row in sessions if row["is_held"]),
         )
 
     async def connected(
@@ -81,10 +85,11 @@ class Sessions:
         granted: list[Granted],
         at: Micros,
         note: str = "",
+        hidden: Callable[[str], str] = str,
     ) -> None:
-        """Record a connection and what it has subscribed to."""
+        """Record a connection and what it has subscribed to; `hidden` makes a filter fit for people's eyes."""
         anew = not connected.session_present or stored.heard_until is None or at - stored.heard_until > GAP
-        refused = [f"{g.topic_filter}: {g.reason}" for g in granted if g.qos is None]
+        refused = [f"{hidden(g.topic_filter)}: {g.reason}" for g in granted if g.qos is None]
         detail = f"MQTT {connected.protocol}" + (f"; refused: {'; '.join(refused)}" if refused else "")
         detail += f"; {note}" if note else ""
         answers = orjson.dumps(
@@ -99,7 +104,52 @@ class Sessions:
             if not session_present:
                 await connection.execute(queries()["forget_digests"], stored.id)
             if stored.heard_until is not None:
-                await record(connection, "gap", [integration_id], {"heard_until": str(stored.heard_until)})
+                await connection.execute(queries()["session_gap"], stored.id, stored.heard_until)
+                await _gap(
+                    connection, [integration_id], stored.heard_until, "the broker has lost the session"
+                )
+
+    async def taken_over(self, integration_id: UUID, session_id: int) -> None:
+        """Tell the timeline that whoever took a session over may have taken messages since it was last heard."""
+        async with acquired(self._pool, self._timeout_s) as connection:
+            heard_until = await connection.fetchval(queries()["session_heard_until"], session_id)
+            if heard_until is not None:
+                await _gap(connection, [integration_id], heard_until, "the session was taken over")
+
+    async def newest_heard(self) -> Micros | None:
+        """Return the newest time up to which a session was heard by a clock of ours; None where none ever was."""
+        async with acquired(self._pool, self._timeout_s) as connection:
+            newest: Micros | None = await connection.fetchval(
+                queries()["newest_heard"], timeout=self._timeout_s
+            )
+        return newest
+
+    async def set_back(self, latest: Micros, now: Micros) -> list[UUID]:
+        """Let sessions that were heard up to later than `latest` be heard anew from `now` on, and tell the timeline.
+
+        Return their integrations.
+        """
+        async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
+            rows = await connection.fetch(queries()["set_back"], latest, now, timeout=self._timeout_s)
+            newest: dict[UUID, Micros] = {}
+            for row in rows:
+                one = row["integration_id"]
+                newest[one] = max(row["heard_until"], newest.get(one, 0))
+            for one, heard_until in newest.items():
+                await _gap(connection, [one], heard_until, "the clock was set back")
+        return list(newest)
+
+    async def offline_since(self, integration_id: UUID, at: Micros, most: int) -> list[str]:
+        """Return the external ids of devices, `most` of them at most, whose newest offline word is later than `at`."""
+        async with acquired(self._pool, self._timeout_s) as connection:
+            rows = await connection.fetch(
+                queries()["offline_since"], integration_id, at, most, timeout=self._timeout_s
+            )
+        return [row["external_device_id"] for row in rows]
+
+    async def drained(self, session_id: int) -> None:
+        """Record that nothing waits in a session any more: the broker may lose it from now on."""
+        await self._execute("session_drained", session_id)
 
     async def forget(self, integration_id: UUID, client_id: str) -> None:
         """Delete a session that the broker has no more, with its digests."""
@@ -129,3 +179,7 @@ class Sessions:
 
 def _granted(subscriptions: str) -> tuple[str, ...]:
     return tuple(one["filter"] for one in orjson.loads(subscriptions) if one["qos"] is not None)
+
+
+async def _gap(connection: Any, integrations: Sequence[UUID], heard_until: Micros, why: str) -> None:
+    await record(connection, "gap", integrations, {"heard_until": str(heard_until), "why": why})

@@ -27,6 +27,7 @@ from tests.faults.link import LinkFaults
 from tests.faults.model import Model
 from tests.faults.oracle import Oracle
 from tests.faults.rows import OFFLINE_AFTER_S
+from tests.faults.sessions import SessionFaults
 from tests.faults.webhooks import Webhooks
 from tests.faults.workload import Devices
 from tests.faults.world import World
@@ -71,7 +72,12 @@ class Run:
         self.world = world
         self.disk = disk
         self.hearing = Hearing(world.administrator)
-        kinds = Faults(world, disk), BrokerFaults(world, self.hearing), LinkFaults(world)
+        kinds = (
+            Faults(world, disk),
+            BrokerFaults(world, self.hearing),
+            LinkFaults(world),
+            SessionFaults(world),
+        )
         self.faults = {name: fault for kind in kinds for name, fault in kind.by_name.items()}
         self.webhooks = webhooks
         self.cloud = cloud

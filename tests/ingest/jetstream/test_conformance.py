@@ -147,7 +147,7 @@ async def test_an_oversized_payload_keeps_its_head_and_is_acknowledged_like_any_
     await send(shared_nats, (f"{name}/a", large, 1), (f"{name}/a", large[:1001], 1), (f"{name}/a", b"end", 1))
     came = await take(connection, 3)
     assert [one.size for one in came] == [len(large), 1001, 3]
-    assert [one.payload for one in came] == [large[:65_536], large[:1001], b"end"]
+    assert [one.payload for one in came] == [large[:1000], large[:1000], b"end"]
     connection.acknowledge(came)
     await _until_all_heard(connection)
 

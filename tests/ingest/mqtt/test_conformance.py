@@ -162,7 +162,7 @@ async def test_an_oversized_payload_is_skimmed_and_acknowledged_like_any_other(
     )
     came = await publishes(connection, 4)
     assert [one.size for one in came] == [5, len(large), 1001, 3]
-    assert [one.payload for one in came] == [b"small", large[:65_536], large[:1001], b"end"]
+    assert [one.payload for one in came] == [b"small", large[:1000], large[:1000], b"end"]
     connection.acknowledge(came)
     await connection.close()
     connection, _ = await adapter.open(shared_mosquitto.port, name)

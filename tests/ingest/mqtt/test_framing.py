@@ -14,6 +14,7 @@ from ingest.errors import ProtocolBroken
 from ingest.mqtt.framing import SLACK, Framing
 from ingest.mqtt.port import Inbound, Released
 from ingest.mqtt.skimming import HEAD, MAX_PROPERTIES
+from ingest.mqtt.unreadable import Unreadable
 
 MAX_PAYLOAD = 1000
 # The codec's panic also leaves the UnicodeDecodeError behind it to sys.unraisablehook.
@@ -108,7 +109,7 @@ def test_an_oversized_publish_is_skimmed_and_never_kept_whole(
     assert isinstance(last, Publish)
     assert isinstance(skimmed, Publish)
     assert (first.payload, last.payload) == (b"1", b"2")
-    assert (skimmed.topic, skimmed.payload, skimmed.size) == ("a/b", payload[:HEAD], len(payload))
+    assert (skimmed.topic, skimmed.payload, skimmed.size) == ("a/b", payload[:MAX_PAYLOAD], len(payload))
     assert (skimmed.qos, skimmed.dup, skimmed.packet_id) == (qos, qos > 0, 7 if qos else 0)
     assert first.received_at < skimmed.received_at < last.received_at
 
@@ -135,16 +136,52 @@ def test_an_unfinished_packet_is_parsed_once_not_once_a_byte(monkeypatch: pytest
     assert len(calls) <= 6
 
 
+CUTS = pytest.mark.parametrize(
+    "cut", [lambda b: [b], lambda b: [b[i : i + 1] for i in range(len(b))]], ids=["whole", "bytes"]
+)
+UNREADABLE = {
+    "topic that is not UTF-8": (b"\x30\x05\x00\x02\xff\xfe\x00", "\\xff\\xfe", b"", 0),
+    "a surrogate in the topic": (b"\x32\x0a\x00\x04a\xed\xa0\x80\x00\x07\x00b", "a\\xed\\xa0\\x80", b"b", 7),
+    "NUL in the topic": (b"\x3b\x08\x00\x02a\x00\x00\x07\x00b", "a\\x00", b"b", 7),
+    "empty topic and no alias": (b"\x30\x05\x00\x00\x00bb", "", b"bb", 0),
+    "empty topic with an alias that was never allowed": (b"\x30\x06\x00\x00\x03\x23\x00\x01", "", b"", 0),
+    "content type that is not UTF-8": (b"\x34\x0b\x00\x01a\x00\x09\x04\x03\x00\x01\xffb", "a", b"b", 9),
+    "properties longer than the packet": (b"\x30\x05\x00\x01a\x7fb", "a", b"\x7fb", 0),
+    "properties that are none": (b"\x32\x09\x00\x01a\x00\x07\x02\xee\x00b", "a", b"b", 7),
+    "properties of a length without an end": (
+        b"\x30\x07\x00\x01a\xff\xff\xff\xff",
+        "a",
+        b"\xff\xff\xff\xff",
+        0,
+    ),
+}
+"""Packets, and what is kept of them: topic, payload, packet id."""
+
+
+@a_panic_is_noisy
+@pytest.mark.parametrize("packet, topic, payload, packet_id", UNREADABLE.values(), ids=UNREADABLE.keys())
+@CUTS
+def test_a_publish_that_can_be_acknowledged_never_ends_the_connection(
+    packet: bytes, topic: str, payload: bytes, packet_id: int, cut: Callable[[bytes], list[bytes]]
+) -> None:
+    inbound, _ = parse(cut(publish("a", b"before", 1) + packet + publish("a", b"behind", 1)))
+    before, bad, behind = inbound
+    assert isinstance(before, Publish)
+    assert isinstance(behind, Publish)
+    assert (before.payload, behind.payload) == (b"before", b"behind")
+    assert isinstance(bad, Unreadable)
+    assert (bad.topic, bad.payload, bad.packet_id, bad.size) == (topic, payload, packet_id, len(payload))
+    assert (bad.qos, bad.retain, bad.dup) == (packet[0] >> 1 & 3, packet[0] & 1 == 1, packet[0] & 8 == 8)
+    assert before.received_at < bad.received_at < behind.received_at
+
+
 MALFORMED = {
-    "topic that is not UTF-8": b"\x30\x05\x00\x02\xff\xfe\x00",
-    "content type that is not UTF-8": b"\x30\x08\x00\x01a\x04\x03\x00\x01\xffb",
-    "NUL in the topic": b"\x30\x05\x00\x01\x00\x00b",
-    "empty topic and no alias": b"\x30\x05\x00\x00\x00bb",
-    "empty topic with an alias that was never allowed": b"\x30\x06\x00\x00\x03\x23\x00\x01",
     "packet id 0": b"\x32\x06\x00\x01a\x00\x00\x00",
+    "packet id 0 and a topic that is not UTF-8": b"\x32\x06\x00\x01\xff\x00\x00\x00",
     "QoS 3": b"\x36\x06\x00\x01a\x00\x01\x00",
     "topic longer than the packet": b"\x30\x04\x00\x09ab",
-    "properties longer than the packet": b"\x30\x05\x00\x01a\x7fb",
+    "no room for a topic": b"\x30\x01\x00",
+    "no room for a packet id": b"\x32\x04\x00\x01a\x00",
     "remaining length of five bytes": b"\x30\xff\xff\xff\xff\x01",
     "packet type 0": b"\x00\x00",
     "PUBREL with wrong flags": b"\x60\x02\x00\x01",
@@ -155,9 +192,7 @@ MALFORMED = {
 
 @a_panic_is_noisy
 @pytest.mark.parametrize("bad", MALFORMED.values(), ids=MALFORMED.keys())
-@pytest.mark.parametrize(
-    "cut", [lambda b: [b], lambda b: [b[i : i + 1] for i in range(len(b))]], ids=["whole", "bytes"]
-)
+@CUTS
 def test_what_cannot_be_parsed_breaks_the_protocol_after_what_came_before(
     bad: bytes, cut: Callable[[bytes], list[bytes]]
 ) -> None:
@@ -168,12 +203,27 @@ def test_what_cannot_be_parsed_breaks_the_protocol_after_what_came_before(
     assert [p.payload for p in inbound if isinstance(p, Publish)] == [b"before"]
 
 
-def test_an_oversized_publish_whose_properties_are_impossible_breaks_the_protocol() -> None:
+def test_an_oversized_publish_whose_properties_are_impossible_is_skimmed_like_any_other() -> None:
     remaining = 4_000_000
     packet = b"\x30\x80\x92\xf4\x01" + b"\x00\x01a" + b"\xff\xff\xff\x7f"
     parser = framing([])
-    with pytest.raises(ProtocolBroken, match="malformed"):
-        feed(parser, [packet + bytes(remaining - 8), b"\x00"], [])
+    inbound: list[Inbound] = []
+    feed(parser, [packet + bytes(remaining - 8), b"\x00", publish("b", b"", 0)], inbound)
+    skimmed, behind = inbound
+    assert isinstance(skimmed, Publish)
+    assert isinstance(behind, Publish)
+    assert (skimmed.topic, skimmed.size, behind.topic) == ("a", remaining - 3, "b")
+    assert len(skimmed.payload) == MAX_PAYLOAD
+
+
+@pytest.mark.parametrize("most", [0, 1, 1_000, HEAD + 1])
+def test_no_more_than_max_payload_is_kept(most: int) -> None:
+    inbound, _ = parse([publish("a", bytes(most + 1), 1), publish("a", bytes(most), 1)], most)
+    larger, whole = inbound
+    assert isinstance(larger, Publish)
+    assert isinstance(whole, Publish)
+    assert (larger.size, len(larger.payload)) == (most + 1, min(most, HEAD))
+    assert len(whole.payload) == whole.size == most
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, MemoryError])

@@ -7,6 +7,7 @@ import pytest
 from handlers.events import Publish
 from ingest.errors import BrokerAway, BrokerRefused, NoConnack, ProtocolBroken, SessionTakenOver
 from ingest.mqtt.port import Subscription
+from ingest.mqtt.unreadable import Unreadable
 from tests.ingest.mqtt.conftest import WITHIN_S, Adapter, drain, publishes
 from tests.servers.scripted import Script, read_packet, scripted_server
 
@@ -44,12 +45,12 @@ async def test_everything_received_is_handed_out_before_the_end(adapter: Adapter
 @pytest.mark.parametrize(
     "bytes_",
     [
-        b"\x30\x04\x00\x01\xff\x00",
+        b"\x32\x05\x00\x01\xff\x00\x00",
         b"\x00\x00",
         b"\x30\xff\xff\xff\xff\x01",
         b"\x36\x07\x00\x01a\x00\x01\x00x",
     ],
-    ids=["topic not UTF-8", "packet type 0", "remaining length", "QoS 3"],
+    ids=["topic not UTF-8, packet id 0", "packet type 0", "remaining length", "QoS 3"],
 )
 # mqtt5 0.8 panics on a topic that is not UTF-8, and what it panicked about is left unraised.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -63,6 +64,39 @@ async def test_a_malformed_packet_ends_the_connection_with_a_reason(adapter: Ada
     assert len(came) == 1
     assert isinstance(ended, ProtocolBroken)
     assert "malformed packet, connection closed" in str(ended)
+
+
+@pytest.mark.parametrize(
+    "topic, shown",
+    [(b"a/\xff", "a/\\xff"), (b"a\x00b", "a\\x00b"), (b"", "")],
+    ids=["not UTF-8", "NUL", "empty"],
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_topic_that_is_not_allowed_is_no_end_and_is_acknowledged_in_order(
+    adapter: Adapter, topic: bytes, shown: str
+) -> None:
+    answered: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            answered.put_nowait(await read_packet(reader))
+
+    body = len(topic).to_bytes(2) + topic + b"\x00\x05" + (b"\x00" if adapter.protocol == "5" else b"") + b"x"
+    sent = [
+        adapter.publish("t", b"1", packet_id=7),
+        bytes([0x33, len(body)]) + body,
+        adapter.publish("t", b"2"),
+    ]
+    async with scripted_server(after_connack(adapter, *sent, then=script)) as port:
+        connection, _ = await adapter.open(port, "c")
+        came = await publishes(connection, 3)
+        assert isinstance(came[1], Unreadable)
+        assert [one.topic for one in came] == ["t", shown, "t"]
+        assert (came[1].payload, came[1].retain) == (b"x", True)
+        connection.acknowledge(came)
+        packets = [await asyncio.wait_for(answered.get(), WITHIN_S) for _ in range(3)]
+        assert packets == [b"\x40\x02\x00\x07", b"\x40\x02\x00\x05", b"\x40\x02\x00\x01"]
+        await connection.close()
 
 
 async def test_acknowledgements_leave_in_order_and_only_when_told(adapter: Adapter) -> None:

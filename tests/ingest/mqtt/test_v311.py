@@ -33,8 +33,8 @@ async def test_nothing_is_subscribed_above_qos_1_so_that_paho_never_answers_by_i
 
 
 BROKEN = {
-    "topic that is not UTF-8": b"\x30\x04\x00\x02\xff\xfe",
-    "NUL in the topic": b"\x30\x03\x00\x01\x00",
+    "a topic that is not UTF-8, and no room for a packet id": b"\x32\x04\x00\x02\xff\xfe",
+    "an empty topic, and packet id 0": b"\x32\x04\x00\x00\x00\x00",
     "topic longer than the packet": b"\x30\x03\x00\x09a",
     "packet id 0": b"\x32\x05\x00\x01a\x00\x00",
     "QoS 3": b"\x36\x05\x00\x01a\x00\x01",

@@ -6,8 +6,6 @@ import asyncpg
 import pytest
 
 from ingest.errors import SessionsLost
-from ingest.integration_settings import MqttSettings
-from ingest.planner import client_id
 from ingest.store.apply import Applier
 from ingest.store.batch import Batch, SessionProgress
 from ingest.store.sessions import Sessions
@@ -17,6 +15,7 @@ from tests.waiting import WAITING
 
 INSTALLS = "select count(*) from rollcall.device_events where kind = 'firmware'"
 COMMIT, OPENING = "rollcall.apply(", "insert into rollcall.mqtt_sessions"
+OURS = "select client_id from rollcall.mqtt_sessions"
 TAKE_UP = "update rollcall.mqtt_sessions set epoch = epoch + 1"
 
 
@@ -54,7 +53,7 @@ async def test_who_takes_a_session_up_waits_for_the_commit_that_is_under_way(
             await blocker.execute("lock table devices in access exclusive mode")
             await service.publish("devices/d1/telemetry", '{"fw": "b"}')
             await service.sees(WAITING, 1, COMMIT)
-            ours = client_id(MqttSettings(), integration)
+            ours = await service.pool.fetchval(OURS)
             taking_up = asyncio.create_task(Sessions(pool).open(integration, ours))
             await service.sees(WAITING, 1, OPENING)
         await taking_up
@@ -67,7 +66,7 @@ async def test_of_a_session_that_was_lost_and_taken_up_again_only_the_former_hol
     async with running(database, mosquitto) as service:
         await with_one_install(service)
         integration = await service.pool.fetchval("select id from device_integrations")
-        sessions, ours = Sessions(service.pool), client_id(MqttSettings(), integration)
+        sessions, ours = Sessions(service.pool), await service.pool.fetchval(OURS)
         former, again = [await sessions.open(integration, ours) for _ in range(2)]
         both = Batch(sessions=[SessionProgress(one.id, 1, b"", None, one.epoch) for one in (former, again)])
         for batch in (both, Batch(sessions=both.sessions[::-1])):

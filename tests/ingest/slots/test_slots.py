@@ -89,6 +89,8 @@ async def test_a_session_that_was_taken_over_stops_and_does_not_fight(
         await service.add_integration(port=port)
         told = "select count(*) from rollcall.mqtt_sessions where state = 'taken over' and detail like '%-0?'"
         await service.sees(told, 1)
+        gap = "select detail ->> 'why' from rollcall.device_events where kind = 'gap'"
+        assert await service.pool.fetchval(gap) == "the session was taken over"
         renewed = "select count(*) from rollcall.leases where name like 'replica/%' and expires_at > $1"
         for _ in range(5):
             last = await service.pool.fetchval(
@@ -104,7 +106,7 @@ async def test_a_session_that_was_taken_over_stops_and_does_not_fight(
 async def test_a_shared_subscription_is_proven_or_refused_in_words(mosquitto: MosquittoServer) -> None:
     for protocol in ("5", "3.1.1"):
         broker = Broker("127.0.0.1", mosquitto.port, "rollcall-0")
-        assert await why_unshareable(protocol, broker, StrictClock()) is None
+        assert await why_unshareable(protocol, broker, StrictClock(), below="rollcall/x") is None
 
 
 async def test_where_the_proof_is_forbidden_one_slot_reads_everything_and_says_why(database: str) -> None:
