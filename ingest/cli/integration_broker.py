@@ -51,7 +51,7 @@ async def forgotten(settings: Settings, name: str, slug: str | None) -> None:
 
 
 async def _stored(settings: Settings, name: str, slug: str | None) -> tuple[Planner, IntegrationRow]:
-    """Return an mqtt integration, without the secret of its sessions' names, and what plans it. Raises: Misconfigured."""
+    """Return what plans, and an mqtt integration without the secret of its names. Raises: Misconfigured."""
     async with session(settings.database_url) as connection:
         row = await admin.integration(connection, name, slug)
     if row["type"] != "mqtt":
