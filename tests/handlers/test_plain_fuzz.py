@@ -133,4 +133,4 @@ def test_the_quick_reading_answers_for_what_devices_say_most() -> None:
     )
     assert quick is not None
     assert (quick.battery_level, quick.signal_strength, quick.time) == (87, -71, 1767225599000000)
-    assert [(reading.name, reading.value) for reading in quick.readings] == [("temperature", 21.5)]
+    assert [(reading.name, reading.value) for reading in quick.readings] == [("temp", 21.5)]
