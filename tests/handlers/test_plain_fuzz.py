@@ -109,7 +109,9 @@ def test_an_arbitrary_pattern_is_taken_or_refused_with_a_text(text: str, level: 
 
 
 plain_bodies = st.dictionaries(
-    st.sampled_from((*KNOWN, "temperature", "humidity", "RSSI", "é", "x" * 70)),
+    st.sampled_from(
+        (*KNOWN, "temperature", "temp", "Temp", "humidity", "RSSI", "batteryLevel", "é", "x" * 70)
+    ),
     st.integers(-200, 200)
     | st.integers(0, 2**63)
     | st.floats(allow_nan=False)
