@@ -34,6 +34,8 @@ class Evidence:
     offline_at: Micros | None = None
     snapshot_online_at: Micros | None = None
     snapshot_offline_at: Micros | None = None
+    quiet_until: Micros | None = None
+    """Until when a complete listing shows that nothing later than the newest evidence was said."""
     battery: tuple[Micros, int] | None = None
     signal: tuple[Micros, int] | None = None
     firmware: dict[str, FirmwareEvidence] = _NONE
@@ -132,10 +134,11 @@ class Evidence:
             self._mark(seen_at, False)
 
     def _add_snapshot(self, presence: Presence, seen_at: Micros) -> None:
-        # The first online and the last offline: read again at every reconnect, a retained `online` stays as old as
-        # it is and cannot keep its device alive.
+        # The first of each: read again at every reconnect, a retained `online` stays as old as it is and keeps no
+        # device alive, and a retained `offline` may be the one that is known already.
         if presence is _OFFLINE:
-            self.snapshot_offline_at = later(self.snapshot_offline_at, seen_at)
+            if self.snapshot_offline_at is None or seen_at < self.snapshot_offline_at:
+                self.snapshot_offline_at = seen_at
         elif self.snapshot_online_at is None or seen_at < self.snapshot_online_at:
             self.snapshot_online_at = seen_at
 
@@ -196,7 +199,9 @@ class Evidence:
         for first, last in other.online:
             self.add_online(first, last)
         self.offline_at = later(self.offline_at, other.offline_at)
-        self.snapshot_offline_at = later(self.snapshot_offline_at, other.snapshot_offline_at)
+        self.quiet_until = later(self.quiet_until, other.quiet_until)
+        if other.snapshot_offline_at is not None:
+            self._add_snapshot(_OFFLINE, other.snapshot_offline_at)
         if other.snapshot_online_at is not None:
             self._add_snapshot(_ONLINE, other.snapshot_online_at)
         self.battery = max(self.battery or other.battery, other.battery or self.battery, key=_or_least)

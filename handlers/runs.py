@@ -6,6 +6,7 @@ evidence, whatever the order, duplication and batching. Runs are sorted lists of
 """
 
 from bisect import bisect_left
+from typing import NamedTuple
 
 from handlers.events import SECOND, Micros
 
@@ -28,17 +29,30 @@ def add(runs: list[Run], first: Micros, last: Micros, gap: Micros = GRAIN) -> No
     runs[index:end] = [(first, last)]
 
 
-def widened(runs: list[Run], offline_after: Micros, heard_until: Micros | None) -> list[Run]:
-    """Return the runs as silences divide them: at most `offline_after` apart is one run.
+class FormerRun(NamedTuple):
+    """A run that ended: its first and last evidence, and when the silence after it began."""
 
-    A gap whose silence would begin at or after `heard_until` is none: we could not have heard.
+    first: Micros
+    last: Micros
+    silent_at: Micros
+
+
+def former_runs(
+    runs: list[Run], offline_after: Micros, heard_since: Micros | None, heard_until: Micros | None
+) -> list[FormerRun]:
+    """Return the runs before the newest one, as silences divide them.
+
+    A silence begins `offline_after` after the last evidence, or after `heard_since` where that is later; one that would
+    begin at or after `heard_until` is none, because nobody could have heard.
     """
-    out: list[Run] = []
+    out: list[FormerRun] = []
+    before: Run | None = None
     for first, last in runs:
-        if out:
-            silence_at = out[-1][1] + offline_after
-            if first <= silence_at or heard_until is None or silence_at >= heard_until:
-                out[-1] = (out[-1][0], max(last, out[-1][1]))
-                continue
-        out.append((first, last))
+        if before is not None:
+            silent_at = max(before[1], heard_since or before[1]) + offline_after
+            if first <= silent_at or heard_until is None or silent_at >= heard_until:
+                first, last = before[0], max(last, before[1])
+            else:
+                out.append(FormerRun(*before, silent_at))
+        before = first, last
     return out

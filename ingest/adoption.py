@@ -21,6 +21,7 @@ class Adopting(NamedTuple):
     integration_id: UUID
     name: str
     offline_after: Micros
+    matches_others: bool = True
 
 
 async def adopt_for_ever(parking: Parking, integrations: Callable[[], Iterable[Adopting]]) -> None:
@@ -29,7 +30,7 @@ async def adopt_for_ever(parking: Parking, integrations: Callable[[], Iterable[A
         await asyncio.sleep(EVERY_S)
         for one in list(integrations()):
             try:
-                await parking.adopt(one.integration_id, one.offline_after)
+                await parking.adopt(one.integration_id, one.offline_after, matches_others=one.matches_others)
             except RollcallError as error:
                 log.warning("integration %s: parked devices wait: %s", one.name, error)
             except Exception as error:

@@ -4,9 +4,11 @@ RollcallError
 ├── Misconfigured          a person must change something; the message says what was wrong, where, and what to do
 │   ├── MigrationRefused   the database is not as the migrations left it
 │   ├── SecretUnreadable   a stored secret cannot be decrypted with the keys at hand
+│   ├── AddressRefused     an integration names an address that it may not connect to
 │   └── ProviderRefused    the provider does not accept our key, or gives it too few rights
 ├── Unavailable            wait and try again, for ever, with jitter; nothing is acknowledged meanwhile
 │   ├── DatabaseAway
+│   │   └── Unattributed   a statement failed by the fault of a row or of the database: found out by trying
 │   ├── RunUnderWay        another process reconciles this integration now
 │   ├── BrokerAway
 │   │   ├── BrokerRefused     the broker answered no (wrong password, banned): retried slowly
@@ -47,12 +49,33 @@ class ProviderRefused(Misconfigured):
     """The provider answered 401 or 403: the key is wrong, expired, or may not do this."""
 
 
+class AddressRefused(Misconfigured):
+    """A host whose addresses are all out of bounds for a row that the operator did not make.
+
+    The address itself is left out: who may not reach a network learns nothing of its names.
+    """
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"{host}: this address may not be connected to: it is this machine's, link-local or private,"
+            " and ROLLCALL_PRIVATE_NETWORKS does not list it"
+        )
+
+
 class Unavailable(RollcallError):  # noqa: N818
     """Something we depend on is away: wait and try again."""
 
 
 class DatabaseAway(Unavailable):
     """The database cannot be written now."""
+
+
+class Unattributed(DatabaseAway):
+    """A statement failed that would perhaps succeed without one of its rows. `sqlstate` is Postgres' code for it."""
+
+    def __init__(self, sqlstate: str, message: str) -> None:
+        super().__init__(f"{sqlstate}: {message}")
+        self.sqlstate = sqlstate
 
 
 class RunUnderWay(Unavailable):

@@ -1,5 +1,6 @@
 """What an integration is told by the `settings` of its row: how to reach its broker, and what its devices may do."""
 
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -18,7 +19,7 @@ from pydantic import (
 from handlers.paths import check
 from handlers.words import Words, vocabulary
 from ingest.errors import Misconfigured
-from ingest.settings import OFFLINE_AFTER_MAX_S, OFFLINE_AFTER_MIN_S, explained
+from ingest.settings import OFFLINE_AFTER_MAX_S, OFFLINE_AFTER_MIN_S, Settings, explained
 
 _Model = TypeVar("_Model", bound=BaseModel)
 Protocol = Literal["5", "3.1.1", "auto", "jetstream"]
@@ -27,11 +28,20 @@ LONGEST = 16_000
 MAX_PRESENCE_WORDS = 64
 
 
+MAX_PEM = 256 * 1024
+"""Characters of one PEM text, or of a creds file's."""
+Text = Annotated[SecretStr, Field(min_length=1, max_length=MAX_PEM)]
+"""As stored: encrypted, or in the clear where somebody wrote it by hand."""
+
+
 class TlsSettings(BaseModel):
-    """TLS to the broker. PEM file paths; without `ca_file` the system's store decides."""
+    """TLS to the broker, as PEM texts or as files below ROLLCALL_FILES; without a CA the system's store decides."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    ca: Text | None = None
+    cert: Text | None = None
+    key: Text | None = None
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
@@ -54,6 +64,15 @@ class UnknownDevices(BaseModel):
     max_per_minute: int = Field(6_000, ge=0)
     max_total: int = Field(100_000, ge=0)
     max_parked: int = Field(10_000, ge=0)
+
+    def within(self, ceilings: Settings) -> "UnknownDevices":
+        """Return the same with no cap above the operator's."""
+        return UnknownDevices(
+            policy=self.policy,
+            max_per_minute=min(self.max_per_minute, ceilings.max_created_per_minute),
+            max_total=min(self.max_total, ceilings.max_created),
+            max_parked=min(self.max_parked, ceilings.max_parked),
+        )
 
 
 def _policy_may_be_a_word(value: object) -> object:
@@ -141,7 +160,10 @@ class NatsSettings(BaseModel):
 
     servers: tuple[Server, ...] = ()
     """host:port of some or all servers of the cluster; without any, the setting host at port 4222."""
+    creds: Text | None = None
+    nkey: Text | None = None
     creds_file: str | None = None
+    """Files below ROLLCALL_FILES, in the place of the texts."""
     nkey_file: str | None = None
     ack_wait_s: float = Field(30, ge=1, le=3_600)
     qos_0: bool = True
@@ -182,6 +204,27 @@ class MqttSettings(BaseModel):
         if value is True:
             return {}
         return None if value is False else value
+
+
+def check_place(name: str, place: int, ceilings: Settings) -> None:
+    """Return where an integration is one of those that an organization may have. Raises: Misconfigured."""
+    if place > ceilings.max_integrations:
+        told = f"its organization has more than {ceilings.max_integrations} integrations (ROLLCALL_MAX_INTEGRATIONS)"
+        raise Misconfigured(f"integration {name!r}: it is not served, for {told}")
+
+
+def webhooks_are_proved(settings: Any) -> bool:
+    """Return whether an integration takes no webhooks that prove nothing."""
+    webhook = settings.get("webhook") if isinstance(settings, Mapping) else None
+    return not (isinstance(webhook, Mapping) and webhook.get("auth") == "none")
+
+
+def mqtt_is_proved(wanted: "MqttSettings") -> bool:
+    """Return whether an integration logs in at its broker; where it need not, nobody need."""
+    tls, nats = wanted.tls, wanted.nats
+    certificate = tls is not None and (tls.cert or tls.cert_file)
+    named = wanted.username or wanted.password or nats.creds or nats.nkey or nats.creds_file or nats.nkey_file
+    return bool(certificate or named)
 
 
 def mqtt_settings(row: Any, integration: str) -> MqttSettings:

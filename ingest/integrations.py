@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
+from ingest import integration_secrets
 from ingest.adoption import Adopting, adopt_for_ever
-from ingest.crypto import is_encrypted, password_context
+from ingest.crypto import is_encrypted, secret_context
 from ingest.errors import BrokerAway, DatabaseAway, Misconfigured, ProviderAway
 from ingest.field_paths import warn_of_missing
 from ingest.follow import follow
@@ -113,15 +114,19 @@ class Integrations:
         return JetStreamSource(plan, plan.cluster, self._sessions, self._intake, self._clock, self._jitter)
 
     async def _encrypt(self, row: IntegrationRow) -> None:
-        """Encrypt a password that somebody wrote in the clear, in place."""
-        clear = row.settings.get("password") if isinstance(row.settings, dict) else None
-        if isinstance(clear, str) and not is_encrypted(clear) and self._planner.keyring.can_encrypt:
-            encrypted = self._planner.keyring.encrypt(clear, password_context(row.id))
-            await self._rows.replace_password(row.id, clear, encrypted)
+        """Encrypt the secrets that somebody wrote in the clear, in place."""
+        keyring = self._planner.keyring
+        for place, text in integration_secrets.found(row.settings, integration_secrets.BROKER).items():
+            if keyring.can_encrypt and text and not is_encrypted(text):
+                encrypted = keyring.encrypt(text, secret_context(row.id, place))
+                await self._rows.replace_secret(row.id, place, text, encrypted)
 
     def _adopting(self) -> list[Adopting]:
         plans = [running.plan for running in self._running.values()]
-        return [Adopting(plan.integration_id, plan.name, plan.offline_after) for plan in plans]
+        return [
+            Adopting(plan.integration_id, plan.name, plan.offline_after, plan.policy.matches_others)
+            for plan in plans
+        ]
 
     async def _end(self, integration_id: UUID) -> None:
         """Stop its source. One that has ended by itself has met what nobody expected: the log names its kind."""

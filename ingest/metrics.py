@@ -67,6 +67,7 @@ class Measured:
         self.webhook_seconds = Buckets(SECONDS)
         self.webhook_requests: Counter[tuple[str, int]] = Counter()
         self.api_requests: Counter[tuple[int]] = Counter()
+        self.dropped_connections = 0
         self.runs: Counter[tuple[str, str]] = Counter()
         self.reconciled: Counter[tuple[str, str]] = Counter()
 
@@ -84,6 +85,10 @@ class Measured:
     def api(self, status: int) -> None:
         """Count a request to the API: those with 401 and 403 are who could not prove that they may."""
         self.api_requests[(status,)] += 1
+
+    def connection_dropped(self) -> None:
+        """Count an HTTP connection that made room for another, or for which there was none."""
+        self.dropped_connections += 1
 
     def webhook(self, route: str, status: int, seconds: float) -> None:
         """Count a webhook request."""
@@ -116,10 +121,18 @@ class Metrics:
         waiting = "Messages and events in hand and not committed."
         yield GaugeMetricFamily("rollcall_waiting_messages", waiting, intake.held)
         yield GaugeMetricFamily("rollcall_waiting_bytes", "Their payloads.", intake.held_bytes)
+        oldest = self._status.oldest()
+        yield GaugeMetricFamily(
+            "rollcall_oldest_unacknowledged_seconds",
+            "Since the oldest message that waits for its commit came; 0 where none does.",
+            0.0 if oldest is None else oldest.seconds,
+        )
         yield _counted(
             "rollcall_webhook_requests", "Webhook requests.", ("route", "status"), measured.webhook_requests
         )
         yield _counted("rollcall_api_requests", "Requests to the API.", ("status",), measured.api_requests)
+        dropped = "HTTP connections dropped for want of room."
+        yield CounterMetricFamily("rollcall_http_dropped", dropped, measured.dropped_connections)
         yield measured.webhook_seconds.family("rollcall_webhook_seconds", "What a webhook request took.")
         ended, did = "Reconciliations that ended.", "What they did to devices."
         yield _counted("rollcall_reconcile_runs", ended, ("integration", "status"), measured.runs)

@@ -15,7 +15,6 @@ from handlers.evidence import Evidence, coalesce
 from handlers.identity import label
 from handlers.webhooks.delivery import Context, Handshake, Request
 from handlers.webhooks.shapes import decode as decode_webhook
-from ingest.errors import Refused
 from ingest.pipeline.pile import Feed
 from ingest.planner import Planner
 from ingest.store.apply import Applier
@@ -23,6 +22,7 @@ from ingest.store.batch import Batch, Target
 from ingest.store.identity import Identities
 from ingest.store.integrations import IntegrationRow
 from ingest.store.letters import Letter, letters
+from ingest.store.refusals import FAULTS
 
 Understood = Callable[[IntegrationRow], tuple[Context, Feed]]
 """How an integration's webhook events are read."""
@@ -90,7 +90,10 @@ class Replay:
         return feed, [one for event in events for one in event.decoded.observations]
 
     async def _apply(self, letter: UUID, feed: Feed, evidence: dict[DeviceKey, Evidence]) -> str | None:
-        found = await self._identities.resolve(feed.integration_id, list(evidence), feed.policy)
+        try:
+            found = await self._identities.resolve(feed.integration_id, list(evidence), feed.policy)
+        except FAULTS as fault:
+            return str(fault)
         missing = [label(key) for key in evidence if key not in found]
         if missing:
             return f"no device row for {min(missing)!r}, and the policy for unknown devices makes none"
@@ -99,6 +102,6 @@ class Replay:
             batch.add(device_id, Target(feed.offline_after, feed.source), evidence[key])
         try:
             gone = await self._applier.commit(batch)
-        except Refused as refused:
-            return str(refused)
+        except FAULTS as fault:
+            return str(fault)
         return "its device was deleted meanwhile: try again" if gone else None

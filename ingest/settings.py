@@ -3,11 +3,13 @@
 Everything here is read once; nothing on the hot path looks at it again.
 """
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ingest.egress.networks import PRIVATE, Network, parsed
 from ingest.errors import Misconfigured
 
 PREFIX = "ROLLCALL_"
@@ -53,12 +55,43 @@ class Settings(BaseSettings):
     http_host: str = Field("127.0.0.1", min_length=1)
     http_port: int = Field(8080, ge=0, le=65_535)
     """0: the system chooses one, and the log says which."""
+    http_connections: int = Field(1_000, ge=2, le=100_000)
+    """Open at once; of one address at most `http_connections_each`."""
+    http_connections_each: int = Field(500, ge=1, le=100_000)
     log_level: LogLevel = "info"
+    max_created_per_minute: int = Field(60_000, ge=0)
+    """The most that a row's `max_per_minute` counts for, as the next two for its `max_total` and `max_parked`."""
+    max_created: int = Field(1_000_000, ge=0)
+    max_parked: int = Field(100_000, ge=0)
+    max_integrations: int = Field(100, ge=1)
+    """Of one organization; those that the operator made count, and are never one too many."""
+    private_networks: str = ",".join(PRIVATE)
+    """Of the addresses that are not public, those to which rows lead that the operator did not make."""
+    files: str | None = None
+    """The folder below which a file name in a row counts; None: no file counts."""
 
     @field_validator("log_level", "mqtt", "http", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("private_networks")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        parsed(value)
+        return value
+
+    @field_validator("files")
+    @classmethod
+    def _is_a_folder(cls, value: str | None) -> str | None:
+        if value and not Path(value).is_absolute():
+            raise ValueError("an absolute path of a folder")
+        return value or None
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """`private_networks`, parsed."""
+        return parsed(self.private_networks)
 
     @property
     def direct_url(self) -> str:

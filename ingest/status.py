@@ -13,6 +13,7 @@ from handlers.events import SECOND, Micros
 from ingest.errors import RollcallError
 from ingest.integrations import Faulty, Held
 from ingest.mqtt.port import Clock
+from ingest.pipeline.watchdog import Waiting
 from ingest.store.health import HealthRows, SessionHealth
 
 WITHIN_S = 2.0
@@ -43,7 +44,8 @@ class Snapshot(NamedTuple):
 class Status:
     """Looks at most once a FRESH_S.
 
-    `outage` is the committer's, `sessions` should run, `misconfigured` cannot, `slots` run here.
+    `outage` is the committer's, `sessions` should run, `misconfigured` cannot, `slots` run here;
+    `oldest` is the message that has waited longest for its commit.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Status:
         sessions: Callable[[], list[tuple[UUID, str]]],
         misconfigured: Callable[[], list[Faulty]],
         slots: Callable[[], list[Held]],
+        oldest: Callable[[], Waiting | None],
         clock: Clock,
     ) -> None:
         self._rows = rows
@@ -60,6 +63,7 @@ class Status:
         self._sessions = sessions
         self._misconfigured = misconfigured
         self.slots = slots
+        self.oldest = oldest
         self._clock = clock
         self._turn = asyncio.Lock()
         self._last: tuple[float, Snapshot] | None = None
@@ -102,6 +106,7 @@ class Status:
         told = {
             "ready": snapshot.is_ready,
             "database": {"writable": snapshot.outage is None, "outage": snapshot.outage},
+            "oldestUnacknowledged": _waiting(self.oldest()),
             "sessions": [self._told(session) for session in snapshot.sessions],
             "slots": [{"integration": one.name, "held": one.held, "of": one.of} for one in self.slots()],
         }
@@ -121,6 +126,15 @@ class Status:
 def seconds(micros: Micros) -> float:
     """Return microseconds as seconds, not below zero."""
     return max(0, micros) / SECOND
+
+
+def _waiting(oldest: Waiting | None) -> dict[str, Any] | None:
+    """Return what waits for its commit; None where nothing does."""
+    return (
+        None
+        if oldest is None
+        else {"seconds": round(oldest.seconds, 3), "why": oldest.why, "late": oldest.is_late}
+    )
 
 
 def _without_session(faulty: Faulty) -> SessionHealth:

@@ -3,40 +3,48 @@
 -- name: apply
 -- gone: NULL, and nothing is applied, where another process has taken up one of the sessions, or the commit that this one is to
 -- be behind is not the session's newest. Whoever takes one up waits for this lock, and then sees the digests of this commit.
--- What is acknowledged is on the disk, whatever a role or a pooler's session says. $43: rollcall.is_alone.
+-- What is acknowledged is on the disk, whatever a role or a pooler's session says.
 with held as materialized (
     select m.epoch = t.epoch and (t.behind is null or m.committed = t.behind) as ours
-    from unnest($41::bigint[], $42::bigint[], $44::bigint[]) as t (id, epoch, behind)
+    from rows from (pg_catalog.unnest($9::bigint[]), pg_catalog.unnest($10::bigint[]), pg_catalog.unnest($11::bigint[])) as t (id, epoch, behind)
     join rollcall.mqtt_sessions m on m.id = t.id order by m.id for no key update of m
 )
-select case when (select count(*) from held where ours) = cardinality($41::bigint[]) then
-    rollcall.undone_if_any(rollcall.apply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-        $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40)) end as gone,
-    coalesce(current_setting('rollcall.others', true) = 'on', false) as others
-from set_config('synchronous_commit', 'on', true) as durable, set_config('rollcall.alone_from', $43, true) as alone;
+select case when (select pg_catalog.count(*) from held where ours) = pg_catalog.cardinality($9::bigint[]) then
+    rollcall.undone_if_any(rollcall.apply($1, $2, $3, $4, $5, $6, $7, $8)) end as gone
+from pg_catalog.set_config('synchronous_commit', 'on', true) as durable, pg_catalog.set_config('lock_timeout', $12, true) as patience;
+
+-- name: bound_trial
+-- a trial that is slow shows enough; never longer than a commit may take
+select set_config('statement_timeout', case when s.setting::int between 1 and 2000 then s.setting else '2000' end, true)
+from pg_catalog.pg_settings s where s.name = 'statement_timeout';
+
+-- name: locked_devices
+-- those of $1 whose rows somebody else holds now
+select d.id from public.devices d where d.id = any ($1::uuid[])
+except
+select d.id from (select x.id from public.devices x where x.id = any ($1) for no key update skip locked) as d;
 
 -- name: sessions_lost
-select t.id, t.epoch from unnest($1::bigint[], $2::bigint[]) as t (id, epoch)
+select t.id, t.epoch from rows from (pg_catalog.unnest($1::bigint[]), pg_catalog.unnest($2::bigint[])) as t (id, epoch)
 where not exists (select 1 from rollcall.mqtt_sessions m where m.id = t.id and m.epoch = t.epoch);
 
 -- name: insert_dead_letters
 insert into rollcall.dead_letters (id, integration_id, session, topic, qos, retain, content_type, received_at, kind,
     error, payload, truncated, headers)
-select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::smallint[], $6::bool[], $7::text[],
-    $8::bigint[], $9::text[], $10::text[], $11::bytea[], $12::bool[], $13::jsonb[])
+select * from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::uuid[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::smallint[]), pg_catalog.unnest($6::bool[]), pg_catalog.unnest($7::text[]), pg_catalog.unnest($8::bigint[]), pg_catalog.unnest($9::text[]), pg_catalog.unnest($10::text[]), pg_catalog.unnest($11::bytea[]), pg_catalog.unnest($12::bool[]), pg_catalog.unnest($13::jsonb[]))
 order by 1 on conflict (id) do nothing;
 
 -- name: remember_events
 insert into rollcall.webhook_events (integration_id, event_id)
-select * from unnest($1::uuid[], $2::text[]) order by 1, 2 on conflict do nothing;
+select * from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[])) order by 1, 2 on conflict do nothing;
 
 -- name: events_of_others
-select w.integration_id, w.event_id from unnest($1::uuid[], $2::text[]) as t (i, e)
+select w.integration_id, w.event_id from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[])) as t (i, e)
 join rollcall.webhook_events w on w.integration_id = t.i and w.event_id = t.e
 where w.xmin <> pg_current_xact_id()::xid;
 
 -- name: known_events
-select t.e from unnest($2::text[]) as t (e)
+select t.e from pg_catalog.unnest($2::text[]) as t (e)
 where exists (select 1 from rollcall.webhook_events w where w.integration_id = $1 and w.event_id = t.e);
 
 -- name: expire_webhook_events
@@ -45,31 +53,33 @@ delete from rollcall.webhook_events w using old where w.ctid = old.ctid;
 
 -- name: receive_qos2
 insert into rollcall.mqtt_received (session_id, packet_id, digest)
-select distinct on (1, 2) * from unnest($1::bigint[], $2::int[], $3::bigint[]) as t (s, p, d) order by 1, 2
+select distinct on (1, 2) * from rows from (pg_catalog.unnest($1::bigint[]), pg_catalog.unnest($2::int[]), pg_catalog.unnest($3::bigint[])) as t (s, p, d) order by 1, 2
 on conflict (session_id, packet_id) do update set digest = excluded.digest;
 
 -- name: release_qos2
-delete from rollcall.mqtt_received r using unnest($1::bigint[], $2::int[]) as t (s, p)
+delete from rollcall.mqtt_received r using rows from (pg_catalog.unnest($1::bigint[]), pg_catalog.unnest($2::int[])) as t (s, p)
 where r.session_id = t.s and r.packet_id = t.p;
 
 -- name: identities
 -- lateral: an index lookup each, also when the plan was made while the table was empty
-select t.e as external_device_id, i.device_id from unnest($2::text[]) as t (e) cross join lateral (
+select t.e as external_device_id, i.device_id from pg_catalog.unnest($2::text[]) as t (e) cross join lateral (
     select device_id from rollcall.device_identity where integration_id = $1 and external_device_id = t.e limit 1) as i;
 
 -- name: all_identities
 select external_device_id, device_id from rollcall.device_identity where integration_id = $1 limit $2;
 
 -- name: external_ids
-select t.e from unnest($2::text[]) as t (e) cross join lateral (
+select t.e from pg_catalog.unnest($2::text[]) as t (e) cross join lateral (
     select 1 from public.devices where integration_id = $1 and external_device_id = t.e limit 1) as d;
 
 -- name: candidates
-select place, id, how from rollcall.candidates($1, $2, $3, $4);
+-- $5: whether rows of other integrations count
+select c.place, c.id, c.how from rollcall.candidates($1, $2, $3, $4) as c
+where $5::boolean or coalesce((select d.integration_id from public.devices d where d.id = c.id), $1) = $1;
 
 -- name: bind_identities
 insert into rollcall.device_identity (integration_id, external_device_id, device_id)
-select $1::uuid, e, d from unnest($2::text[], $3::uuid[]) as t (e, d) order by 1, 2
+select $1::uuid, e, d from rows from (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::uuid[])) as t (e, d) order by 1, 2
 on conflict do nothing;
 
 -- name: counts_for_creation
@@ -81,21 +91,27 @@ on conflict (integration_id) do update set
 returning created_total, created_in_minute;
 
 -- name: count_created
-update rollcall.integration_counts set created_total = created_total + $2, created_in_minute = created_in_minute + $2
+update rollcall.integration_counts set created_total = created_total + $2, created_in_minute = created_in_minute + $3
 where integration_id = $1;
+
+-- name: count_dropped
+insert into rollcall.integration_counts as c (integration_id, unknown_dropped)
+select t.i, t.n from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::bigint[])) as t (i, n)
+where exists (select from public.device_integrations d where d.id = t.i) order by 1
+on conflict (integration_id) do update set unknown_dropped = c.unknown_dropped + excluded.unknown_dropped;
 
 -- name: create_devices
 insert into public.devices (id, organization_id, integration_id, external_device_id, serial_number, hardware_ids, name,
     device_type)
 select t.id, n.organization_id, n.id, t.e, t.serial,
     case when t.hardware is not null then array(select jsonb_array_elements_text(t.hardware)) end, t.label, 'unknown'
-from unnest($2::uuid[], $3::text[], $4::text[], $5::jsonb[], $6::text[]) as t (id, e, serial, hardware, label),
+from rows from (pg_catalog.unnest($2::uuid[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::jsonb[]), pg_catalog.unnest($6::text[])) as t (id, e, serial, hardware, label),
     public.device_integrations n
 where n.id = $1 order by t.id;
 
 -- name: record_events
 insert into rollcall.device_events (subject, kind, component, at, source, detail)
-select * from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::jsonb[])
+select * from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::timestamptz[]), pg_catalog.unnest($5::text[]), pg_catalog.unnest($6::jsonb[]))
 on conflict do nothing;
 
 -- name: parked
@@ -104,7 +120,7 @@ where integration_id = $1 and external_device_id = any ($2::text[]);
 
 -- name: heard_of
 -- lateral, with limits: index lookups each, whatever the fleet's size, and only until one finds it
-select t.e from unnest($2::text[]) as t (e) cross join lateral (
+select t.e from pg_catalog.unnest($2::text[]) as t (e) cross join lateral (
     (select 1 from rollcall.device_identity where integration_id = $1 and external_device_id = t.e limit 1)
     union all (select 1 from public.devices where integration_id = $1 and external_device_id = t.e limit 1)
     union all (select 1 from rollcall.parked_devices where integration_id = $1 and external_device_id = t.e limit 1)
@@ -136,7 +152,7 @@ select count(*) from rollcall.parked_devices where integration_id = $1;
 -- name: park
 -- $5: how many messages the row counted when it was read, 0 where there was none. A row that is not returned was written meanwhile.
 insert into rollcall.parked_devices (integration_id, external_device_id, key, evidence, messages)
-select i, e, k, v, n + 1 from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::jsonb[], $5::bigint[]) as t (i, e, k, v, n)
+select i, e, k, v, n + 1 from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::jsonb[]), pg_catalog.unnest($4::jsonb[]), pg_catalog.unnest($5::bigint[])) as t (i, e, k, v, n)
 order by 1, 2
 on conflict (integration_id, external_device_id) do update set key = excluded.key, evidence = excluded.evidence,
     messages = excluded.messages, last_at = now()
@@ -145,16 +161,15 @@ returning integration_id, external_device_id, messages = 1 as is_new;
 
 -- name: unpark
 -- what was parked after the row was read stays
-delete from rollcall.parked_devices p using unnest($1::uuid[], $2::text[], $3::bigint[]) as t (i, e, n)
+delete from rollcall.parked_devices p using rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::bigint[])) as t (i, e, n)
 where p.integration_id = t.i and p.external_device_id = t.e and p.messages = t.n;
 
 -- name: mqtt_integrations
-select id, name, settings from public.device_integrations
-where integration_type = 'mqtt' and status = 'active' order by id;
-
--- name: replace_password
-update public.device_integrations set settings = jsonb_set(settings, '{password}', to_jsonb($3::text))
-where id = $1 and settings ->> 'password' = $2;
+-- place: which one of its organization's it is, the oldest first; 0 where the operator made it
+select n.id, n.name, n.settings, n.base_url, a.address as operator_address, case when a.integration_id is null
+    then row_number() over (partition by n.organization_id order by n.created_at, n.id) else 0 end as place
+from public.device_integrations n left join rollcall.operator_addresses a on a.integration_id = n.id
+where n.integration_type = 'mqtt' and n.status = 'active' order by n.id;
 
 -- name: lease
 insert into rollcall.leases (name, holder, expires_at) values ($1, $2, now() + make_interval(secs => $3))
@@ -202,6 +217,9 @@ where id = $1 and (state, detail) is distinct from ($2, $3);
 -- name: sweep
 select * from rollcall.sweep($1, $2, $3, $4);
 
+-- name: number_events
+select rollcall.number_events($1);
+
 -- name: expire_events
 with old as (select ctid from rollcall.device_events where recorded_at < now() - make_interval(days => $1) limit $2)
 delete from rollcall.device_events e using old where e.ctid = old.ctid;
@@ -246,7 +264,7 @@ update rollcall.mqtt_sessions set heard_until = greatest(heard_until, $2) where 
 -- a name that is only the device's id says nothing, unless it is what the provider says; no tags and an empty list are one
 select f.id, f.field, f.at, f.remote::text as remote, k.agreed::text as agreed, l.local::text as local,
     coalesce(k.remote_at = f.at or k.remote = f.remote, false) as again
-from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bigint[]) as f (id, field, remote, at)
+from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::jsonb[]), pg_catalog.unnest($4::bigint[])) as f (id, field, remote, at)
 join public.devices d on d.id = f.id
 left join rollcall.device_facts k on k.device_id = f.id and k.field = f.field
 cross join lateral (select case when f.field = 'name' and to_jsonb(d.name) = f.remote then f.remote
@@ -258,7 +276,7 @@ where k.remote_at is null or f.at > k.remote_at or (f.at = k.remote_at and f.rem
 
 -- name: write_facts
 insert into rollcall.device_facts as k (device_id, field, remote, remote_at, agreed)
-select * from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bigint[], $5::jsonb[]) order by 1, 2
+select * from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::jsonb[]), pg_catalog.unnest($4::bigint[]), pg_catalog.unnest($5::jsonb[])) order by 1, 2
 on conflict (device_id, field) do update set remote = excluded.remote, remote_at = excluded.remote_at,
     agreed = coalesce(excluded.agreed, k.agreed)
 where (k.remote, k.remote_at, k.agreed)
@@ -274,31 +292,32 @@ update public.devices d set
     golioth_status = coalesce(f.said ->> 'golioth_status', d.golioth_status),
     metadata = case when f.said ? 'metadata' then coalesce(d.metadata, '{}') || (f.said -> 'metadata') else d.metadata end,
     updated_at = now()
-from unnest($1::uuid[], $2::jsonb[]) as f (id, said) where d.id = f.id;
+from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::jsonb[])) as f (id, said) where d.id = f.id;
 
 -- name: serials_taken
 select serial_number from public.devices where serial_number = any ($1::text[]);
 
 -- name: open_conflicts
 insert into public.sync_conflicts (device_id, field_name, local_value, remote_value, conflict_detected_at, resolution_strategy)
-select t.*, now(), 'manual' from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::jsonb[]) as t (id, field, l, r)
+select t.*, now(), 'manual' from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::jsonb[]), pg_catalog.unnest($4::jsonb[])) as t (id, field, l, r)
 where not exists (select 1 from public.sync_conflicts c
     where c.device_id = t.id and c.field_name = t.field and c.resolved_at is null)
 order by 1, 2;
 
 -- name: update_conflicts
 update public.sync_conflicts c set local_value = t.l, remote_value = t.r
-from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::jsonb[]) as t (id, field, l, r)
+from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::jsonb[]), pg_catalog.unnest($4::jsonb[])) as t (id, field, l, r)
 where c.device_id = t.id and c.field_name = t.field and c.resolved_at is null
     and (c.local_value, c.remote_value) is distinct from (t.l, t.r);
 
 -- name: close_conflicts
 update public.sync_conflicts c set resolved_at = now(), resolution_notes = 'both sides agree again'
-from unnest($1::uuid[], $2::text[]) as t (id, field)
+from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[])) as t (id, field)
 where c.device_id = t.id and c.field_name = t.field and c.resolved_at is null;
 
 -- name: reconcile_integrations
 select n.id, n.name, n.integration_type, n.project_id, n.base_url, n.api_key_encrypted, n.settings,
+    (select a.address from rollcall.operator_addresses a where a.integration_id = n.id) as operator_address,
     extract(epoch from clock_timestamp() - r.started_at)::float8 as age_s,
     coalesce(r.status = 'running', false) as unfinished,
     exists (select 1 from public.device_integrations m join rollcall.device_events e on e.subject = m.id
@@ -374,11 +393,12 @@ where i.ctid = t.tid;
 select min(id), max(id) from rollcall.reconcile_staging where run_id = $1;
 
 -- name: apply_settled
-select settled, changed from rollcall.apply_settled($1, $2, $3, $4, $5, $6, $7);
+select settled, changed from pg_catalog.set_config('lock_timeout', '2s', true) as patience,
+    rollcall.apply_settled($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: settle
 update rollcall.device_identity i set listed_digest = rollcall.listed_digest(d, t.digest)
-from unnest($2::uuid[], $3::text[], $4::bigint[]) as t (id, e, digest) join public.devices d on d.id = t.id
+from rows from (pg_catalog.unnest($2::uuid[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::bigint[])) as t (id, e, digest) join public.devices d on d.id = t.id
 where i.integration_id = $1 and i.external_device_id = t.e;
 
 -- name: written_now
@@ -396,7 +416,7 @@ from public.devices d where d.id = any ($1::uuid[]) order by d.id;
 -- name: agree_facts
 -- a push that succeeded: the provider says now what the row says
 update rollcall.device_facts k set remote = t.v, agreed = t.v, remote_at = greatest(k.remote_at + 1, t.at)
-from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bigint[]) as t (id, field, v, at)
+from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::jsonb[]), pg_catalog.unnest($4::bigint[])) as t (id, field, v, at)
 where k.device_id = t.id and k.field = t.field;
 
 -- name: expire_runs
@@ -414,7 +434,9 @@ delete from rollcall.reconcile_staging s using old where s.ctid = old.ctid;
 
 -- name: stored_secrets
 select id, name, api_key_encrypted as api_key, settings ->> 'password' as password, webhook_secret,
-    settings #>> '{webhook,secret}' as webhook, settings #>> '{webhook,previous_secret}' as previous_webhook
+    settings #>> '{webhook,secret}' as webhook, settings #>> '{webhook,previous_secret}' as previous_webhook,
+    settings #>> '{tls,ca}' as tls_ca, settings #>> '{tls,cert}' as tls_cert, settings #>> '{tls,key}' as tls_key,
+    settings #>> '{nats,creds}' as nats_creds, settings #>> '{nats,nkey}' as nats_nkey
 from public.device_integrations where id > $1 order by id limit $2;
 
 -- name: replace_webhook_secret

@@ -289,12 +289,15 @@ table rollcall.device_events row level security
     component text not null default ''::text
     at timestamp with time zone not null
     source text not null
-    recorded_at timestamp with time zone not null default clock_timestamp()
+    recorded_at timestamp with time zone not null default rollcall.recording_time()
     retracted_at timestamp with time zone
     detail jsonb not null default '{}'::jsonb
+    "position" bigint
     constraint device_events_pkey PRIMARY KEY (subject, kind, component, at, source)
     CREATE INDEX device_events_recorded_at_idx ON rollcall.device_events USING btree (recorded_at)
     CREATE INDEX device_events_subject_at_idx ON rollcall.device_events USING btree (subject, at DESC)
+    CREATE INDEX device_events_unnumbered_idx ON rollcall.device_events USING btree (recorded_at, at) WHERE ("position" IS NULL)
+    CREATE UNIQUE INDEX device_events_position_key ON rollcall.device_events USING btree ("position") WHERE ("position" IS NOT NULL)
     policy rollcall_api for * using (((EXISTS ( SELECT
    FROM public.devices d
   WHERE ((d.id = device_events.subject) AND (d.organization_id = rollcall.organization())))) OR (EXISTS ( SELECT
@@ -364,6 +367,10 @@ table rollcall.device_state with (fillfactor=70) row level security
     snapshot_offline_at bigint
     battery_at bigint
     signal_at bigint
+    silent_before bigint[]
+    battery smallint
+    signal smallint
+    version_at bigint
     constraint device_state_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
     constraint device_state_pkey PRIMARY KEY (device_id)
     policy rollcall_api for * using ((EXISTS ( SELECT
@@ -445,6 +452,13 @@ table rollcall.mqtt_sessions with (fillfactor=70)
     constraint mqtt_sessions_integration_id_client_id_key UNIQUE (integration_id, client_id)
     constraint mqtt_sessions_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
     constraint mqtt_sessions_pkey PRIMARY KEY (id)
+
+table rollcall.operator_addresses
+    integration_id uuid not null
+    address text not null
+    set_at timestamp with time zone not null default now()
+    constraint operator_addresses_integration_id_fkey FOREIGN KEY (integration_id) REFERENCES public.device_integrations(id) ON DELETE CASCADE
+    constraint operator_addresses_pkey PRIMARY KEY (integration_id)
 
 table rollcall.parked_devices row level security
     integration_id uuid not null
@@ -545,9 +559,10 @@ CREATE OR REPLACE FUNCTION rollcall.adopt_firmware_trigger()
  LANGUAGE plpgsql
 AS $function$
 declare
-    ours pg_proc := (select p from pg_proc p where p.oid = 'rollcall.copy_firmware_version()'::regprocedure);
-    theirs pg_proc := (
-        select p from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+    ours pg_catalog.pg_proc := (
+        select p from pg_catalog.pg_proc p where p.oid = 'rollcall.copy_firmware_version()'::regprocedure);
+    theirs pg_catalog.pg_proc := (
+        select p from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid
         where t.tgrelid = 'public.device_firmware_history'::regclass
             and t.tgname = 'trg_update_firmware_version' and not t.tgisinternal);
 begin
@@ -555,7 +570,7 @@ begin
         create trigger trg_update_firmware_version after insert on public.device_firmware_history
             for each row execute function rollcall.copy_firmware_version();
     elsif theirs.oid <> ours.oid then
-        execute format('create or replace function %s.%I() returns trigger language plpgsql %s set search_path = '''' as %L',
+        execute pg_catalog.format('create or replace function %s.%I() returns trigger language plpgsql %s as %L',
             theirs.pronamespace::regnamespace, theirs.proname,
             case when ours.prosecdef or theirs.prosecdef then 'security definer' else 'security invoker' end,
             ours.prosrc);
@@ -607,397 +622,173 @@ AS $function$
             where i.id = subject and i.organization_id = rollcall.organization())')
 $function$
 
-CREATE OR REPLACE FUNCTION rollcall.apply(ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[], offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[], sources text[], stream_ids uuid[], windows bigint[], connected_ats bigint[], disconnected_ats bigint[], head_onlines boolean[], head_ats bigint[], head_orders text[], firmware_ids uuid[], components text[], versions text[], firmware_ats bigint[], reading_ids uuid[], names text[], readings double precision[], units text[], reading_ats bigint[], mark_ids uuid[], mark_ats bigint[], mark_onlines boolean[], mark_sources text[], marks_left_out integer[], session_ids bigint[], seqs bigint[], digests bytea[], heard_untils bigint[], digests_kept bigint, resolution bigint)
+CREATE OR REPLACE FUNCTION rollcall.apply(devices rollcall.said[], streams rollcall.said_of_stream[], firmware rollcall.said_of_firmware[], readings rollcall.reading[], marks rollcall.mark[], sessions rollcall.progress[], digests_kept bigint, resolution bigint)
  RETURNS uuid[]
  LANGUAGE plpgsql
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
 AS $function$
 declare
-    gone uuid[];
-    slim boolean;
-    alone boolean;
-    moved boolean[];
-    steady boolean[];
-    rest uuid[];
-    stream_offline_ats bigint[] := '{}';
+    ids uuid[] := array(select e.id from pg_catalog.unnest(devices) as e);
+    gone uuid[] := rollcall.lock_devices(ids);
+    stream_offline_ats bigint[];
 begin
-    perform set_config('rollcall.applying', 'on', true);
-    if cardinality(after_settings) = 1 then
-        after_settings := array_fill(after_settings[1], array[cardinality(ids)]);
-    end if;
-    if cardinality(sources) = 1 then
-        sources := array_fill(sources[1], array[cardinality(ids)]);
-    end if;
-    if cardinality(online_first) = 0 then
-        online_first := online_last;
-    end if;
-    if cardinality(signal_ats) = 0 and cardinality(signals) > 0 then
-        signal_ats := battery_ats;
-    end if;
-    slim := resolution = 0 and cardinality(stream_ids) = 0;
-    alone := rollcall.is_alone(case when slim then cardinality(ids) else 0 end);
-    gone := case when alone then '{}' else rollcall.lock_devices(ids) end;
-    if slim and cardinality(ids) > 0 and cardinality(gone) = 0 then
-        moved := rollcall.apply_moving(ids, after_settings, online_first, online_last, online_runs, offline_ats,
-            snapshot_online_ats, snapshot_offline_ats, batteries, battery_ats, signals, signal_ats);
-        if true = all (moved) then
-            ids := '{}';
-        else
-            select array_agg(id), array_agg(after_setting), array_agg(f), array_agg(l), array_agg(runs),
-                array_agg(off_at), array_agg(son), array_agg(soff), array_agg(battery), array_agg(battery_at),
-                array_agg(signal), array_agg(signal_at), array_agg(source)
-            into ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
-                snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, sources
-            from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
-                    snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, sources, moved)
-                as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, source, ok)
-            where not ok;
-        end if;
-        gone := case when alone then rollcall.lock_devices(ids) else '{}' end;
-    end if;
-    if cardinality(gone) > 0 then
+    perform pg_catalog.set_config('rollcall.applying', 'on', true);
+    if pg_catalog.cardinality(gone) > 0 then
         return gone;
     end if;
-    if cardinality(mark_ids) > 0 then
-        perform rollcall.record_marks(mark_ids, mark_ats, mark_onlines, mark_sources, marks_left_out);
+    perform rollcall.record_from_now();
+    if pg_catalog.cardinality(streams) > 0 then
+        stream_offline_ats := rollcall.apply_streams(ids, streams);
     end if;
-    if cardinality(stream_ids) > 0 then
-        stream_offline_ats := rollcall.apply_streams(ids, stream_ids, windows, connected_ats, disconnected_ats,
-            head_onlines, head_ats, head_orders);
+    -- before anything moves last_seen: the version of a device that was never heard counts as of that
+    if pg_catalog.cardinality(firmware) > 0 then
+        perform rollcall.apply_firmware(firmware);
     end if;
-    if cardinality(ids) > 0 then
-        steady := rollcall.apply_steady(ids, after_settings, online_first, online_last, online_runs, offline_ats,
-            snapshot_online_ats, snapshot_offline_ats, batteries, battery_ats, signals, signal_ats,
-            stream_offline_ats, resolution);
+    if pg_catalog.cardinality(ids) > 0 then
+        perform rollcall.apply_presence(devices, stream_offline_ats, marks, resolution);
     end if;
-    if not true = all (steady) then
-        rest := array(select t.id from unnest(ids, steady) as t (id, ok) where not ok);
-        perform rollcall.seed_states(rest);
-        perform rollcall.apply_presence(array_agg(id), array_agg(after_setting), array_agg(f), array_agg(l), array_agg(runs),
-            array_agg(off_at), array_agg(son), array_agg(soff), array_agg(battery), array_agg(battery_at),
-            array_agg(signal), array_agg(signal_at), array_agg(stream_off), array_agg(source), resolution)
-        from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
-                snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, stream_offline_ats, sources, steady)
-            as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, stream_off,
-                source, ok)
-        where not ok;
+    if pg_catalog.cardinality(readings) > 0 then
+        perform rollcall.apply_readings(readings);
     end if;
-    if cardinality(firmware_ids) > 0 then
-        perform rollcall.apply_firmware(firmware_ids, components, versions, firmware_ats);
-    end if;
-    if cardinality(reading_ids) > 0 then
-        perform rollcall.apply_readings(reading_ids, names, readings, units, reading_ats);
-    end if;
-    if cardinality(session_ids) > 0 then
-        perform rollcall.record_sessions(session_ids, seqs, digests, heard_untils, digests_kept);
-    end if;
-    if alone then
-        perform rollcall.note_others_waiting();
+    if pg_catalog.cardinality(sessions) > 0 then
+        perform rollcall.record_sessions(sessions, digests_kept);
     end if;
     return gone;
 end $function$
 
-CREATE OR REPLACE FUNCTION rollcall.apply_firmware(ids uuid[], components text[], versions text[], ats bigint[])
+CREATE OR REPLACE FUNCTION rollcall.apply_firmware(said rollcall.said_of_firmware[])
  RETURNS void
  LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
-    touched_ids uuid[];
-    touched_components text[];
     fresh_ids uuid[];
     fresh_components text[];
+    touched_ids uuid[];
+    touched_components text[];
+    main_ids uuid[];
+    main_versions text[];
+    former_versions text[];
+    later boolean[];
 begin
-    select array_agg(t.id), array_agg(t.component) into fresh_ids, fresh_components
-    from (select distinct * from unnest(ids, components) as u (id, component)) as t
-    where (select f.at from rollcall.device_firmware f where f.device_id = t.id and f.component = t.component) is null;
-
+    select pg_catalog.array_agg(t.device_id), pg_catalog.array_agg(t.component) into fresh_ids, fresh_components
+    from (select distinct u.device_id, u.component from pg_catalog.unnest(said) as u) as t
+    where (select f.at from rollcall.device_firmware f where f.device_id = t.device_id and f.component = t.component) is null;
     if fresh_ids is not null then
-        -- what was there before us counts: the history by others, else the row's value as of last_seen
-        insert into rollcall.firmware_points (device_id, component, version, day, at)
-        select distinct on (1, 2, 3, 4) q.* from unnest(fresh_ids, fresh_components) as w (id, component)
-        cross join lateral (
-            select w.id, w.component, h.firmware_version, rollcall.micros_of(h.installed_at) / 86400000000,
-                rollcall.micros_of(h.installed_at)
-            from public.device_firmware_history h
-            where h.device_id = w.id and coalesce(h.component_type, 'main') = w.component and h.installed_at is not null
-            union all
-            select w.id, 'main', d.firmware_version, o.at / 86400000000, o.at
-            from public.devices d
-            cross join lateral (select rollcall.micros_of(coalesce(d.last_seen, d.created_at)) as at) as o
-            where d.id = w.id and w.component = 'main' and d.firmware_version is not null
-                and not exists (select 1 from public.device_firmware_history h where h.device_id = w.id
-                    and coalesce(h.component_type, 'main') = 'main')
-        ) as q (id, component, version, day, at)
-        order by 1, 2, 3, 4, 5
-        on conflict do nothing;
+        perform rollcall.seed_firmware(fresh_ids, fresh_components);
     end if;
 
-    with i as (select * from unnest(ids, components, versions, ats) as t (id, component, version, at)),
-    upserted as (
+    with upserted as (
         insert into rollcall.firmware_points as p (device_id, component, version, day, at)
-        select id, component, version, at / 86400000000, min(at) from i group by 1, 2, 3, 4 order by 1, 2, 3, 4
+        select i.device_id, i.component, i.version, i.at / 86400000000, pg_catalog.min(i.at)
+        from pg_catalog.unnest(said) as i group by 1, 2, 3, 4 order by 1, 2, 3, 4
         on conflict (device_id, component, version, day) do update set at = excluded.at where excluded.at < p.at
         returning p.device_id, p.component
     ),
     newest as (
-        select distinct on (id, component) id, component, version, at from i
-        order by id, component, at desc, version collate "C" desc
+        select distinct on (i.device_id, i.component) i.device_id, i.component, i.version, i.at
+        from pg_catalog.unnest(said) as i order by i.device_id, i.component, i.at desc, i.version collate "C" desc
     ),
     heads as (
         insert into rollcall.device_firmware as f (device_id, component, version, at)
-        select n.id, n.component,
+        select n.device_id, n.component,
             case when (s.at, s.version collate "C") > (n.at, n.version) then s.version else n.version end,
             greatest(n.at, s.at)
         from newest n left join lateral (select p.version, p.at from rollcall.firmware_points p
-            where p.device_id = n.id and p.component = n.component
-                and (select f.at from rollcall.device_firmware f where f.device_id = n.id and f.component = n.component)
-                    is null
+            where p.device_id = n.device_id and p.component = n.component
+                and (select f.at from rollcall.device_firmware f
+                    where f.device_id = n.device_id and f.component = n.component) is null
             order by p.at desc, p.version collate "C" desc limit 1) as s on true
-        order by n.id, n.component
+        order by n.device_id, n.component
         on conflict (device_id, component) do update set version = excluded.version, at = excluded.at
             where (excluded.at, excluded.version collate "C") > (f.at, f.version collate "C")
-        returning f.device_id, f.component, f.version, f.floating
+        returning f.device_id, f.component, f.version, f.at, f.floating
+    ),
+    moved as (
+        -- each head as it is and as it was
+        select h.*, f.version as former_version, f.at as former_at
+        from heads h left join lateral (select x.version, x.at from rollcall.device_firmware x
+            where x.device_id = h.device_id and x.component = h.component offset 0) as f on true
     ),
     touched as (
-        select device_id, component from upserted
+        select u.device_id, u.component from upserted u
         union
-        select h.device_id, h.component from heads h
-        where h.floating or h.version is distinct from (select f.version from rollcall.device_firmware f
-            where f.device_id = h.device_id and f.component = h.component)
+        select m.device_id, m.component from moved m where m.floating or m.version is distinct from m.former_version
+    ),
+    mains as (
+        select pg_catalog.array_agg(m.device_id) as ids, pg_catalog.array_agg(m.version) as versions,
+            pg_catalog.array_agg(m.former_version) as formers,
+            pg_catalog.array_agg(m.former_at is null or m.at > m.former_at) as laters
+        from moved m where m.component = 'main'
     )
-    select array_agg(device_id), array_agg(component) into touched_ids, touched_components from touched;
+    select t.ids, t.components, m.ids, m.versions, m.formers, m.laters
+    into touched_ids, touched_components, main_ids, main_versions, former_versions, later
+    from mains m, (select pg_catalog.array_agg(device_id) as ids, pg_catalog.array_agg(component) as components
+        from touched) as t;
 
     if touched_ids is not null then
         perform rollcall.rewrite_history(touched_ids, touched_components);
     end if;
+    -- a word of the time that is known already does not touch a version that somebody has edited since
+    update public.devices d set firmware_version = n.version, updated_at = pg_catalog.now() from (
+        select x.tid, t.version from rows from (pg_catalog.unnest(main_ids), pg_catalog.unnest(main_versions), pg_catalog.unnest(former_versions), pg_catalog.unnest(later))
+            as t (device_id, version, former_version, is_later)
+        cross join lateral (select y.ctid as tid, y.firmware_version from public.devices y
+            where y.id = t.device_id offset 0) as x
+        where x.firmware_version is distinct from t.version
+            and (t.is_later or x.firmware_version is not distinct from t.former_version)
+    ) as n
+    where d.ctid = n.tid;
 end $function$
 
-CREATE OR REPLACE FUNCTION rollcall.apply_moving(ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[], offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[])
- RETURNS boolean[]
- LANGUAGE plpgsql
-AS $function$
-declare
-    done boolean[] := array_fill(false, array[cardinality(ids)]);
-    places bigint[];
-    moved int;
-    place bigint;
-begin
-    with devices_written as (
-        update public.devices d set
-            last_seen = greatest(d.last_seen, n.last_seen), last_seen_online = n.last_seen,
-            battery_level = case when n.battery_at is not null and (n.stored_battery_at is null
-                or (n.battery_at, n.battery) > (n.stored_battery_at, d.battery_level)) then n.battery
-                else d.battery_level end,
-            signal_strength = case when n.signal_at is not null and (n.stored_signal_at is null
-                or (n.signal_at, n.signal) > (n.stored_signal_at, d.signal_strength)) then n.signal
-                else d.signal_strength end,
-            updated_at = now()
-        from (
-            select i.*, s.ctid as state_tid, s.xmin as state_xmin, s.battery_at as stored_battery_at,
-                s.signal_at as stored_signal_at, s.alive_before, greatest(s.offline_at, s.stream_offline_at) as offline_at,
-                s.online_at, rollcall.timestamp_of(i.l) as last_seen
-            from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
-                    snapshot_offline_ats, batteries, battery_ats, signals, signal_ats) with ordinality
-                as i (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, place)
-            cross join lateral (
-                select x.*, x.ctid, x.xmin from rollcall.device_state x where x.device_id = i.id offset 0) as s
-            where i.runs is null and i.off_at is null and i.son is null and i.soff is null
-                and s.silent_at is null and i.l > s.online_at and i.f >= s.alive_from
-                and not coalesce(greatest(s.offline_at, s.stream_offline_at) >= s.online_at, false)
-                and not coalesce(s.snapshot_offline_at > s.online_at, false)
-            offset 0) as n
-        where d.id = n.id and d.status <> 'offline' and n.f <= n.online_at + rollcall.offline_after_of(d.metadata, n.after_setting)
-            and (d.last_seen_online is null or n.last_seen > d.last_seen_online)
-            and (n.stored_battery_at is not null or d.battery_level is null)
-            and (n.stored_signal_at is not null or d.signal_strength is null)
-            and d.last_seen_offline is not distinct from rollcall.timestamp_of(rollcall.last_offline(
-                n.offline_at, null, n.alive_before, rollcall.offline_after_of(d.metadata, n.after_setting)))
-        returning n.place, n.state_tid, n.state_xmin, n.l as online_at,
-            greatest(n.stored_battery_at, n.battery_at) as battery_at, greatest(n.stored_signal_at, n.signal_at) as signal_at
-    ),
-    state_written as (
-        update rollcall.device_state s set online_at = n.online_at, battery_at = n.battery_at, signal_at = n.signal_at
-        from devices_written n where s.ctid = n.state_tid and s.xmin = n.state_xmin
-        returning 1
-    )
-    select array_agg(w.place), (select count(*) from state_written) into places, moved from devices_written w;
-    if cardinality(places) <> moved then
-        raise serialization_failure using message = 'clocks of a device were written without the lock of its row';
-    end if;
-    if moved = cardinality(ids) then
-        return array_fill(true, array[moved]);
-    end if;
-    foreach place in array coalesce(places, '{}') loop
-        done[place] := true;
-    end loop;
-    return done;
-end $function$
-
-CREATE OR REPLACE FUNCTION rollcall.apply_presence(ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[], offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[], stream_offline_ats bigint[], sources text[], resolution bigint)
+CREATE OR REPLACE FUNCTION rollcall.apply_presence(devices rollcall.said[], stream_offline_ats bigint[], marks rollcall.mark[], resolution bigint)
  RETURNS void
  LANGUAGE plpgsql
 AS $function$
+declare
+    written record;
+    changes rollcall.transition[];
 begin
-    with i as materialized (
-        select * from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
-            snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, stream_offline_ats, sources)
-        as t (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, stream_off, source)
-    ),
-    old as (
-        select i.*, d.ctid as device_tid, s.ctid as state_tid, d.status, d.last_seen, d.last_seen_online, d.last_seen_offline, d.battery_level, d.signal_strength,
-            d.integration_id, rollcall.offline_after_of(d.metadata, i.after_setting) as after,
-            s.online_at, greatest(s.offline_at, s.stream_offline_at) as offline_at, s.alive_from, s.alive_before, s.silent_at,
-            greatest(s.offline_at, i.off_at) as new_plain_offline_at,
-            case when i.stream_off is null then s.stream_offline_at else nullif(i.stream_off, 0) end as new_stream_offline_at,
-            s.snapshot_online_at, s.snapshot_offline_at,
-            coalesce(s.battery_at, case when d.battery_level is not null
-                then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as old_battery_at,
-            coalesce(s.signal_at, case when d.signal_strength is not null
-                then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as old_signal_at,
-            s.battery_at as stored_battery_at, s.signal_at as stored_signal_at
-        from i
-        cross join lateral (select x.*, x.ctid from public.devices x where x.id = i.id offset 0) as d
-        cross join lateral (select x.*, x.ctid from rollcall.device_state x where x.device_id = i.id offset 0) as s
-    ),
-    ranged as (
-        select old.*, case
-            -- nothing new, or the newest run goes on (the common case), or the first evidence of all
-            when f is null or (runs is null and (online_at is null or (silent_at is null
-                and f >= alive_from and f <= online_at + after))) then null
-            else rollcall.united_runs(
-                coalesce(alive_before, '{}') + case when online_at is null then '{}' else
-                    int8multirange(int8range(alive_from, coalesce(silent_at, case
-                        when offline_at >= online_at then online_at + after
-                        else greatest(online_at, hearing.since) + after end))) end,
-                coalesce(runs::int8multirange, int8multirange(int8range(f, l, '[]'))), after, hearing.until)
-            end as united
-        from old left join lateral (
-            select max(m.heard_since) as since, min(m.heard_until) as until
-            from rollcall.mqtt_sessions m where m.integration_id = old.integration_id
-        ) as hearing on old.f is not null and (old.runs is not null or old.silent_at is not null or old.f < old.alive_from or old.f > old.online_at + old.after)
-    ),
-    new as materialized (
-        select ranged.*,
-            greatest(online_at, l) as new_online_at,
-            greatest(new_plain_offline_at, new_stream_offline_at) as new_offline_at,
-            case when united is null then coalesce(alive_from, f) else lower(rollcall.newest_run(united)) end as new_alive_from,
-            case when united is null then alive_before
-                else rollcall.trimmed_runs(united - int8multirange(rollcall.newest_run(united)), 16)
-                end as new_alive_before,
-            case when silent_at is null or greatest(online_at, l) is distinct from online_at
-                or greatest(new_plain_offline_at, new_stream_offline_at) >= coalesce(online_at, 0)
-                or greatest(snapshot_offline_at, soff) > online_at then null else silent_at end as new_silent_at,
-            least(snapshot_online_at, son) as new_son, greatest(snapshot_offline_at, soff) as new_soff,
-            (battery_at, battery) > (old_battery_at, battery_level)
-                or (battery_at is not null and old_battery_at is null) as battery_newer,
-            (signal_at, signal) > (old_signal_at, signal_strength)
-                or (signal_at is not null and old_signal_at is null) as signal_newer
-        from ranged
-    ),
-    decided as materialized (
-        select new.*,
-            rollcall.last_offline(new_offline_at, new_silent_at, new_alive_before, after) as new_last_offline,
-            case
-                when new_online_at is not distinct from online_at and new_offline_at is not distinct from offline_at
-                    and new_soff is not distinct from snapshot_offline_at and new_son is not distinct from
-                    snapshot_online_at then status
-                when status in ('warning', 'error') and not coalesce(new_offline_at > coalesce(offline_at, 0)
-                    and new_offline_at >= coalesce(new_online_at, 0), false) then status
-                else coalesce(rollcall.status_of(new_online_at, new_offline_at, new_silent_at, new_son, new_soff), status)
-                end as new_status
-        from new
-    ),
-    devices_written as (
-        update public.devices d set
-            status = n.new_status,
-            last_seen = case when n.new_online_at is not null
-                then greatest(d.last_seen, rollcall.timestamp_of(n.new_online_at)) else d.last_seen end,
-            last_seen_online = coalesce(rollcall.timestamp_of(n.new_online_at), d.last_seen_online),
-            last_seen_offline = rollcall.timestamp_of(n.new_last_offline),
-            battery_level = case when n.battery_newer then n.battery else d.battery_level end,
-            signal_strength = case when n.signal_newer then n.signal else d.signal_strength end,
-            updated_at = now()
-        from decided n
-        where d.ctid = n.device_tid and (
-            n.new_status is distinct from d.status
-            or (n.new_online_at is not null and (d.last_seen_online is null
-                or rollcall.timestamp_of(n.new_online_at - resolution) > d.last_seen_online))
-            or rollcall.timestamp_of(n.new_last_offline) is distinct from d.last_seen_offline
-            or (n.battery_newer and n.battery is distinct from d.battery_level)
-            or (n.signal_newer and n.signal is distinct from d.signal_strength))
-    ),
-    state_written as (
-        update rollcall.device_state s set
-            online_at = n.new_online_at, offline_at = n.new_plain_offline_at,
-            stream_offline_at = n.new_stream_offline_at,
-            alive_from = n.new_alive_from, alive_before = n.new_alive_before, silent_at = n.new_silent_at,
-            snapshot_online_at = n.new_son, snapshot_offline_at = n.new_soff,
-            battery_at = greatest(n.old_battery_at, n.battery_at), signal_at = greatest(n.old_signal_at, n.signal_at)
-        from decided n
-        where s.ctid = n.state_tid and (
-            n.new_online_at is distinct from s.online_at or n.new_plain_offline_at is distinct from s.offline_at
-            or n.new_stream_offline_at is distinct from s.stream_offline_at or n.new_alive_from is distinct from s.alive_from or n.united is not null
-            or n.new_silent_at is distinct from s.silent_at
-            or n.new_son is distinct from s.snapshot_online_at or n.new_soff is distinct from s.snapshot_offline_at
-            or greatest(n.old_battery_at, n.battery_at) is distinct from s.battery_at
-            or greatest(n.old_signal_at, n.signal_at) is distinct from s.signal_at)
-    ),
-    silences as (
-        select n.id, array(select upper(r) from unnest(coalesce(n.alive_before, '{}')) as r)
-                || coalesce(n.silent_at, -1) as before,
-            array(select upper(r) from unnest(coalesce(n.new_alive_before, '{}')) as r)
-                || coalesce(n.new_silent_at, -1) as after
-        from decided n
-        where n.alive_before is distinct from n.new_alive_before or n.silent_at is distinct from n.new_silent_at
-    ),
-    retracted as (
-        update rollcall.device_events e set retracted_at = clock_timestamp() from (
-            select x.tid from silences, unnest(silences.before) as lost
-            cross join lateral (select y.ctid as tid from rollcall.device_events y
-                where y.subject = silences.id and y.kind = 'offline' and y.component = '' and y.source = 'sweep'
-                    and y.at = rollcall.timestamp_of(lost) and y.retracted_at is null offset 0) as x
-            where not lost = any (silences.after)
-        ) as n
-        where e.ctid = n.tid
-    )
-    insert into rollcall.device_events (subject, kind, at, source, detail)
-    select n.id, n.new_status::text, rollcall.timestamp_of(t.at), n.source, '{}'::jsonb
-    from decided n cross join lateral (select case when n.new_status = 'online' then coalesce(n.f, n.son, n.new_online_at)
-        else coalesce(n.off_at, n.soff, nullif(n.stream_off, 0)) end as at) as t
-    where n.new_status is distinct from n.status and n.new_status in ('online', 'offline') and t.at is not null
-        and not (n.new_status = 'offline' and exists (
-            select 1 from rollcall.device_events e where e.subject = n.id and e.kind = 'offline' and e.component = ''
-                and e.at > rollcall.timestamp_of(coalesce(n.new_online_at, 0)) and e.at < rollcall.timestamp_of(t.at)
-                and e.retracted_at is null))
-    union all
-    select silences.id, 'offline', rollcall.timestamp_of(began), 'sweep', '{}'::jsonb
-    from silences, unnest(silences.after) as began where began >= 0 and not began = any (silences.before)
-    on conflict do nothing;
+    loop
+        written := rollcall.write_devices(devices, stream_offline_ats, resolution);
+        -- of a device that is written a second time nothing changes; what did change is what the first time found
+        changes := case when changes is null then written.changes else array(
+            select c from pg_catalog.unnest(changes) as c
+            union all
+            select c from pg_catalog.unnest(written.changes) as c
+            where not exists (select from pg_catalog.unnest(changes) as b where b.id = c.id)) end;
+        exit when written.known >= pg_catalog.cardinality(devices);
+        perform rollcall.seed_states(array(select e.id from pg_catalog.unnest(devices) as e));
+    end loop;
+    if pg_catalog.cardinality(changes) > 0 or pg_catalog.cardinality(marks) > 0 then
+        perform rollcall.record_transitions(changes, marks);
+    end if;
 end $function$
 
-CREATE OR REPLACE FUNCTION rollcall.apply_readings(ids uuid[], names text[], readings double precision[], units text[], ats bigint[])
+CREATE OR REPLACE FUNCTION rollcall.apply_readings(readings rollcall.reading[])
  RETURNS void
  LANGUAGE plpgsql
 AS $function$
 begin
     insert into rollcall.device_readings as r (device_id, name, value, unit, at)
-    select n.id, n.name, n.value, n.unit, n.at from (
-        select t.*, row_number() over (partition by t.id, t.is_new order by t.at, t.name collate "C") as place
+    select n.device_id, n.name, n.value, n.unit, n.at from (
+        select t.*, pg_catalog.row_number() over (partition by t.device_id, t.is_new order by t.at, t.name collate "C") as place
         from (
             select u.*, not exists (
-                select 1 from rollcall.device_readings k where k.device_id = u.id and k.name = u.name) as is_new
-            from unnest(ids, names, readings, units, ats) as u (id, name, value, unit, at)
+                select 1 from rollcall.device_readings k where k.device_id = u.device_id and k.name = u.name) as is_new
+            from pg_catalog.unnest(readings) as u
         ) as t
     ) as n
     where not n.is_new
-        or n.place + (select count(*) from rollcall.device_readings k where k.device_id = n.id) <= 64
+        or n.place + (select pg_catalog.count(*) from rollcall.device_readings k where k.device_id = n.device_id) <= 64
     order by 1, 2
     on conflict (device_id, name) do update set value = excluded.value, unit = excluded.unit, at = excluded.at
         where (excluded.at, excluded.value, excluded.unit collate "C") > (r.at, r.value, r.unit collate "C");
 end $function$
 
-CREATE OR REPLACE FUNCTION rollcall.apply_settled(integration uuid, run uuid, first bigint, last bigint, lag bigint, offline_after bigint, resolution bigint, OUT settled integer, OUT changed integer)
+CREATE OR REPLACE FUNCTION rollcall.apply_settled(integration uuid, run uuid, first bigint, last bigint, lag bigint, offline_after bigint, resolution bigint, proves_silence boolean, OUT settled integer, OUT changed integer)
  RETURNS record
  LANGUAGE plpgsql
  SET plan_cache_mode TO 'force_generic_plan'
@@ -1006,22 +797,21 @@ AS $function$
 declare
     staged_ids bigint[];
     ids uuid[];
-    said_ids uuid[];
-    firmware_ids uuid[];
+    said rollcall.said[];
+    firmware rollcall.said_of_firmware[];
 begin
     settled := 0;
     changed := 0;
-    select array_agg(distinct i.device_id) into ids
+    select pg_catalog.array_agg(distinct i.device_id) into ids
     from rollcall.reconcile_staging s cross join lateral (
         select x.device_id from rollcall.device_identity x where x.integration_id = integration
             and x.external_device_id = s.external_id and x.listed_digest is not null offset 0) as i
     where s.run_id = run and s.id between first and last and s.digest is not null;
-    perform rollcall.is_alone(0);
     perform rollcall.lock_devices(ids);
     -- of two entries that mean one row neither is taken: what they say must count together
-    select array_agg(h.id order by h.id), array_agg(h.device_id order by h.id) into staged_ids, ids
+    select pg_catalog.array_agg(h.id order by h.id), pg_catalog.array_agg(h.device_id order by h.id) into staged_ids, ids
     from (
-        select s.id, i.device_id, count(*) over (partition by i.device_id) as entries,
+        select s.id, i.device_id, pg_catalog.count(*) over (partition by i.device_id) as entries,
             i.listed_digest = rollcall.listed_digest(d, s.digest) as agrees
         from rollcall.reconcile_staging s cross join lateral (
             select x.device_id, x.listed_digest from rollcall.device_identity x where x.integration_id = integration
@@ -1032,126 +822,40 @@ begin
     if staged_ids is null then
         return;
     end if;
-    settled := cardinality(ids);
-    said_ids := rollcall.confirm_values(run, staged_ids, ids, lag);
-    firmware_ids := rollcall.confirm_firmware(run, staged_ids, ids, lag);
-    if cardinality(said_ids) + cardinality(firmware_ids) > 0 then
-        perform rollcall.apply_staged(run, staged_ids, ids, said_ids, firmware_ids, lag, offline_after, resolution);
-        select count(*) into changed from unnest(ids) as t (id) cross join lateral (
-            select x.updated_at from public.devices x where x.id = t.id offset 0) as d
-        where d.updated_at = now();
-    end if;
-    delete from rollcall.reconcile_staging s using unnest(staged_ids) as t (id) where s.run_id = run and s.id = t.id;
+    settled := pg_catalog.cardinality(ids);
+    select coalesce(pg_catalog.array_agg((t.device_id, offline_after, g.online_at, g.online_at, null, g.offline_at, null, null,
+        null, case when proves_silence then g.listed_at - lag end,
+        g.battery, case when g.battery is not null then coalesce(g.battery_at, g.listed_at - lag) end,
+        g.signal, case when g.signal is not null then coalesce(g.signal_at, g.listed_at - lag) end,
+        false, 'reconcile')::rollcall.said order by t.device_id), '{}') into said
+    from rows from (pg_catalog.unnest(staged_ids), pg_catalog.unnest(ids)) as t (id, device_id)
+    cross join lateral (select x.* from rollcall.reconcile_staging x where x.run_id = run and x.id = t.id offset 0) as g
+    where pg_catalog.num_nonnulls(g.online_at, g.offline_at, g.battery, g.signal) > 0;
+    select coalesce(pg_catalog.array_agg((t.device_id, v.component, v.version,
+        coalesce(v.at, g.listed_at - lag))::rollcall.said_of_firmware), '{}') into firmware
+    from rows from (pg_catalog.unnest(staged_ids), pg_catalog.unnest(ids)) as t (id, device_id)
+    join pg_catalog.unnest(rollcall.confirm_firmware(run, staged_ids, ids, lag)) as n (device_id)
+        on n.device_id = t.device_id
+    cross join lateral (select x.* from rollcall.reconcile_staging x where x.run_id = run and x.id = t.id offset 0) as g
+    cross join lateral rows from (pg_catalog.unnest(g.components), pg_catalog.unnest(g.versions), pg_catalog.unnest(g.version_ats)) as v (component, version, at);
+    perform rollcall.apply(said, '{}', firmware, '{}', '{}', '{}', 0, resolution);
+    select pg_catalog.count(*) into changed from pg_catalog.unnest(ids) as t (id) cross join lateral (
+        select x.updated_at from public.devices x where x.id = t.id offset 0) as d
+    where d.updated_at = pg_catalog.now();
+    delete from rollcall.reconcile_staging s using pg_catalog.unnest(staged_ids) as t (id)
+    where s.run_id = run and s.id = t.id;
 end $function$
 
-CREATE OR REPLACE FUNCTION rollcall.apply_staged(run uuid, staged_ids bigint[], ids uuid[], said_ids uuid[], firmware_ids uuid[], lag bigint, offline_after bigint, resolution bigint)
- RETURNS void
- LANGUAGE plpgsql
-AS $function$
-begin
-    perform rollcall.apply(
-        coalesce(p.ids, '{}'), p.after_settings, p.online_ats, p.online_ats, '{}', p.offline_ats, '{}', '{}',
-        p.batteries, p.battery_ats, p.signals, p.signal_ats, p.sources,
-        '{}', '{}', '{}', '{}', '{}', '{}', '{}',
-        coalesce(f.ids, '{}'), f.components, f.versions, f.ats,
-        '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', 0, resolution)
-    from (
-        select array_agg(t.device_id) as ids, array_agg(offline_after) as after_settings,
-            array_agg(g.online_at) as online_ats,
-            array_agg(case when o.offline_at >= g.offline_at then null else g.offline_at end) as offline_ats,
-            array_agg(g.battery) as batteries,
-            array_agg(case when g.battery is not null then coalesce(g.battery_at, g.listed_at - lag) end) as battery_ats,
-            array_agg(g.signal) as signals,
-            array_agg(case when g.signal is not null then coalesce(g.signal_at, g.listed_at - lag) end) as signal_ats,
-            array_agg('reconcile'::text) as sources
-        from unnest(staged_ids, ids) as t (id, device_id)
-        join unnest(said_ids) as n (device_id) on n.device_id = t.device_id
-        cross join lateral (select x.* from rollcall.reconcile_staging x where x.run_id = run and x.id = t.id offset 0) as g
-        -- an offline time that is known already would only keep a device from the slim pass of rollcall.apply
-        left join lateral (select x.offline_at from rollcall.device_state x
-            where x.device_id = t.device_id offset 0) as o on true
-    ) as p, (
-        select array_agg(t.device_id) as ids, array_agg(v.component) as components, array_agg(v.version) as versions,
-            array_agg(coalesce(v.at, g.listed_at - lag)) as ats
-        from unnest(staged_ids, ids) as t (id, device_id)
-        join unnest(firmware_ids) as n (device_id) on n.device_id = t.device_id
-        cross join lateral (select x.* from rollcall.reconcile_staging x where x.run_id = run and x.id = t.id offset 0) as g
-        cross join lateral unnest(g.components, g.versions, g.version_ats) as v (component, version, at)
-    ) as f;
-end $function$
-
-CREATE OR REPLACE FUNCTION rollcall.apply_steady(ids uuid[], after_settings bigint[], online_first bigint[], online_last bigint[], online_runs text[], offline_ats bigint[], snapshot_online_ats bigint[], snapshot_offline_ats bigint[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[], stream_offline_ats bigint[], resolution bigint)
- RETURNS boolean[]
- LANGUAGE plpgsql
-AS $function$
-declare
-    done boolean[];
-begin
-    with seen as materialized (
-        select i.place, d.ctid as device_tid, s.ctid as state_tid,
-            d.battery_level, d.signal_strength, i.battery, i.signal,
-            s.online_at as old_online_at, s.battery_at as stored_battery_at, s.signal_at as stored_signal_at,
-            greatest(s.online_at, i.l) as online_at,
-            d.last_seen_online is null
-                or rollcall.timestamp_of(greatest(s.online_at, i.l) - resolution) > d.last_seen_online as is_later,
-            greatest(o.battery_at, i.battery_at) as battery_at, greatest(o.signal_at, i.signal_at) as signal_at,
-            (i.battery_at, i.battery) > (o.battery_at, d.battery_level)
-                or (i.battery_at is not null and o.battery_at is null) as battery_newer,
-            (i.signal_at, i.signal) > (o.signal_at, d.signal_strength)
-                or (i.signal_at is not null and o.signal_at is null) as signal_newer,
-            coalesce(i.f is not null and i.runs is null and i.off_at is null and i.son is null and i.soff is null
-                and i.stream_off is null and d.status <> 'offline' and s.silent_at is null
-                and i.f >= s.alive_from and i.f <= s.online_at + o.after
-                and not coalesce(greatest(s.offline_at, s.stream_offline_at) >= s.online_at, false)
-                and (s.snapshot_offline_at is null or s.snapshot_offline_at <= s.online_at)
-                and d.last_seen_offline is not distinct from
-                    rollcall.timestamp_of(rollcall.last_offline(greatest(s.offline_at, s.stream_offline_at), null,
-                        s.alive_before, o.after)), false) as is_steady
-        from unnest(ids, after_settings, online_first, online_last, online_runs, offline_ats, snapshot_online_ats,
-                snapshot_offline_ats, batteries, battery_ats, signals, signal_ats, stream_offline_ats)
-            with ordinality as i (id, after_setting, f, l, runs, off_at, son, soff, battery, battery_at, signal, signal_at, stream_off, place)
-        cross join lateral (select x.*, x.ctid from public.devices x where x.id = i.id offset 0) as d
-        left join lateral (select x.*, x.ctid from rollcall.device_state x where x.device_id = i.id offset 0) as s on true
-        cross join lateral (select rollcall.offline_after_of(d.metadata, i.after_setting) as after,
-            coalesce(s.battery_at, case when d.battery_level is not null
-                then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as battery_at,
-            coalesce(s.signal_at, case when d.signal_strength is not null
-                then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end) as signal_at) as o
-    ),
-    steady as (select * from seen where is_steady),
-    devices_written as (
-        update public.devices d set
-            last_seen = case when n.is_later
-                then greatest(d.last_seen, rollcall.timestamp_of(n.online_at)) else d.last_seen end,
-            last_seen_online = case when n.is_later then rollcall.timestamp_of(n.online_at) else d.last_seen_online end,
-            battery_level = case when n.battery_newer then n.battery else d.battery_level end,
-            signal_strength = case when n.signal_newer then n.signal else d.signal_strength end,
-            updated_at = now()
-        from steady n
-        where d.ctid = n.device_tid and (n.is_later
-            or (n.battery_newer and n.battery is distinct from n.battery_level)
-            or (n.signal_newer and n.signal is distinct from n.signal_strength))
-    ),
-    state_written as (
-        update rollcall.device_state s set
-            online_at = n.online_at, battery_at = n.battery_at, signal_at = n.signal_at
-        from steady n
-        where s.ctid = n.state_tid and (n.online_at > n.old_online_at
-            or n.battery_at is distinct from n.stored_battery_at or n.signal_at is distinct from n.stored_signal_at)
-    )
-    select array_agg(is_steady order by place) into done from seen;
-    return done;
-end $function$
-
-CREATE OR REPLACE FUNCTION rollcall.apply_streams(ids uuid[], stream_ids uuid[], windows bigint[], connected_ats bigint[], disconnected_ats bigint[], head_onlines boolean[], head_ats bigint[], head_orders text[])
+CREATE OR REPLACE FUNCTION rollcall.apply_streams(ids uuid[], said rollcall.said_of_stream[])
  RETURNS bigint[]
  LANGUAGE plpgsql
 AS $function$
+declare
+    stream_ids uuid[] := array(select e.device_id from pg_catalog.unnest(said) as e);
 begin
     insert into rollcall.device_streams as s
         (device_id, order_window, connected_at, disconnected_at, head_online, head_at, head_order)
-    select * from unnest(stream_ids, windows, connected_ats, disconnected_ats, head_onlines, head_ats, head_orders)
-    order by 1, 2
+    select e.* from pg_catalog.unnest(said) as e order by 1, 2
     on conflict (device_id, order_window) do update set
         connected_at = greatest(s.connected_at, excluded.connected_at),
         disconnected_at = greatest(s.disconnected_at, excluded.disconnected_at),
@@ -1162,11 +866,11 @@ begin
                 s.head_at, s.head_order, s.head_online, s.order_window) as f) as later);
     return array(
         select case when t.id = any (stream_ids) then coalesce((
-            select max(case when s.disconnected_at is null then null
+            select pg_catalog.max(case when s.disconnected_at is null then null
                 when s.head_online then least(s.disconnected_at, s.head_at - 1)
                 else greatest(s.disconnected_at, s.connected_at) end)
             from rollcall.device_streams s where s.device_id = t.id), 0) end
-        from unnest(ids) with ordinality as t (id, place) order by t.place);
+        from pg_catalog.unnest(ids) with ordinality as t (id, place) order by t.place);
 end $function$
 
 CREATE OR REPLACE FUNCTION rollcall.candidates(integration uuid, externals text[], serials text[], hardware jsonb[])
@@ -1201,6 +905,12 @@ AS $function$
     order by c.place, c.created_at, c.id
 $function$
 
+CREATE OR REPLACE FUNCTION rollcall.clock_of(at bigint, value integer, last_seen timestamp with time zone, created_at timestamp with time zone)
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+RETURN CASE WHEN ((at IS NULL) AND (value IS NOT NULL)) THEN rollcall.micros_of(COALESCE(last_seen, created_at)) ELSE at END
+
 CREATE OR REPLACE FUNCTION rollcall.close_table(target regclass)
  RETURNS void
  LANGUAGE plpgsql
@@ -1215,44 +925,6 @@ begin
     end loop;
 end $function$
 
-CREATE OR REPLACE FUNCTION rollcall.confirm(locked uuid[], ids uuid[], batteries integer[], battery_ats bigint[], signals integer[], signal_ats bigint[], firmware_ids uuid[], components text[], versions text[], firmware_ats bigint[])
- RETURNS uuid[]
- LANGUAGE plpgsql
-AS $function$
-declare
-    confirmed uuid[];
-begin
-    if cardinality(rollcall.lock_devices(locked)) > 0 then
-        return null;
-    end if;
-    with heads as materialized (
-        select t.*, f.ctid as tid, coalesce(f.version = t.version and not f.floating and exists (
-            select 1 from rollcall.firmware_points p where p.device_id = t.id and p.component = t.component
-                and p.version = t.version and p.day = t.at / 86400000000 and p.at <= t.at), false) as is_known
-        from unnest(firmware_ids, components, versions, firmware_ats) as t (id, component, version, at)
-        left join rollcall.device_firmware f on f.device_id = t.id and f.component = t.component
-    ),
-    same as materialized (
-        select t.*, s.ctid as tid
-        from unnest(ids, batteries, battery_ats, signals, signal_ats) as t (id, battery, battery_at, signal, signal_at)
-        join public.devices d on d.id = t.id join rollcall.device_state s on s.device_id = t.id
-        where (t.battery_at is null or (s.battery_at is not null and d.battery_level = t.battery))
-            and (t.signal_at is null or (s.signal_at is not null and d.signal_strength = t.signal))
-            and t.id not in (select h.id from heads h where not h.is_known)
-    ),
-    states as (
-        update rollcall.device_state s set
-            battery_at = greatest(s.battery_at, n.battery_at), signal_at = greatest(s.signal_at, n.signal_at)
-        from same n where s.ctid = n.tid and (n.battery_at > s.battery_at or n.signal_at > s.signal_at)
-    ),
-    firmware as (
-        update rollcall.device_firmware f set at = h.at
-        from heads h join same n on n.id = h.id where f.ctid = h.tid and h.at > f.at
-    )
-    select coalesce(array_agg(id), '{}') into confirmed from same;
-    return confirmed;
-end $function$
-
 CREATE OR REPLACE FUNCTION rollcall.confirm_firmware(run uuid, staged_ids bigint[], ids uuid[], lag bigint)
  RETURNS uuid[]
  LANGUAGE plpgsql
@@ -1262,74 +934,47 @@ declare
 begin
     with said as materialized (
         select t.device_id, f.ctid as tid, f.at as old_at, v.at, coalesce(f.version = v.version and not f.floating
+            and (v.component <> 'main' or d.firmware_version = v.version)
             and exists (select 1 from rollcall.firmware_points p where p.device_id = t.device_id
                 and p.component = v.component and p.version = v.version and p.day = v.at / 86400000000
                 and p.at <= v.at), false) as is_same
-        from unnest(staged_ids, ids) as t (id, device_id)
+        from rows from (pg_catalog.unnest(staged_ids), pg_catalog.unnest(ids)) as t (id, device_id)
         cross join lateral (select x.* from rollcall.reconcile_staging x where x.run_id = run and x.id = t.id offset 0) as g
+        cross join lateral (select x.firmware_version from public.devices x where x.id = t.device_id offset 0) as d
         cross join lateral (select u.component, u.version, coalesce(u.at, g.listed_at - lag) as at
-            from unnest(g.components, g.versions, g.version_ats) as u (component, version, at)) as v
+            from rows from (pg_catalog.unnest(g.components), pg_catalog.unnest(g.versions), pg_catalog.unnest(g.version_ats)) as u (component, version, at)) as v
         left join lateral (select x.*, x.ctid from rollcall.device_firmware x
             where x.device_id = t.device_id and x.component = v.component offset 0) as f on true
     ),
     moved as (
         update rollcall.device_firmware f set at = n.at from said n where f.ctid = n.tid and n.is_same and n.at > n.old_at
     )
-    select coalesce(array_agg(distinct device_id) filter (where not is_same), '{}') into news from said;
-    return news;
-end $function$
-
-CREATE OR REPLACE FUNCTION rollcall.confirm_values(run uuid, staged_ids bigint[], ids uuid[], lag bigint)
- RETURNS uuid[]
- LANGUAGE plpgsql
-AS $function$
-declare
-    news uuid[];
-begin
-    with said as materialized (
-        select t.device_id, s.ctid as tid, s.battery_at as old_battery_at, s.signal_at as old_signal_at,
-            greatest(s.battery_at, case when g.battery is not null then coalesce(g.battery_at, g.listed_at - lag) end)
-                as battery_at,
-            greatest(s.signal_at, case when g.signal is not null then coalesce(g.signal_at, g.listed_at - lag) end)
-                as signal_at,
-            coalesce((g.online_at is null or (g.online_at >= s.alive_from and g.online_at <= s.online_at))
-                and (g.offline_at is null or g.offline_at <= s.offline_at)
-                and (g.battery is null or (s.battery_at is not null and d.battery_level = g.battery))
-                and (g.signal is null or (s.signal_at is not null and d.signal_strength = g.signal)), false) as is_same
-        from unnest(staged_ids, ids) as t (id, device_id)
-        cross join lateral (select x.* from rollcall.reconcile_staging x where x.run_id = run and x.id = t.id offset 0) as g
-        cross join lateral (select x.battery_level, x.signal_strength from public.devices x
-            where x.id = t.device_id offset 0) as d
-        left join lateral (select x.*, x.ctid from rollcall.device_state x
-            where x.device_id = t.device_id offset 0) as s on true
-        where num_nonnulls(g.online_at, g.offline_at, g.battery, g.signal) > 0
-    ),
-    moved as (
-        update rollcall.device_state s set battery_at = n.battery_at, signal_at = n.signal_at
-        from said n where s.ctid = n.tid and n.is_same
-            and (n.battery_at > n.old_battery_at or n.signal_at > n.old_signal_at)
-    )
-    select coalesce(array_agg(device_id) filter (where not is_same), '{}') into news from said;
+    select coalesce(pg_catalog.array_agg(distinct device_id) filter (where not is_same), '{}') into news from said;
     return news;
 end $function$
 
 CREATE OR REPLACE FUNCTION rollcall.copy_firmware_version()
  RETURNS trigger
  LANGUAGE plpgsql
- SET search_path TO ''
 AS $function$
 begin
-    if current_setting('rollcall.applying', true) = 'on' or coalesce(new.component_type, 'main') <> 'main' then
+    if pg_catalog.current_setting('rollcall.applying', true) = 'on' or coalesce(new.component_type, 'main') <> 'main' then
         return new;
     end if;
     update public.devices d
-    set firmware_version = new.firmware_version, updated_at = now()
+    set firmware_version = new.firmware_version, updated_at = pg_catalog.now()
     where d.id = new.device_id and d.firmware_version is distinct from new.firmware_version
         and not exists (
             select from public.device_firmware_history h
-            where h.device_id = new.device_id and coalesce(h.component_type, 'main') = 'main'
+            where h.device_id = new.device_id and coalesce(h.component_type, 'main') = 'main' and h.id <> new.id
                 and (coalesce(h.installed_at, h.created_at), h.firmware_version collate "C")
-                    > (coalesce(new.installed_at, new.created_at, now()), new.firmware_version collate "C"));
+                    > (coalesce(new.installed_at, new.created_at, pg_catalog.now()), new.firmware_version collate "C"))
+        and (d.firmware_version is null
+            or coalesce(new.installed_at, new.created_at, pg_catalog.now()) >= coalesce(d.last_seen, d.created_at)
+            or exists (
+                select from public.device_firmware_history h
+                where h.device_id = new.device_id and coalesce(h.component_type, 'main') = 'main'
+                    and h.firmware_version = d.firmware_version and h.id <> new.id));
     return new;
 end $function$
 
@@ -1358,6 +1003,15 @@ AS $function$
                 join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
                 where k.ordinality <= i.indnkeyatts)
     )
+$function$
+
+CREATE OR REPLACE FUNCTION rollcall.hearing(integration uuid, OUT since bigint, OUT until bigint)
+ RETURNS record
+ LANGUAGE sql
+ STABLE
+AS $function$
+    select pg_catalog.max(m.heard_since), pg_catalog.min(m.heard_until)
+    from rollcall.mqtt_sessions m where m.integration_id = integration
 $function$
 
 CREATE OR REPLACE FUNCTION rollcall.install_id(device uuid, component text, version text, at bigint)
@@ -1401,30 +1055,17 @@ AS $function$
     ) as r where r.before is distinct from r.version
 $function$
 
-CREATE OR REPLACE FUNCTION rollcall.is_alone(devices integer)
+CREATE OR REPLACE FUNCTION rollcall.is_known_offline(online_at bigint, offline_at bigint, snapshot_offline_at bigint)
  RETURNS boolean
- LANGUAGE plpgsql
-AS $function$
-begin
-    -- two ifs: "and" may take the lock although the number is too small
-    if devices >= nullif(current_setting('rollcall.alone_from', true), '')::int then
-        if pg_try_advisory_xact_lock(8245928655518264428) then
-            -- whoever holds a device's row must not stop all writers; and a circle of waiting is left before Postgres ends
-            -- it at another's cost (deadlock_timeout, 1 s)
-            perform set_config('lock_timeout',
-                coalesce(nullif(current_setting('rollcall.alone_waits', true), ''), '200ms'), true);
-            return true;
-        end if;
-    end if;
-    perform pg_advisory_xact_lock_shared(8245928655518264428);
-    return false;
-end $function$
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN (offline_at IS NOT NULL) THEN ((online_at IS NULL) OR (offline_at >= online_at)) ELSE COALESCE((snapshot_offline_at > online_at), (snapshot_offline_at IS NOT NULL)) END
 
-CREATE OR REPLACE FUNCTION rollcall.last_offline(offline_at bigint, silent_at bigint, alive_before int8multirange, offline_after bigint)
+CREATE OR REPLACE FUNCTION rollcall.last_offline(offline_at bigint, silent_at bigint, alive_before int8multirange, silent_before bigint[])
  RETURNS bigint
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
-RETURN CASE WHEN (silent_at IS NOT NULL) THEN silent_at WHEN ((alive_before IS NULL) OR isempty(alive_before)) THEN offline_at WHEN ((offline_at IS NULL) OR (offline_at < (upper(alive_before) - offline_after))) THEN upper(alive_before) ELSE offline_at END
+RETURN CASE WHEN (silent_at IS NOT NULL) THEN silent_at WHEN ((silent_before IS NULL) OR (cardinality(silent_before) = 0)) THEN offline_at WHEN ((offline_at IS NULL) OR (offline_at < (upper(alive_before) - 1))) THEN (silent_before)[cardinality(silent_before)] ELSE offline_at END
 
 CREATE OR REPLACE FUNCTION rollcall.listed_digest(d public.devices, listed bigint)
  RETURNS bigint
@@ -1461,24 +1102,6 @@ CREATE OR REPLACE FUNCTION rollcall.micros_of(at timestamp with time zone)
  LANGUAGE sql
  STABLE PARALLEL SAFE
 RETURN ((EXTRACT(epoch FROM at) * (1000000)::numeric))::bigint
-
-CREATE OR REPLACE FUNCTION rollcall.newest_run(runs int8multirange)
- RETURNS int8range
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
-RETURN (SELECT r.r FROM unnest(newest_run.runs) r(r) ORDER BY (lower(r.r)) DESC LIMIT 1)
-
-CREATE OR REPLACE FUNCTION rollcall.note_others_waiting()
- RETURNS void
- LANGUAGE plpgsql
-AS $function$
-begin
-    if exists (select from pg_locks l where l.locktype = 'advisory' and not l.granted and l.objsubid = 1
-        and (l.classid::bigint << 32) + l.objid::bigint = 8245928655518264428
-        and l.database = (select d.oid from pg_database d where d.datname = current_database())) then
-        perform set_config('rollcall.others', 'on', true);
-    end if;
-end $function$
 
 CREATE OR REPLACE FUNCTION rollcall.note_sighting()
  RETURNS trigger
@@ -1517,6 +1140,32 @@ begin
     perform pg_notify('rollcall_integrations', coalesce(new.id, old.id)::text);
     return null;
 end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.number_events(most integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+AS $function$
+declare
+    numbered int;
+begin
+    with waiting as (
+        select e.ctid as tid, e.recorded_at, e.at, e.kind from rollcall.device_events e where e.position is null
+        order by e.recorded_at, e.at limit most for update
+    ),
+    placed as (
+        select w.tid, pg_catalog.nextval('rollcall.device_event_positions') as position
+        from (select * from waiting order by recorded_at, at, kind desc) as w
+    )
+    update rollcall.device_events e set position = p.position from placed p where e.ctid = p.tid;
+    get diagnostics numbered = row_count;
+    return numbered;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.observed(at bigint, value integer, known_at bigint, known integer)
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN ((at IS NOT NULL) AND ((known_at IS NULL) OR (at > known_at) OR ((at = known_at) AND (value > known)))) THEN value ELSE known END
 
 CREATE OR REPLACE FUNCTION rollcall.offline_after_of(metadata jsonb, setting bigint)
  RETURNS bigint
@@ -1579,42 +1228,186 @@ CREATE OR REPLACE FUNCTION rollcall.organization()
  STABLE PARALLEL SAFE
 RETURN (NULLIF(current_setting('rollcall.organization'::text, true), ''::text))::uuid
 
-CREATE OR REPLACE FUNCTION rollcall.record_marks(ids uuid[], ats bigint[], onlines boolean[], sources text[], left_outs integer[])
+CREATE OR REPLACE FUNCTION rollcall.quiet_devices(ids uuid[], default_after bigint, now_at bigint)
+ RETURNS TABLE(id uuid, offline_after bigint, since bigint, until bigint)
+ LANGUAGE sql
+ STABLE
+AS $function$
+    select q.id, q.offline_after, q.since, q.until from (
+        select d.id, o.setting as offline_after, hearing.since, hearing.until,
+            greatest(coalesce(s.online_at, s.snapshot_online_at, s.offline_at, s.stream_offline_at,
+                rollcall.micros_of(coalesce(d.last_seen_online, d.last_seen, d.created_at))), hearing.since)
+                + rollcall.offline_after_of(d.metadata, o.setting) as silent_at
+        from pg_catalog.unnest(ids) as c (id)
+        cross join lateral (select x.* from public.devices x where x.id = c.id offset 0) as d
+        join public.device_integrations n on n.id = d.integration_id and n.status = 'active'
+        cross join lateral (select coalesce((case when pg_catalog.jsonb_typeof(n.settings -> 'offline_after_s') = 'number'
+            then (n.settings ->> 'offline_after_s')::numeric end * 1000000)::bigint, default_after) as setting) as o
+        left join lateral (select x.* from rollcall.device_state x where x.device_id = d.id offset 0) as s on true
+        join lateral (select pg_catalog.max(m.heard_since) as since, pg_catalog.min(m.heard_until) as until,
+            pg_catalog.min(m.heard_until + m.fresh_for) as stale_at
+            from rollcall.mqtt_sessions m where m.integration_id = n.id) as hearing on hearing.stale_at >= now_at
+        where d.status = 'online'
+    ) as q where q.silent_at < q.until
+$function$
+
+CREATE OR REPLACE FUNCTION rollcall.record_from_now()
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+    select pg_catalog.set_config('rollcall.recorded_at', pg_catalog.clock_timestamp()::text, true)
+$function$
+
+CREATE OR REPLACE FUNCTION rollcall.record_last_comings(changes rollcall.transition[])
  RETURNS void
  LANGUAGE plpgsql
 AS $function$
 begin
     insert into rollcall.device_events (subject, kind, at, source, detail)
-    select id, case when online then 'online' else 'offline' end, rollcall.timestamp_of(at), source,
-        case when left_out > 0 then jsonb_build_object('left_out', left_out) else '{}' end
-    from (
-        select t.*, lag(t.online, 1, d.status <> 'offline') over (partition by t.id order by t.at, not t.online) as before
-        from unnest(ids, ats, onlines, sources, left_outs) as t (id, at, online, source, left_out)
-        join public.devices d on d.id = t.id
-    ) as m
-    where before is distinct from online order by 1, 2
-    on conflict do nothing;
+    select c.id, c.new_status::text, rollcall.timestamp_of(n.at), c.source,
+        case when c.new_status = 'offline' then '{"snapshot": true}'::jsonb else '{}' end
+    from pg_catalog.unnest(changes) as c cross join lateral (
+        select case when c.new_status = 'offline' then c.snapshot_offline_at
+            when c.offline_at is null then coalesce(c.online_first, c.alive_from, c.online_at)
+            when c.online_first > c.offline_at then c.online_first
+            when c.alive_from > c.offline_at then c.alive_from
+            when c.online_at > c.offline_at then c.online_at end as at
+    ) as n
+    where n.at is not null
+        and ((c.new_status = 'offline' and c.old_status is distinct from c.new_status)
+            or (c.new_status = 'online' and not exists (
+                select from rollcall.device_events y where y.subject = c.id and y.kind = 'online' and y.component = ''
+                    and y.retracted_at is null
+                    and (c.offline_at is null or y.at > rollcall.timestamp_of(c.offline_at)))))
+    on conflict (subject, kind, component, at, source) do update set retracted_at = null, position = null
+        where device_events.retracted_at is not null;
 end $function$
 
-CREATE OR REPLACE FUNCTION rollcall.record_sessions(session_ids bigint[], seqs bigint[], digests bytea[], heard_untils bigint[], keep bigint)
+CREATE OR REPLACE FUNCTION rollcall.record_last_goings(changes rollcall.transition[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+begin
+    with last as materialized (
+        select c.id, c.source, c.is_silence, rollcall.timestamp_of(c.offline_at) as at, newest.tid, newest.kind,
+            newest.at as newest_at
+        from pg_catalog.unnest(changes) as c
+        left join lateral (
+            select y.ctid as tid, y.kind, y.at from rollcall.device_events y
+            where y.subject = c.id and y.component = '' and y.kind in ('online', 'offline') and y.retracted_at is null
+                and y.at <= rollcall.timestamp_of(c.offline_at) and not y.detail ? 'snapshot'
+            order by y.at desc, y.kind limit 1) as newest on true
+        where c.offline_at is not null
+    ),
+    stale as (
+        update rollcall.device_events e set detail = e.detail - 'last_at' from (
+            select y.ctid as tid from last l join rollcall.device_events y on y.subject = l.id and y.component = ''
+                and y.kind = 'offline' and y.detail ? 'last_at' and y.ctid <> l.tid) as n
+        where e.ctid = n.tid
+    ),
+    repeated as (
+        update rollcall.device_events e set detail = case when l.newest_at = l.at then e.detail - 'last_at'
+            else e.detail || pg_catalog.jsonb_build_object('last_at', l.at) end
+        from last l where e.ctid = l.tid and l.kind = 'offline'
+            and (l.newest_at < l.at or e.detail ? 'last_at')
+    )
+    insert into rollcall.device_events (subject, kind, at, source)
+    select l.id, 'offline', l.at, case when l.is_silence then 'sweep' else l.source end
+    from last l where l.kind is distinct from 'offline'
+    on conflict (subject, kind, component, at, source) do update set retracted_at = null, position = null
+        where device_events.retracted_at is not null;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.record_marks(changes rollcall.transition[], marks rollcall.mark[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+begin
+    insert into rollcall.device_events (subject, kind, at, source, detail)
+    select m.device_id, case when m.online then 'online' else 'offline' end, rollcall.timestamp_of(m.at), m.source,
+        case when m.left_out > 0 then pg_catalog.jsonb_build_object('left_out', m.left_out) else '{}' end
+    from (
+        select t.*, pg_catalog.lag(t.online, 1, coalesce(c.old_status, d.status) <> 'offline')
+            over (partition by t.device_id order by t.at, not t.online) as before
+        from pg_catalog.unnest(marks) as t
+        join public.devices d on d.id = t.device_id
+        left join pg_catalog.unnest(changes) as c on c.id = t.device_id
+    ) as m
+    where m.before is distinct from m.online order by 1, 3
+    on conflict (subject, kind, component, at, source) do update set retracted_at = null, position = null
+        where device_events.retracted_at is not null;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.record_sessions(sessions rollcall.progress[], keep bigint)
  RETURNS void
  LANGUAGE plpgsql
 AS $function$
 begin
     insert into rollcall.mqtt_digests (session_id, seq, digests)
-    select s, q, d from unnest(session_ids, seqs, digests) as t (s, q, d)
-    where length(d) > 0 order by 1, 2 on conflict do nothing;
+    select t.session_id, t.seq, t.digests from pg_catalog.unnest(sessions) as t
+    where pg_catalog.length(t.digests) > 0 order by 1, 2 on conflict do nothing;
     delete from rollcall.mqtt_digests where ctid = any (array(
-        select old.ctid from unnest(session_ids, seqs) as t (s, q) cross join lateral (
-            select m.ctid from rollcall.mqtt_digests m where m.session_id = t.s and m.seq < t.q - keep
+        select old.ctid from pg_catalog.unnest(sessions) as t cross join lateral (
+            select m.ctid from rollcall.mqtt_digests m where m.session_id = t.session_id and m.seq < t.seq - keep
             order by m.seq limit 1000) as old));
     update rollcall.mqtt_sessions m set
-        heard_until = greatest(m.heard_until, t.h), committed = coalesce(t.q, m.committed)
+        heard_until = greatest(m.heard_until, t.heard_until), committed = coalesce(t.seq, m.committed)
     from (
-        select s, max(h) as h, max(q) filter (where length(d) > 0) as q
-        from unnest(session_ids, seqs, digests, heard_untils) as t (s, q, d, h) group by s) as t
-    where m.id = t.s and (t.h is not null or t.q is not null);
+        select u.session_id, pg_catalog.max(u.heard_until) as heard_until,
+            pg_catalog.max(u.seq) filter (where pg_catalog.length(u.digests) > 0) as seq
+        from pg_catalog.unnest(sessions) as u group by u.session_id) as t
+    where m.id = t.session_id and (t.heard_until is not null or t.seq is not null);
 end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.record_silences(changes rollcall.transition[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+begin
+    insert into rollcall.device_events (subject, kind, at, source)
+    select c.id, 'offline', rollcall.timestamp_of(s.began), 'sweep'
+    from pg_catalog.unnest(changes) as c
+    cross join lateral rows from (pg_catalog.unnest(c.silences_after), pg_catalog.unnest(c.ends_after)) as s (began, last)
+    where not s.began = any (coalesce(c.silences_before, '{}'))
+        and not exists (select from rollcall.device_events y where y.subject = c.id and y.kind = 'offline'
+            and y.component = '' and y.retracted_at is null
+            and y.at between rollcall.timestamp_of(s.last) and rollcall.timestamp_of(s.began))
+        and not coalesce(c.offline_at < s.began and c.offline_at >= s.last, false)
+    on conflict (subject, kind, component, at, source) do update set retracted_at = null, position = null
+        where device_events.retracted_at is not null;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.record_transitions(changes rollcall.transition[], marks rollcall.mark[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+declare
+    gone rollcall.transition[];
+begin
+    if pg_catalog.cardinality(marks) > 0 then
+        perform rollcall.record_marks(changes, marks);
+    end if;
+    -- of most that change only the first coming is new
+    gone := array(select c from pg_catalog.unnest(changes) as c
+        where c.was_offline_at is not null or c.offline_at is not null or c.was_snapshot
+            or pg_catalog.cardinality(c.silences_after) > 0);
+    if pg_catalog.cardinality(gone) > 0 then
+        perform rollcall.retract_transitions(gone);
+        perform rollcall.record_silences(gone);
+        perform rollcall.record_last_goings(gone);
+    end if;
+    if pg_catalog.cardinality(changes) > 0 then
+        perform rollcall.record_last_comings(changes);
+    end if;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.recording_time()
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+AS $function$
+    select coalesce(nullif(pg_catalog.current_setting('rollcall.recorded_at', true), '')::timestamptz,
+        pg_catalog.clock_timestamp())
+$function$
 
 CREATE OR REPLACE FUNCTION rollcall.reference_users(target regclass, user_column text)
  RETURNS void
@@ -1631,6 +1424,25 @@ begin
     end if;
 end $function$
 
+CREATE OR REPLACE FUNCTION rollcall.retract_transitions(changes rollcall.transition[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+begin
+    update rollcall.device_events e set retracted_at = rollcall.recording_time(), position = null from (
+        select x.tid from pg_catalog.unnest(changes) as c cross join lateral (
+            select y.ctid as tid from rollcall.device_events y
+            where y.subject = c.id and y.component = '' and y.retracted_at is null and (
+                (y.kind = 'offline' and not y.detail ? 'snapshot'
+                    and (c.offline_at is null or y.at > rollcall.timestamp_of(c.offline_at)))
+                or (y.kind = 'online' and y.at > rollcall.timestamp_of(c.online_at))
+                or (y.kind = 'offline' and y.source = 'sweep'
+                    and rollcall.micros_of(y.at) = any (c.silences_before)
+                    and not rollcall.micros_of(y.at) = any (c.silences_after)))
+            offset 0) as x
+    ) as n where e.ctid = n.tid;
+end $function$
+
 CREATE OR REPLACE FUNCTION rollcall.rewrite_history(ids uuid[], components text[])
  RETURNS void
  LANGUAGE plpgsql
@@ -1643,18 +1455,18 @@ declare
     i_sources text[];
     i_floating boolean[];
 begin
-    select array_agg(i.device_id), array_agg(i.component), array_agg(i.version), array_agg(i.at), array_agg(i.source),
-        array_agg(i.floating)
+    select pg_catalog.array_agg(i.device_id), pg_catalog.array_agg(i.component), pg_catalog.array_agg(i.version), pg_catalog.array_agg(i.at), pg_catalog.array_agg(i.source),
+        pg_catalog.array_agg(i.floating)
     into i_ids, i_components, i_versions, i_ats, i_sources, i_floating from rollcall.installs(ids, components) i;
 
     update rollcall.device_firmware f set floating = n.is_floating from (
         select g.tid, true as is_floating
-        from unnest(i_ids, i_components, i_floating) as i (device_id, component, floating)
+        from rows from (pg_catalog.unnest(i_ids), pg_catalog.unnest(i_components), pg_catalog.unnest(i_floating)) as i (device_id, component, floating)
         cross join lateral (select x.ctid as tid, x.floating from rollcall.device_firmware x
             where x.device_id = i.device_id and x.component = i.component offset 0) as g
         where i.floating and not g.floating
         union all
-        select g.tid, false from unnest(ids, components) as t (device_id, component)
+        select g.tid, false from rows from (pg_catalog.unnest(ids), pg_catalog.unnest(components)) as t (device_id, component)
         cross join lateral (select x.ctid as tid, x.floating from rollcall.device_firmware x
             where x.device_id = t.device_id and x.component = t.component offset 0) as g
         where g.floating and not exists (
@@ -1664,7 +1476,7 @@ begin
 
     with gone as (
         delete from public.device_firmware_history h using (
-            select x.tid, t.component from unnest(ids, components) as t (device_id, component)
+            select x.tid, t.component from rows from (pg_catalog.unnest(ids), pg_catalog.unnest(components)) as t (device_id, component)
             cross join lateral (select y.*, y.ctid as tid from public.device_firmware_history y
                 where y.device_id = t.device_id and coalesce(y.component_type, 'main') = t.component offset 0) as x
             where x.id = rollcall.install_id(x.device_id, t.component, x.firmware_version,
@@ -1675,7 +1487,7 @@ begin
         where h.ctid = n.tid
         returning h.device_id, n.component, h.installed_at
     )
-    update rollcall.device_events e set retracted_at = clock_timestamp() from (
+    update rollcall.device_events e set retracted_at = rollcall.recording_time(), position = null from (
         select x.tid from gone cross join lateral (select y.ctid as tid from rollcall.device_events y
             where y.subject = gone.device_id and y.kind = 'firmware' and y.component = gone.component
                 and y.at = gone.installed_at and y.retracted_at is null offset 0) as x
@@ -1687,7 +1499,7 @@ begin
             (id, device_id, firmware_version, component_type, installed_at, source)
         select rollcall.install_id(i.device_id, i.component, i.version, i.at), i.device_id, i.version, i.component,
             rollcall.timestamp_of(i.at), i.source
-        from unnest(i_ids, i_components, i_versions, i_ats, i_sources) as i (device_id, component, version, at, source)
+        from rows from (pg_catalog.unnest(i_ids), pg_catalog.unnest(i_components), pg_catalog.unnest(i_versions), pg_catalog.unnest(i_ats), pg_catalog.unnest(i_sources)) as i (device_id, component, version, at, source)
         where (select h.id from public.device_firmware_history h where h.device_id = i.device_id
             and coalesce(h.component_type, 'main') = i.component and h.firmware_version = i.version
             and h.installed_at = rollcall.timestamp_of(i.at) limit 1) is null
@@ -1697,28 +1509,70 @@ begin
     )
     insert into rollcall.device_events (subject, kind, component, at, source, detail)
     select distinct on (device_id, component_type, installed_at) device_id, 'firmware', component_type, installed_at,
-        'apply', jsonb_build_object('version', firmware_version)
+        'apply', pg_catalog.jsonb_build_object('version', firmware_version)
     from added order by device_id, component_type, installed_at, firmware_version collate "C" desc
-    on conflict (subject, kind, component, at, source) do update set retracted_at = null, detail = excluded.detail;
+    on conflict (subject, kind, component, at, source) do update set retracted_at = null, position = null, detail = excluded.detail;
 
     update public.device_firmware_history h set source = n.source from (
         select x.tid, i.source
-        from unnest(i_ids, i_components, i_versions, i_ats, i_sources) as i (device_id, component, version, at, source)
+        from rows from (pg_catalog.unnest(i_ids), pg_catalog.unnest(i_components), pg_catalog.unnest(i_versions), pg_catalog.unnest(i_ats), pg_catalog.unnest(i_sources)) as i (device_id, component, version, at, source)
         cross join lateral (select y.ctid as tid, y.source from public.device_firmware_history y
             where y.id = rollcall.install_id(i.device_id, i.component, i.version, i.at) offset 0) as x
         where x.source in ('factory_default', 'unknown') and x.source <> i.source
     ) as n
     where h.ctid = n.tid;
+end $function$
 
-    update public.devices d set firmware_version = n.version, updated_at = now() from (
-        select x.tid, f.version from unnest(ids, components) as t (device_id, component)
-        cross join lateral (select y.ctid as tid, y.firmware_version from public.devices y
-            where y.id = t.device_id offset 0) as x
-        cross join lateral (select y.version from rollcall.device_firmware y
-            where y.device_id = t.device_id and y.component = t.component offset 0) as f
-        where t.component = 'main' and x.firmware_version is distinct from f.version
-    ) as n
-    where d.ctid = n.tid;
+CREATE OR REPLACE FUNCTION rollcall.runs_after(alive_before int8multirange, silent_before bigint[], alive_from bigint, online_at bigint, silent_at bigint, evidence int8multirange, offline_after bigint, integration uuid)
+ RETURNS rollcall.runs
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+declare
+    heard record := rollcall.hearing(integration);
+    known int8multirange := coalesce(alive_before, '{}');
+    ends bigint[] := array(select pg_catalog.upper(r) - 1 from pg_catalog.unnest(known) as r);
+    found rollcall.runs;
+    surplus int;
+begin
+    if online_at is not null then
+        known := known + pg_catalog.int8multirange(pg_catalog.int8range(alive_from, online_at, '[]'));
+    end if;
+    found := rollcall.united_runs(known, ends || online_at, silent_before || silent_at, evidence, offline_after,
+        heard.since, heard.until);
+    surplus := pg_catalog.cardinality(found.silences) - 16;
+    if surplus > 0 then
+        found.silences := found.silences[surplus + 1:];
+        found.before := (select pg_catalog.range_agg(n.r) from (
+            select r from pg_catalog.unnest(found.before) as r offset surplus) as n);
+    end if;
+    return found;
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.seed_firmware(ids uuid[], components text[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+begin
+    insert into rollcall.firmware_points (device_id, component, version, day, at)
+    select distinct on (1, 2, 3, 4) q.* from rows from (pg_catalog.unnest(ids), pg_catalog.unnest(components)) as w (id, component)
+    cross join lateral (
+        select w.id, w.component, h.firmware_version, rollcall.micros_of(h.installed_at) / 86400000000,
+            rollcall.micros_of(h.installed_at)
+        from public.device_firmware_history h
+        where h.device_id = w.id and coalesce(h.component_type, 'main') = w.component and h.installed_at is not null
+        union all
+        select w.id, 'main', d.firmware_version, o.at / 86400000000, o.at
+        from public.devices d
+        left join rollcall.device_state s on s.device_id = d.id
+        cross join lateral (select coalesce(s.version_at,
+            rollcall.micros_of(coalesce(d.last_seen, d.created_at))) as at) as o
+        where d.id = w.id and w.component = 'main' and d.firmware_version is not null
+            and not exists (select 1 from public.device_firmware_history h where h.device_id = w.id
+                and coalesce(h.component_type, 'main') = 'main' and h.firmware_version = d.firmware_version)
+    ) as q (id, component, version, day, at)
+    order by 1, 2, 3, 4, 5
+    on conflict do nothing;
 end $function$
 
 CREATE OR REPLACE FUNCTION rollcall.seed_states(ids uuid[])
@@ -1726,11 +1580,13 @@ CREATE OR REPLACE FUNCTION rollcall.seed_states(ids uuid[])
  LANGUAGE plpgsql
 AS $function$
 begin
-    insert into rollcall.device_state (device_id, online_at, alive_from, offline_at, battery_at, signal_at)
+    insert into rollcall.device_state
+        (device_id, online_at, alive_from, offline_at, battery_at, battery, signal_at, signal, version_at)
     select d.id, o.online_at, o.online_at,
         rollcall.micros_of(coalesce(d.last_seen_offline, case when d.status = 'offline' then d.last_seen end)),
-        case when d.battery_level is not null then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end,
-        case when d.signal_strength is not null then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end
+        rollcall.clock_of(null, d.battery_level, d.last_seen, d.created_at), d.battery_level,
+        rollcall.clock_of(null, d.signal_strength, d.last_seen, d.created_at), d.signal_strength,
+        case when d.firmware_version is not null then rollcall.micros_of(coalesce(d.last_seen, d.created_at)) end
     from public.devices d cross join lateral (select rollcall.micros_of(coalesce(d.last_seen_online,
         case when d.status <> 'offline' then coalesce(d.last_seen, d.created_at) end)) as online_at) as o
     -- a scalar subquery and not `not exists`: an index lookup each, never a scan of the whole table
@@ -1739,34 +1595,17 @@ begin
     on conflict do nothing;
 end $function$
 
-CREATE OR REPLACE FUNCTION rollcall.silent(ids uuid[], default_after bigint, now_at bigint)
- RETURNS TABLE(id uuid, basis bigint, silent_at bigint)
+CREATE OR REPLACE FUNCTION rollcall.shown(at bigint, value integer, known_at bigint, known integer, shown integer)
+ RETURNS integer
  LANGUAGE sql
- STABLE
-AS $function$
-    select q.id, q.basis, q.silent_at from (
-        select d.id, b.basis, greatest(b.basis, hearing.since) + rollcall.offline_after_of(d.metadata,
-                coalesce((case when jsonb_typeof(n.settings -> 'offline_after_s') = 'number'
-                    then (n.settings ->> 'offline_after_s')::numeric end * 1000000)::bigint, default_after)) as silent_at,
-            hearing.until
-        from unnest(ids) as c (id)
-        cross join lateral (select x.* from public.devices x where x.id = c.id offset 0) as d
-        join public.device_integrations n on n.id = d.integration_id and n.status = 'active'
-        left join lateral (select x.* from rollcall.device_state x where x.device_id = d.id offset 0) as s on true
-        cross join lateral (select coalesce(s.online_at, s.snapshot_online_at, s.offline_at, s.stream_offline_at,
-            rollcall.micros_of(coalesce(d.last_seen, d.created_at))) as basis) as b
-        join lateral (select max(m.heard_since) as since, min(m.heard_until) as until,
-            min(m.heard_until + m.fresh_for) as stale_at
-            from rollcall.mqtt_sessions m where m.integration_id = n.id) as hearing on hearing.stale_at >= now_at
-        where d.status = 'online' and not coalesce(s.snapshot_offline_at > s.online_at, false)
-    ) as q where q.silent_at < q.until
-$function$
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN ((at IS NOT NULL) AND ((known_at IS NULL) OR (at > known_at) OR ((at = known_at) AND (value > known) AND (shown = known)))) THEN value ELSE shown END
 
 CREATE OR REPLACE FUNCTION rollcall.status_of(online_at bigint, offline_at bigint, silent_at bigint, snapshot_online_at bigint, snapshot_offline_at bigint)
  RETURNS public.device_status
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
-RETURN CASE WHEN ((online_at IS NULL) AND (offline_at IS NULL)) THEN CASE WHEN ((snapshot_offline_at IS NOT NULL) OR (silent_at IS NOT NULL)) THEN 'offline'::public.device_status WHEN (snapshot_online_at IS NOT NULL) THEN 'online'::public.device_status ELSE NULL::public.device_status END WHEN ((online_at IS NULL) OR (silent_at IS NOT NULL) OR (offline_at >= online_at) OR (snapshot_offline_at > online_at)) THEN 'offline'::public.device_status ELSE 'online'::public.device_status END
+RETURN CASE WHEN ((online_at IS NULL) AND (offline_at IS NULL)) THEN CASE WHEN ((snapshot_offline_at IS NOT NULL) OR (silent_at IS NOT NULL)) THEN 'offline'::public.device_status WHEN (snapshot_online_at IS NOT NULL) THEN 'online'::public.device_status ELSE NULL::public.device_status END WHEN ((online_at IS NULL) OR (silent_at IS NOT NULL) OR rollcall.is_known_offline(online_at, offline_at, snapshot_offline_at)) THEN 'offline'::public.device_status ELSE 'online'::public.device_status END
 
 CREATE OR REPLACE FUNCTION rollcall.sweep(after_id uuid, chunk integer, default_after bigint, now_at bigint)
  RETURNS TABLE(last_id uuid, scanned integer, silenced integer)
@@ -1775,33 +1614,21 @@ CREATE OR REPLACE FUNCTION rollcall.sweep(after_id uuid, chunk integer, default_
  SET enable_seqscan TO 'off'
 AS $function$
 declare
-    chunk_ids uuid[];
+    ids uuid[];
+    said rollcall.said[];
 begin
-    select array_agg(c.id), count(*) into chunk_ids, scanned from (
+    select pg_catalog.array_agg(c.id), pg_catalog.count(*) into ids, scanned from (
         select d.id from public.devices d where d.id > after_id order by d.id limit chunk) as c;
-    last_id := chunk_ids[cardinality(chunk_ids)];
-    select array_agg(id) into chunk_ids from rollcall.silent(chunk_ids, default_after, now_at);
-    silenced := 0;
-    if chunk_ids is not null then
-        perform rollcall.is_alone(0);
-        perform 1 from public.devices d where d.id = any (chunk_ids) order by d.id for no key update;
-        with s as materialized (select * from rollcall.silent(chunk_ids, default_after, now_at)),
-        state as (
-            insert into rollcall.device_state as t (device_id, online_at, alive_from, silent_at)
-            select s.id, s.basis, s.basis, s.silent_at from s
-            on conflict (device_id) do update set silent_at = excluded.silent_at,
-                online_at = coalesce(t.online_at, case when t.snapshot_online_at is null then excluded.online_at end),
-                alive_from = coalesce(t.alive_from, case when t.snapshot_online_at is null then excluded.alive_from end)
-        ),
-        device as (
-            update public.devices d set status = 'offline', last_seen_offline = rollcall.timestamp_of(s.silent_at),
-                updated_at = now()
-            from s where d.id = s.id
-        )
-        insert into rollcall.device_events (subject, kind, at, source)
-        select s.id, 'offline', rollcall.timestamp_of(s.silent_at), 'sweep' from s
-        on conflict (subject, kind, component, at, source) do update set retracted_at = null;
-        get diagnostics silenced = row_count;
+    last_id := ids[pg_catalog.cardinality(ids)];
+    select pg_catalog.array_agg(q.id order by q.id), pg_catalog.array_agg((q.id, q.offline_after, null, null, null, null,
+        null, null, q.since, q.until, null, null, null, null, false, 'sweep')::rollcall.said order by q.id)
+    into ids, said
+    from rollcall.quiet_devices(ids, default_after, now_at) as q;
+    silenced := coalesce(pg_catalog.cardinality(said), 0);
+    if silenced > 0 then
+        perform rollcall.lock_devices(ids);
+        perform rollcall.record_from_now();
+        perform rollcall.apply_presence(said, null, '{}', 0);
     end if;
     return next;
 end $function$
@@ -1811,12 +1638,6 @@ CREATE OR REPLACE FUNCTION rollcall.timestamp_of(micros bigint)
  LANGUAGE sql
  STABLE PARALLEL SAFE
 RETURN ('1970-01-01 00:00:00+00'::timestamp with time zone + ((micros)::double precision * '00:00:00.000001'::interval))
-
-CREATE OR REPLACE FUNCTION rollcall.trimmed_runs(runs int8multirange, keep integer)
- RETURNS int8multirange
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
-RETURN (SELECT range_agg(newest.r) AS range_agg FROM (SELECT r.r FROM unnest(trimmed_runs.runs) r(r) ORDER BY (lower(r.r)) DESC LIMIT trimmed_runs.keep) newest)
 
 CREATE OR REPLACE FUNCTION rollcall.undone_if_any(gone uuid[])
  RETURNS uuid[]
@@ -1829,30 +1650,35 @@ begin
     return gone;
 end $function$
 
-CREATE OR REPLACE FUNCTION rollcall.united_runs(known int8multirange, evidence int8multirange, offline_after bigint, heard_until bigint)
- RETURNS int8multirange
+CREATE OR REPLACE FUNCTION rollcall.united_runs(known int8multirange, known_ends bigint[], known_silences bigint[], evidence int8multirange, offline_after bigint, since bigint, until bigint)
+ RETURNS rollcall.runs
  LANGUAGE plpgsql
  IMMUTABLE
 AS $function$
 declare
-    covered int8multirange := known;
+    before int8multirange := '{}';
+    silences bigint[] := '{}';
     run int8range;
-    before int8range;
-    result int8multirange := '{}';
+    run_silence bigint;
+    piece int8range;
+    piece_silence bigint;
+    silence bigint;
 begin
-    for run in select unnest(evidence) loop
-        -- evidence is [first, last] inclusive, stored as [first, last + 1)
-        covered := covered + int8multirange(int8range(lower(run), upper(run) - 1 + offline_after));
-    end loop;
-    for run in select r from unnest(covered) as r order by lower(r) loop
-        if before is not null and (heard_until is null or upper(before) >= heard_until) then
-            run := int8range(lower(before), upper(run));
-        elsif before is not null then
-            result := result + int8multirange(before);
+    for piece in select r from pg_catalog.unnest(known + evidence) as r loop
+        piece_silence := known_silences[pg_catalog.array_position(known_ends, pg_catalog.upper(piece) - 1)];
+        silence := coalesce(run_silence, greatest(pg_catalog.upper(run) - 1, since) + offline_after);
+        if run is null then
+            run := piece;
+        elsif pg_catalog.lower(piece) <= silence or (run_silence is null and (until is null or silence >= until)) then
+            run := pg_catalog.int8range(pg_catalog.lower(run), pg_catalog.upper(piece));
+        else
+            before := before + pg_catalog.int8multirange(run);
+            silences := silences || silence;
+            run := piece;
         end if;
-        before := run;
+        run_silence := piece_silence;
     end loop;
-    return result + int8multirange(before);
+    return row(pg_catalog.lower(run), before, silences)::rollcall.runs;
 end $function$
 
 CREATE OR REPLACE FUNCTION rollcall.validate_constraint(target regclass, constraint_name text)
@@ -1872,4 +1698,154 @@ exception when check_violation then
     execute format('alter table %s drop constraint %I', target, constraint_name);
     raise warning '%', format('%1$s has rows that break %2$s, which is left out. Repair: correct those rows, then run: '
         'alter table %1$s add constraint %2$I %3$s', target, constraint_name, definition);
+end $function$
+
+CREATE OR REPLACE FUNCTION rollcall.write_devices(said rollcall.said[], stream_offline_ats bigint[], resolution bigint, OUT known bigint, OUT changes rollcall.transition[])
+ RETURNS record
+ LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+    with old as (
+        select e.*, d.ctid as device_tid, s.ctid as state_tid, d.status, d.last_seen, d.last_seen_online, d.last_seen_offline,
+            d.battery_level, d.signal_strength, d.integration_id, s.online_at, s.offline_at, s.stream_offline_at,
+            greatest(s.offline_at, s.stream_offline_at) as any_offline_at, s.alive_from, s.alive_before, s.silent_before,
+            s.silent_at, s.snapshot_online_at, s.snapshot_offline_at,
+            s.battery_at as stored_battery_at, s.battery as stored_battery,
+            s.signal_at as stored_signal_at, s.signal as stored_signal,
+            rollcall.offline_after_of(d.metadata, e.after_setting) as after,
+            rollcall.clock_of(s.battery_at, d.battery_level, d.last_seen, d.created_at) as battery_at,
+            coalesce(s.battery, d.battery_level) as battery,
+            rollcall.clock_of(s.signal_at, d.signal_strength, d.last_seen, d.created_at) as signal_at,
+            coalesce(s.signal, d.signal_strength) as signal
+        from rows from (pg_catalog.unnest(said), pg_catalog.unnest(stream_offline_ats)) as e (id, after_setting, first, last,
+            runs, said_offline_at, said_snapshot_online_at, said_snapshot_offline_at, quiet_since, quiet_until,
+            said_battery, said_battery_at, said_signal, said_signal_at, has_marks, source, said_stream_offline_at)
+        cross join lateral (select x.*, x.ctid from public.devices x where x.id = e.id offset 0) as d
+        cross join lateral (select x.*, x.ctid from rollcall.device_state x where x.device_id = e.id offset 0) as s
+        offset 0
+    ),
+    clocks as (
+        select old.*,
+            greatest(online_at, last) as new_online_at,
+            greatest(offline_at, said_offline_at) as new_offline_at,
+            case when said_stream_offline_at is null then stream_offline_at
+                else nullif(said_stream_offline_at, 0) end as new_stream_offline_at,
+            least(snapshot_online_at, said_snapshot_online_at) as new_snapshot_online_at,
+            least(snapshot_offline_at, said_snapshot_offline_at) as new_snapshot_offline_at,
+            -- NULL where the newest run goes on, or begins
+            case when first is null or (runs is null and (online_at is null
+                    or (silent_at is null and first between alive_from and online_at + after))) then null
+                else rollcall.runs_after(alive_before, silent_before, alive_from, online_at, silent_at,
+                    coalesce(runs::int8multirange,
+                        pg_catalog.int8multirange(pg_catalog.int8range(first, last, '[]'))),
+                    after, integration_id)
+                end as runs_after
+        from old offset 0
+    ),
+    quiet as (
+        -- whether the device was quiet for long enough: since its last evidence, or since we could hear
+        select clocks.*,
+            greatest(new_offline_at, new_stream_offline_at) as new_any_offline_at,
+            case when runs_after is null then coalesce(alive_from, first) else (runs_after).newest_from end as new_alive_from,
+            case when runs_after is null then alive_before else (runs_after).before end as new_alive_before,
+            case when runs_after is null then silent_before else (runs_after).silences end as new_silent_before,
+            rollcall.is_known_offline(new_online_at, greatest(new_offline_at, new_stream_offline_at),
+                new_snapshot_offline_at) as known_offline,
+            case when quiet_until is not null and (status = 'online'
+                    or (status = 'offline' and new_online_at is distinct from online_at)) then greatest(
+                coalesce(new_online_at, new_snapshot_online_at, new_offline_at, new_stream_offline_at), quiet_since)
+                + after < quiet_until
+                else false end as is_quiet
+        from clocks offset 0
+    ),
+    silence as (
+        -- a silence ends with evidence, and is none where the device was known to be offline
+        select quiet.*,
+            case when known_offline and (new_online_at is not null or new_any_offline_at is not null) then null
+                when is_quiet then greatest(coalesce(new_online_at, new_snapshot_online_at), quiet_since) + after
+                when new_online_at is distinct from online_at then null
+                else silent_at end as new_silent_at,
+            rollcall.timestamp_of(new_online_at) as known_online,
+            greatest(battery_at, said_battery_at) as new_battery_at,
+            rollcall.observed(said_battery_at, said_battery, battery_at, battery) as new_battery,
+            rollcall.shown(said_battery_at, said_battery, battery_at, battery, battery_level) as new_battery_level,
+            greatest(signal_at, said_signal_at) as new_signal_at,
+            rollcall.observed(said_signal_at, said_signal, signal_at, signal) as new_signal,
+            rollcall.shown(said_signal_at, said_signal, signal_at, signal, signal_strength) as new_signal_strength
+        from quiet offset 0
+    ),
+    presence as (
+        select silence.*,
+            case when not is_quiet and (new_online_at, new_any_offline_at, new_silent_at, new_snapshot_online_at,
+                    new_snapshot_offline_at)
+                    is not distinct from (online_at, any_offline_at, silent_at, snapshot_online_at, snapshot_offline_at)
+                    then status
+                when status in ('warning', 'error') and not coalesce(new_any_offline_at > coalesce(any_offline_at, 0)
+                    and new_any_offline_at >= coalesce(new_online_at, 0), false) then status
+                else coalesce(rollcall.status_of(new_online_at, new_any_offline_at, new_silent_at, new_snapshot_online_at,
+                    new_snapshot_offline_at), status) end as new_status,
+            rollcall.last_offline(new_any_offline_at, new_silent_at, new_alive_before, new_silent_before) as new_last_offline
+        from silence offset 0
+    ),
+    shown as (
+        select presence.*,
+            rollcall.timestamp_of(new_last_offline) as new_last_seen_offline,
+            -- how late last_seen_online may be says the setting; where the status changes it is exact
+            case when last_seen_online is null or known_online - resolution * interval '1us' > last_seen_online
+                    or new_status is distinct from status
+                then greatest(known_online, last_seen_online) else last_seen_online end as new_last_seen_online
+        from presence
+    ),
+    new as materialized (
+        select id, source, has_marks, device_tid, state_tid, status, new_status, last_seen_offline, new_last_seen_online,
+            new_last_seen_offline, new_last_offline, new_battery_level, new_signal_strength, new_online_at, new_offline_at,
+            new_stream_offline_at, new_alive_from, new_alive_before, new_silent_before, new_silent_at,
+            new_snapshot_online_at, new_snapshot_offline_at, new_battery_at, new_battery, new_signal_at, new_signal,
+            alive_before, silent_before, silent_at, coalesce(first, case when new_online_at is null
+                then new_snapshot_online_at end) as online_first,
+            case when known_offline and new_any_offline_at is null then new_snapshot_offline_at end as snapshot_decides_at,
+            online_at is null and snapshot_online_at is not null and new_online_at is not null as was_snapshot,
+            (status, last_seen_online, last_seen_offline, battery_level, signal_strength) is distinct from
+                (new_status, new_last_seen_online, new_last_seen_offline, new_battery_level, new_signal_strength)
+                as is_shown_anew,
+            (online_at, offline_at, stream_offline_at, alive_from, alive_before, silent_before, silent_at, snapshot_online_at,
+                snapshot_offline_at, stored_battery_at, stored_battery, stored_signal_at, stored_signal) is distinct from
+                (new_online_at, new_offline_at, new_stream_offline_at, new_alive_from, new_alive_before, new_silent_before,
+                new_silent_at, new_snapshot_online_at, new_snapshot_offline_at, new_battery_at, new_battery, new_signal_at,
+                new_signal) as is_known_anew
+        from shown
+    ),
+    devices_written as (
+        update public.devices d set
+            status = n.new_status, last_seen = greatest(d.last_seen, n.new_last_seen_online),
+            last_seen_online = n.new_last_seen_online, last_seen_offline = n.new_last_seen_offline,
+            battery_level = n.new_battery_level, signal_strength = n.new_signal_strength, updated_at = pg_catalog.now()
+        from (select device_tid, new_status, new_last_seen_online, new_last_seen_offline, new_battery_level,
+            new_signal_strength from new where is_shown_anew offset 0) n where d.ctid = n.device_tid
+    ),
+    state_written as (
+        update rollcall.device_state s set
+            online_at = n.new_online_at, offline_at = n.new_offline_at, stream_offline_at = n.new_stream_offline_at,
+            alive_from = n.new_alive_from, alive_before = n.new_alive_before, silent_before = n.new_silent_before,
+            silent_at = n.new_silent_at, snapshot_online_at = n.new_snapshot_online_at,
+            snapshot_offline_at = n.new_snapshot_offline_at, battery_at = n.new_battery_at, battery = n.new_battery,
+            signal_at = n.new_signal_at, signal = n.new_signal
+        from (select state_tid, new_online_at, new_offline_at, new_stream_offline_at, new_alive_from, new_alive_before,
+            new_silent_before, new_silent_at, new_snapshot_online_at, new_snapshot_offline_at, new_battery_at, new_battery,
+            new_signal_at, new_signal from new where is_known_anew offset 0) n where s.ctid = n.state_tid
+    )
+    select pg_catalog.count(*),
+        pg_catalog.array_agg((n.id, n.source, n.status, n.new_status, rollcall.micros_of(n.last_seen_offline),
+            n.new_last_offline, n.new_silent_at is not null or n.new_last_offline = any (n.new_silent_before),
+            n.new_online_at, n.online_first, n.new_alive_from, n.was_snapshot, n.snapshot_decides_at,
+            n.silent_before || n.silent_at,
+            n.new_silent_before || n.new_silent_at,
+            array(select pg_catalog.upper(r) - 1 from pg_catalog.unnest(n.new_alive_before) as r)
+                || coalesce(n.new_online_at, n.new_snapshot_online_at))::rollcall.transition)
+            filter (where n.has_marks or n.was_snapshot or n.new_status is distinct from n.status
+                or n.new_last_seen_offline is distinct from n.last_seen_offline
+                or (n.alive_before, n.silent_at) is distinct from (n.new_alive_before, n.new_silent_at))
+    into known, changes from new n;
 end $function$

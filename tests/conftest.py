@@ -14,6 +14,9 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.started import started
 
 TEMPLATE = "rollcall_template"
+LOOPBACK = "127.0.0.0/8,::1/128"
+os.environ.setdefault("ROLLCALL_PRIVATE_NETWORKS", LOOPBACK)
+"""The servers of these tests are on loopback, and their rows are written as a platform writes them."""
 _numbers = itertools.count(1)
 _quiet = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 settings.register_profile("default", max_examples=100, deadline=None, suppress_health_check=_quiet)

@@ -18,6 +18,7 @@ from ingest.api import (
     status,
 )
 from ingest.api.auth import Authenticator
+from ingest.api.documentation import serve_documentation
 from ingest.api.limits import Buckets, Edge
 from ingest.api.live import Live
 from ingest.api.parts import Api, Parts
@@ -37,8 +38,10 @@ DESCRIPTION = "Who is online, since when, on which firmware. Errors are problem 
 def create_api(parts: Parts) -> FastAPI:
     """Return the application, to be mounted or served; end it with `close_api`."""
     app = FastAPI(
-        title="Rollcall", version=ingest.__version__, description=DESCRIPTION, redoc_url=None, debug=False
-    )
+        title="Rollcall", version=ingest.__version__, description=DESCRIPTION, docs_url=None, redoc_url=None,
+        debug=False,
+    )  # fmt: skip
+    serve_documentation(app)
     settings = parts.settings
     app.state.api = Api(
         parts=parts,

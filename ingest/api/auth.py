@@ -82,6 +82,8 @@ async def _authenticated(
     except Unauthorized as error:
         raise _unauthorized(str(error), "invalid_token") from None
     api.requests.take(caller.key)
+    if (proven := request.scope.get("proven")) is not None:
+        proven()
     return caller
 
 

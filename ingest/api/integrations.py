@@ -27,12 +27,14 @@ from ingest.api.pages import (
 )
 from ingest.api.parts import Api, CurrentApi
 from ingest.api.problems import Problem, not_found
-from ingest.crypto import Keyring, secret_context
+from ingest.crypto import secret_context
 from ingest.errors import DatabaseAway, Misconfigured, RollcallError
+from ingest.integration_secrets import WEBHOOK, found, sealed
 from ingest.integration_settings import mqtt_settings
 from ingest.providers.factory import create_provider
 from ingest.providers.settings import ProviderSettings
 from ingest.store import sources
+from ingest.webhooks.auth import LONG_ENOUGH, is_short
 
 router = APIRouter(prefix="/api/integrations", tags=["integrations"], responses=ERRORS)
 TESTED_WITHIN_S = 20.0
@@ -112,7 +114,10 @@ async def create_integration(
     identifier = uuid4()
     new = _encrypted(api, identifier, asked)
     async with api.parts.tenants.of(caller.organization_id) as connection:
-        await sources.add(connection, caller.organization_id, new)
+        if not await sources.add(connection, caller.organization_id, new, api.parts.max_integrations):
+            raise Problem(
+                409, f"the organization has {api.parts.max_integrations} integrations, and may have no more"
+            )
     return answered(request, await integration_of(api, caller, identifier), status=201)
 
 
@@ -158,11 +163,10 @@ def _encrypted(api: Api, identifier: UUID, asked: NewIntegration) -> sources.New
             )
     except Misconfigured as error:
         raise Problem(422, str(error)) from None
-    _seal(settings, "password", identifier, "password", keyring)
-    if isinstance(settings.get("webhook"), dict):
-        settings["webhook"] = webhook = dict(settings["webhook"])
-        for name in ("secret", "previous_secret"):
-            _seal(webhook, name, identifier, f"webhook.{name}", keyring)
+    given = {"webhookSecret": hook or "", **found(settings, WEBHOOK)}
+    if short := [name for name, secret in given.items() if secret and is_short(secret)]:
+        raise Problem(422, f"{short[0]} is too short: {LONG_ENOUGH}")
+    settings = sealed(settings, identifier, keyring)
     return sources.New(
         identifier,
         asked.integration_type,
@@ -173,9 +177,3 @@ def _encrypted(api: Api, identifier: UUID, asked: NewIntegration) -> sources.New
         keyring.encrypt(hook, secret_context(identifier, "webhook_secret")) if hook else None,
         orjson.dumps(settings).decode(),
     )
-
-
-def _seal(holder: dict[str, Any], name: str, identifier: UUID, place: str, keyring: Keyring) -> None:
-    """Encrypt a secret of the settings in its place."""
-    if isinstance(holder.get(name), str):
-        holder[name] = keyring.encrypt(holder[name], secret_context(identifier, place))

@@ -12,6 +12,8 @@ import httpx
 import jwt
 
 from ingest.api.settings import ApiSettings
+from ingest.egress.gate import Egress
+from ingest.egress.https import EgressTransport
 from ingest.errors import Unauthorized, Unavailable
 from ingest.providers.http import authorities
 
@@ -19,6 +21,8 @@ MAX_JWKS = 256 * 1024
 JWKS_FRESH_S = 600.0
 JWKS_AT_MOST_EVERY_S = 30.0
 """An unknown key id makes us read the keys again, but not more often than this."""
+JWKS_TRUSTED_S = 86_400.0
+"""Keys that cannot be read again for a day are trusted no longer: one of them may have been withdrawn."""
 JWKS_TIMEOUT_S = 5.0
 LEEWAY_S = 30
 MAX_JWT = 8192
@@ -88,6 +92,8 @@ class Jwts:
             raise Unauthorized("the token names no key")
         if kid not in self._keys or time.monotonic() - self._read_at > JWKS_FRESH_S:
             await self._read_keys(kid)
+        if time.monotonic() - self._read_at > JWKS_TRUSTED_S:
+            raise Unavailable("the platform's keys could not be read for a day: they are trusted no longer")
         if kid not in self._keys:
             raise Unauthorized("the token was signed with a key that is not known")
         return self._keys[kid].key
@@ -112,7 +118,10 @@ class Jwts:
         async with (
             asyncio.timeout(JWKS_TIMEOUT_S),
             httpx.AsyncClient(
-                transport=self._transport, verify=authorities(), timeout=JWKS_TIMEOUT_S
+                transport=self._transport or EgressTransport(Egress(), authorities()),
+                timeout=JWKS_TIMEOUT_S,
+                follow_redirects=False,
+                trust_env=False,
             ) as client,
             client.stream("GET", self._settings.jwt_jwks_url) as got,
         ):

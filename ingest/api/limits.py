@@ -18,7 +18,6 @@ HEADERS = {
     b"cache-control": b"private, no-cache",
 }
 NO_STORE = "no-store"
-SCRIPTED = ("/docs", "/redoc")
 POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 
@@ -71,14 +70,13 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scripted = scope["path"].endswith(SCRIPTED)
 
         async def secured(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._answered(message["status"])
                 headers = message["headers"]
                 present = {name.lower() for name, _ in headers}
-                added = [*HEADERS.items(), *(() if scripted else (POLICY,))]
+                added = (*HEADERS.items(), POLICY)
                 message["headers"] = [*headers, *(one for one in added if one[0] not in present)]
             await send(message)
 

@@ -51,6 +51,8 @@ class Parts:
     replay: Callable[[list[UUID]], Awaitable[Sequence[Replayed]]]
     adopt: Callable[[UUID], Awaitable[int]]
     settings: ApiSettings = field(default_factory=ApiSettings)
+    max_integrations: int = 100
+    """Of one organization."""
     answered: Callable[[int], None] = lambda status: None
     """Told the status of each answer."""
 

@@ -1,10 +1,12 @@
 """What the API is told by its environment."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ingest.egress.networks import is_this_machine
 from ingest.errors import Misconfigured
 from ingest.settings import PREFIX, explained
 from ingest.store.tokens import SCOPES
@@ -63,9 +65,21 @@ class ApiSettings(BaseSettings):
             raise ValueError(f"a ROLLCALL_JWT_SECRET of at least {MIN_SECRET} bytes")
         if self.accepts_jwts and not (self.jwt_issuer and self.jwt_audience):
             raise ValueError("ROLLCALL_JWT_ISSUER and ROLLCALL_JWT_AUDIENCE beside the key")
-        if self.jwt_jwks_url and not self.jwt_jwks_url.startswith(("https://", "http://127.0.0.1")):
-            raise ValueError("an https address in ROLLCALL_JWT_JWKS_URL")
+        if self.jwt_jwks_url and not _is_trustworthy(self.jwt_jwks_url):
+            raise ValueError("an https address without a user in ROLLCALL_JWT_JWKS_URL")
         return self
+
+
+def _is_trustworthy(url: str) -> bool:
+    """Return whether keys may be read from a URL: https, or http on this machine, where nobody can change them."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    if not host or "@" in parts.netloc or not url.isprintable() or "\\" in url:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_this_machine(host))
 
 
 def load_api_settings(**flags: Any) -> ApiSettings:

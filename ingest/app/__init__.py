@@ -19,8 +19,11 @@ from ingest.housekeeping import EVERY_S as HOUSEKEEPING_EVERY_S
 from ingest.housekeeping import Housekeeping
 from ingest.http import Http
 from ingest.integrations import Integrations
+from ingest.outbox import EVERY_S as OUTBOX_EVERY_S
+from ingest.outbox import Outbox
 from ingest.reconcile.reconciler import Reconciler
 from ingest.settings import Settings
+from ingest.store.outbox import Positions
 from ingest.store.retention import Retention
 from ingest.store.silences import Silences
 from ingest.sweep import Sweep
@@ -60,14 +63,14 @@ async def serve(
     async with contextlib.AsyncExitStack() as closing:
         pool = await open_pool(settings)
         closing.push_async_callback(_close, pool)
-        signatures = Signatures(amazon)
-        closing.push_async_callback(signatures.aclose)
         pipeline = Pipeline.of(settings, pool)
+        signatures = Signatures(amazon, pipeline.egress)
+        closing.push_async_callback(signatures.aclose)
         holder = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         mqtt = mqtt_side(pipeline, holder)
         reconciler = Reconciler(
             pool, settings, pipeline.keyring, pipeline.clock, holder, pipeline.jitter,
-            observe=pipeline.measured.run,
+            observe=pipeline.measured.run, egress=pipeline.egress,
         )  # fmt: skip
         platform = LatePlatform(pipeline, mqtt, reconciler, holder)
         hooks, http = http_side(pipeline, mqtt, signatures, platform, bound)
@@ -79,8 +82,10 @@ async def serve(
                 pipeline.turns("sweep", holder, settings.sweep_every_s),
             ),
             Housekeeping(Retention(pool), pipeline.turns("housekeeping", holder, HOUSEKEEPING_EVERY_S)),
+            Outbox(Positions(pool), pipeline.turns("outbox", holder, OUTBOX_EVERY_S, terms=10)),
             reconciler,
             platform,
+            pipeline.watchdog,
         ]
         parts += [mqtt] if settings.mqtt == "on" else []
         parts += [hooks, http] if settings.http == "on" else []

@@ -8,13 +8,16 @@ import asyncpg
 
 from handlers.events import SECOND
 from ingest.crypto import Keyring
+from ingest.egress.gate import Egress
 from ingest.errors import DatabaseAway
+from ingest.files import Files
 from ingest.metrics import Measured
 from ingest.mqtt.clock import StrictClock
 from ingest.pipeline.batches import Batches
 from ingest.pipeline.committer import Committer
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.pile import Counts
+from ingest.pipeline.watchdog import Watchdog
 from ingest.settings import Settings
 from ingest.store.apply import Applier
 from ingest.store.identity import Identities
@@ -24,9 +27,6 @@ from ingest.store.refusals import DATABASE_ERRORS, translated
 from ingest.store.sessions import Sessions
 from ingest.store.strangers import Strangers
 from ingest.turns import Turns
-
-ALONE_FROM = 256
-"""Devices of a batch from which on it pays to keep other writers out (ADR 14)."""
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,9 @@ class Pipeline:
     committer: Committer
     sessions: Sessions
     rows: IntegrationRows
+    watchdog: Watchdog
+    egress: Egress
+    files: Files
 
     @classmethod
     def of(cls, settings: Settings, pool: asyncpg.Pool) -> "Pipeline":
@@ -53,7 +56,7 @@ class Pipeline:
         jitter, measured, counts = random.Random(), Measured(), Counts()
         intake = Intake(counts, max_batch=settings.max_batch)
         resolution = int(settings.presence_resolution_s * SECOND)
-        applier = Applier(pool, presence_resolution=resolution, alone_from=ALONE_FROM)
+        applier = Applier(pool, presence_resolution=resolution)
         identities = Identities(pool)
         parking = Parking(pool, identities, applier)
         batches = Batches(identities, parking, Strangers(pool, identities, parking))
@@ -62,12 +65,12 @@ class Pipeline:
         rows = IntegrationRows(pool, settings.direct_url)
         return cls(
             settings, pool, keyring, jitter, StrictClock(), measured, intake, parking, committer,
-            Sessions(pool), rows,
+            Sessions(pool), rows, Watchdog(intake, committer), Egress(settings.networks), Files(settings.files),
         )  # fmt: skip
 
     def outage(self) -> str | None:
         """Return why the database cannot be written now, if so."""
-        return self.committer.outage
+        return self.committer.outage or self.watchdog.stuck()
 
     def turns(self, lease: str, holder: str, every_s: float, *, terms: int = 3) -> Turns:
         """Return the turns of work that one replica does every so often, and keeps for so many of its periods."""

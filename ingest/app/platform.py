@@ -17,10 +17,12 @@ from ingest.api.settings import load_api_settings
 from ingest.app.pipeline import Pipeline, open_pool
 from ingest.deployments import EVERY_S, Deployments
 from ingest.errors import Misconfigured
+from ingest.integration_settings import webhooks_are_proved
 from ingest.integrations import Integrations
 from ingest.pipeline.deliveries import Arrival, Delivery
 from ingest.pipeline.pile import Feed
 from ingest.planner import Planner
+from ingest.probe import probe
 from ingest.providers.kept import KeptProviders
 from ingest.providers.mqtt import MqttSide
 from ingest.providers.port import Provider
@@ -28,10 +30,12 @@ from ingest.reconcile.phases import Options
 from ingest.reconcile.plan import provider_of
 from ingest.reconcile.reconciler import Reconciler
 from ingest.replay import Replay
+from ingest.slots.plan import SessionPlan
 from ingest.store.apply import Applier
 from ingest.store.creation import UnknownPolicy
 from ingest.store.deployments import Progress
 from ingest.store.identity import Identities
+from ingest.store.integrations import IntegrationRow
 from ingest.store.own_devices import OwnDevices
 from ingest.store.provider_rows import StoredProvider, StoredProviders
 from ingest.store.tenants import Tenants
@@ -59,11 +63,12 @@ async def platform_side(
         # a pool of its own: no reader keeps the committer waiting
         pool = await open_pool(settings, least=0, most=4)
         closing.callback(pool.terminate)
-        rest = _Rest(pipeline, pool, mqtt, reconciler)
+        planner = Planner(settings, pipeline.keyring, pipeline.egress, pipeline.files)
+        rest = _Rest(pipeline, pool, mqtt, reconciler, planner)
         providers: KeptProviders[StoredProvider] = KeptProviders(rest.row, rest.provider)
         closing.push_async_callback(providers.aclose)
         replay = Replay(
-            pool, Planner(settings, pipeline.keyring),
+            pool, planner,
             lambda row: understood(settings, row.id, row.name, row.settings), Applier(pool), Identities(pool),
         )  # fmt: skip
         parts = Parts(
@@ -77,6 +82,7 @@ async def platform_side(
             replay=replay.replay,
             adopt=rest.adopt,
             settings=load_api_settings(),
+            max_integrations=settings.max_integrations,
             answered=pipeline.measured.api,
         )
         app = create_api(parts)
@@ -90,9 +96,15 @@ class _Rest:
     """The rest of the service, as the API asks for it."""
 
     def __init__(
-        self, pipeline: Pipeline, pool: asyncpg.Pool, mqtt: Integrations, reconciler: Reconciler
+        self,
+        pipeline: Pipeline,
+        pool: asyncpg.Pool,
+        mqtt: Integrations,
+        reconciler: Reconciler,
+        planner: Planner,
     ) -> None:
         self._pipeline = pipeline
+        self._planner = planner
         self._mqtt = mqtt
         self._reconciler = reconciler
         self._rows = StoredProviders(pool)
@@ -107,14 +119,18 @@ class _Rest:
 
     def provider(self, row: StoredProvider) -> Provider:
         """Return a row's provider, its key decrypted in memory only. Raises: Misconfigured."""
-        return provider_of(row, self._pipeline.keyring, mqtt=self._broker(row.id))
+        return provider_of(row, self._pipeline.keyring, self._pipeline.egress, mqtt=self._broker(row))
 
-    def _broker(self, integration_id: UUID) -> MqttSide:
+    def _broker(self, row: StoredProvider) -> MqttSide:
+        integration_id = row.id
+
         async def publish(topic: str, payload: bytes, retain: bool) -> None:
             await self._mqtt.publish(integration_id, topic, payload, retain=retain)
 
         async def health() -> Mapping[str, str]:
-            return {"session": self._mqtt.state(integration_id)}
+            probed = await probe(self._plan(row), self._pipeline.clock)
+            said = {"login": f"MQTT {probed.protocol}", "marker": "came back"}
+            return {**said, "session": self._mqtt.state(integration_id)}
 
         return MqttSide(
             lambda after, limit: self._devices.page(integration_id, after, limit),
@@ -146,7 +162,16 @@ class _Rest:
 
     async def adopt(self, integration_id: UUID) -> int:
         """Apply what is parked for devices that have a row by now."""
-        return await self._pipeline.parking.adopt(integration_id, await self._offline_after(integration_id))
+        row = await self.row(integration_id)
+        proved = webhooks_are_proved(row.settings)
+        if row.integration_type == "mqtt":
+            proved = self._plan(row).policy.matches_others
+        after = await self._offline_after(integration_id)
+        return await self._pipeline.parking.adopt(integration_id, after, matches_others=proved)
+
+    def _plan(self, row: StoredProvider) -> SessionPlan:
+        found = IntegrationRow(row.id, row.name, row.settings, row.base_url, row.operator_address)
+        return self._planner.plan(found)
 
     async def _offline_after(self, integration_id: UUID) -> Micros:
         row = await self.row(integration_id)

@@ -6,6 +6,7 @@ from starlette.types import ASGIApp
 
 from ingest.app.pipeline import Pipeline
 from ingest.http import Http, application
+from ingest.http_peers import Peers
 from ingest.integrations import Integrations
 from ingest.metrics import Metrics
 from ingest.planner import Planner
@@ -22,7 +23,7 @@ from ingest.webhooks.submissions import Submissions
 
 def mqtt_side(pipeline: Pipeline, holder: str) -> Integrations:
     """Wire the sessions with the brokers."""
-    planner = Planner(pipeline.settings, pipeline.keyring)
+    planner = Planner(pipeline.settings, pipeline.keyring, pipeline.egress, pipeline.files)
     return Integrations(
         pipeline.rows, pipeline.sessions, pipeline.parking, planner, pipeline.intake, pipeline.clock,
         holder, pipeline.jitter,
@@ -44,7 +45,9 @@ def http_side(
     webhooks = Webhooks(hooks, submissions, signatures, pipeline.clock, pipeline.measured.webhook)
     status = Status(
         HealthRows(pool), pipeline.outage, lambda: mqtt.sessions, lambda: mqtt.misconfigured,
-        lambda: mqtt.slots, pipeline.clock,
+        lambda: mqtt.slots, pipeline.watchdog.oldest, pipeline.clock,
     )  # fmt: skip
     app = application(webhooks, status, Metrics(intake, pipeline.measured, status), platform)
-    return hooks, Http(app, settings.http_host, settings.http_port, bound)
+    dropped = pipeline.measured.connection_dropped
+    peers = Peers(settings.http_connections, settings.http_connections_each, dropped)
+    return hooks, Http(app, settings.http_host, settings.http_port, bound, peers)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -43,8 +44,13 @@ def add(
         bool, typer.Option("--tls", help="Verify the broker with the system's certificates.")
     ] = False,
     ca_file: Annotated[
-        str | None, typer.Option(help="Verify the broker with this CA (implies --tls).")
+        Path | None, typer.Option(help="Verify the broker with this CA (implies --tls); its text is stored.")
     ] = None,
+    cert_file: Annotated[
+        Path | None,
+        typer.Option(help="Our certificate, with its key or with --key-file; its text is stored."),
+    ] = None,
+    key_file: Annotated[Path | None, typer.Option(help="The key of --cert-file; its text is stored.")] = None,
     unknown_devices: Annotated[str | None, typer.Option(help="create, park or ignore.")] = None,
     protocol: Annotated[str | None, typer.Option(help="5, 3.1.1, auto or jetstream.")] = None,
     kind: Annotated[Kind, typer.Option("--type", help="What it is.")] = "mqtt",
@@ -74,7 +80,7 @@ def add(
         "port": port,
         "username": username,
         "topics": _topics(topic or []),
-        "tls": {"ca_file": ca_file} if ca_file else tls or None,
+        "tls": _texts(ca=ca_file, cert=cert_file, key=key_file) or tls or None,
         "protocol": protocol,
     }
     given = mqtt if kind == "mqtt" else settings_of(assign or [])
@@ -195,6 +201,18 @@ def _topics(given: list[str]) -> dict[str, str | list[str]] | None:
     except ValueError as error:
         raise Misconfigured(f"--topic: {error}") from None
     return patterns or None
+
+
+def _texts(**files: Path | None) -> dict[str, str]:
+    """Return the texts of the PEM files that were given. Raises: Misconfigured."""
+    texts: dict[str, str] = {}
+    for name, file in files.items():
+        if file is not None:
+            try:
+                texts[name] = file.read_text()
+            except (OSError, UnicodeDecodeError) as error:
+                raise Misconfigured(f"--{name}-file {file}: {error}") from None
+    return texts
 
 
 def _password(password: str | None, variable: str | None) -> str | None:

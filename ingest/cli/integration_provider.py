@@ -47,3 +47,4 @@ async def save_key(
     await create_provider(provider).aclose()
     stored = sealed(provider.api_key or "", identifier, keyring)
     await admin.save_provider(connection, identifier, provider.project_id, provider.base_url, stored)
+    await admin.mark_address(connection, identifier, provider.address)

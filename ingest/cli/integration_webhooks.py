@@ -7,10 +7,11 @@ import sys
 from typing import Literal
 from uuid import UUID
 
-from ingest.crypto import Keyring, secret_context
+from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
+from ingest.integration_secrets import sealed
 from ingest.store.session import Row
-from ingest.webhooks.auth import Authenticator
+from ingest.webhooks.auth import LONG_ENOUGH, Authenticator, is_short
 from ingest.webhooks.sns import Signatures
 
 Kind = Literal["mqtt", "golioth", "aws_iot", "azure_iot"]
@@ -40,6 +41,8 @@ def webhook_of(auth: str | None, secret: str | None, topic_arns: list[str], *, n
         webhook["topic_arns"] = topic_arns
     if auth not in WITHOUT_SECRET:
         webhook["secret"] = sys.stdin.readline().strip() if secret else made(auth)
+        if is_short(webhook["secret"]):
+            raise Misconfigured(f"--webhook-secret: the secret is too short: {LONG_ENOUGH}")
     try:
         Authenticator.parse({"webhook": webhook}, None, Signatures())
     except ValueError as error:
@@ -56,8 +59,4 @@ def made(auth: str) -> str:
 
 def encrypted(values: Row, keyring: Keyring, identifier: UUID) -> Row:
     """Return the settings as they are stored; without a key in the clear."""
-    secret = values.get("webhook", {}).get("secret")
-    if secret is None or not keyring.can_encrypt:
-        return dict(values)
-    sealed = keyring.encrypt(secret, secret_context(identifier, "webhook.secret"))
-    return values | {"webhook": values["webhook"] | {"secret": sealed}}
+    return sealed(values, identifier, keyring) if keyring.can_encrypt else dict(values)

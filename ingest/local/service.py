@@ -26,6 +26,8 @@ class Service:
             ROLLCALL_DATABASE_DIRECT_URL="",
             ROLLCALL_LEASE_TTL_S=str(LEASE_TTL_S),
             ROLLCALL_HTTP="on",
+            ROLLCALL_MAX_CREATED_PER_MINUTE="1000000",
+            ROLLCALL_MAX_CREATED="10000000",
             ROLLCALL_HTTP_HOST="127.0.0.1",
             ROLLCALL_HTTP_PORT=str(http_port),
         )

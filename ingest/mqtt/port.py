@@ -10,16 +10,21 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from handlers.events import Micros, Publish
+from ingest.egress.gate import Egress
+from ingest.files import Files
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """TLS to the broker. PEM file paths; `ca_file` None means the system's store."""
+    """TLS to the broker: PEM texts, or names of files, which win. Without a CA the system's store decides."""
 
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
     verify_host: bool = True
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,10 @@ class Broker:
     receive_maximum: int = 16_384
     max_payload: int = 1 << 20
     connect_timeout_s: float = 10.0
+    egress: Egress = field(default_factory=Egress, repr=False)
+    """Where the connection may go. By default everywhere: who makes a broker of a row says where."""
+    files: Files = field(default_factory=lambda: Files("/"), repr=False, compare=False)
+    """What reads the files that `tls` names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from ingest.errors import BrokerAway, NoConnack
 from ingest.mqtt.outbox import PINGREQ
 from ingest.mqtt.port import Broker
-from ingest.mqtt.tls import ssl_context, tls_failure
+from ingest.mqtt.tls import read_context, tls_failure
 
 T = TypeVar("T")
 LINGER_S = 1.0
@@ -62,16 +62,15 @@ class Wire(asyncio.Protocol):
     async def _open(self, broker: Broker) -> None:
         where = f"{broker.host}:{broker.port}"
         try:
-            context = None if broker.tls is None else await asyncio.to_thread(ssl_context, broker.tls)
+            context = None if broker.tls is None else await read_context(broker.tls, broker.files)
+            connected = await broker.egress.connected(broker.host, broker.port)
             transport, _ = await self._loop.create_connection(
                 lambda: self,
-                broker.host,
-                broker.port,
+                sock=connected,
                 ssl=context,
                 server_hostname=None if context is None else broker.host,
                 ssl_handshake_timeout=None if context is None else broker.connect_timeout_s,
                 ssl_shutdown_timeout=None if context is None else LINGER_S,
-                happy_eyeballs_delay=0.25,
             )
         except ssl.SSLError as error:
             raise BrokerAway(f"{where} cannot be reached: {tls_failure(error)}") from error

@@ -1,7 +1,7 @@
 """What one webhook request brought: its events in order, answered one by one once they are committed."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Literal, NamedTuple
@@ -9,11 +9,11 @@ from uuid import UUID, uuid4, uuid5
 
 import orjson
 
-from handlers.events import DeadReason, Micros
+from handlers.events import DeadReason, DeviceKey, Micros
 from handlers.evidence import coalesce
 from handlers.text import shown
 from handlers.webhooks.delivery import Event
-from ingest.pipeline.pile import Feed, Pile
+from ingest.pipeline.pile import LEFT_OUT, NO_FATES, Fates, Feed, Pile
 from ingest.store.batch import Batch, DeadLetter
 from ingest.store.letters import WEBHOOK
 
@@ -52,20 +52,20 @@ class Arrival:
 class Delivery:
     """Consecutive events of one request: a `Part` of a pile."""
 
-    __slots__ = ("_arrival", "_events", "_first", "_known", "_refusal")
+    __slots__ = ("_arrival", "_events", "_fates", "_first", "_known")
 
     def __init__(
         self,
         arrival: Arrival,
         events: Sequence[Event],
         first: int = 0,
-        refusal: DeadReason | None = None,
+        fates: Fates = NO_FATES,
         known: frozenset[str | None] = frozenset(),
     ) -> None:
         self._arrival = arrival
         self._events = events
         self._first = first
-        self._refusal = refusal
+        self._fates = fates
         self._known = known
         """Ids of the events that another process has committed meanwhile."""
         arrival.expected = max(arrival.expected, first + len(events))
@@ -77,11 +77,12 @@ class Delivery:
     def fill(self, pile: Pile) -> None:
         """Put each event's observations into their devices' evidence, and what means nothing aside."""
         counts, devices = pile.counts, pile.of(self._arrival.feed)
-        for event in self._events:
-            if event.id in self._known:
+        for place, event in enumerate(self._events):
+            fate = self._fates.get(place)
+            if event.id in self._known or fate is LEFT_OUT:
                 continue
             observations, field_errors, skewed, _ = event.decoded
-            if (dead := self._refusal or event.decoded.dead) is not None:
+            if (dead := fate or event.decoded.dead) is not None:
                 counts.dead_letters += 1
                 pile.dead_letters.append(_dead_letter(self._arrival, event, dead))
                 continue
@@ -90,31 +91,37 @@ class Delivery:
             counts.skewed += skewed
         counts.received += len(self._events)
 
-    def halves(self) -> tuple["Delivery", "Delivery"]:
-        """Return its two halves."""
-        middle = len(self._events) // 2
-        first, second = self._events[:middle], self._events[middle:]
-        return (
-            Delivery(self._arrival, first, self._first, known=self._known),
-            Delivery(self._arrival, second, self._first + middle, known=self._known),
-        )
+    def with_fates(self, fates: Fates) -> "Delivery":
+        """Return it with these events, by their place in it, not applied."""
+        return Delivery(self._arrival, self._events, self._first, {**fates, **self._fates}, self._known)
 
-    def buried(self, reason: DeadReason) -> "Delivery":
-        """Return its only event as a dead letter."""
-        return Delivery(self._arrival, self._events, self._first, reason, self._known)
+    def names(self) -> list[Collection[DeviceKey]]:
+        """Return of each event the devices that it would be applied to."""
+        return [
+            ()
+            if place in self._fates or event.id in self._known
+            else {one.device for one in event.decoded.observations}
+            for place, event in enumerate(self._events)
+        ]
+
+    @property
+    def feed(self) -> Feed:
+        """The integration that it came by."""
+        return self._arrival.feed
 
     def record(self, batch: Batch) -> None:
         """Put the ids of the applied events into the batch: those that come again within a day are not applied again.
 
         One that is dead is decoded anew when it comes again: its sender may have repaired it.
         """
-        if self._refusal is not None:
-            return
         integration_id = self._arrival.feed.integration_id
         batch.event_ids += [
             (integration_id, event.id)
-            for event in self._events
-            if event.id is not None and event.decoded.dead is None and event.id not in self._known
+            for place, event in enumerate(self._events)
+            if event.id is not None
+            and event.decoded.dead is None
+            and place not in self._fates
+            and event.id not in self._known
         ]
 
     def left_to_another(self, lost: frozenset[tuple[int, int]]) -> bool:
@@ -128,14 +135,15 @@ class Delivery:
             for integration_id, event_id in known
             if integration_id == self._arrival.feed.integration_id
         }
-        return Delivery(self._arrival, self._events, self._first, self._refusal, self._known | mine)
+        return Delivery(self._arrival, self._events, self._first, self._fates, self._known | mine)
 
     def settled(self) -> None:
         """Note the results; the last ones let the request be answered."""
         arrival = self._arrival
         for place, event in enumerate(self._events, self._first):
             is_known = event.id in self._known
-            arrival.results[place] = DUPLICATE if is_known else _result(event, self._refusal)
+            fate = self._fates.get(place - self._first)
+            arrival.results[place] = DUPLICATE if is_known else _result(event, fate)
         if len(arrival.results) == arrival.expected:
             for one in (arrival.done, arrival.waiter):
                 if one is not None and not one.done():

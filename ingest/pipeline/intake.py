@@ -72,11 +72,20 @@ class Intake:
     async def take(self) -> Pile:
         """Wait until something is there and return all of it."""
         await self._filled.wait()
+        return self._taken()
+
+    def _taken(self) -> Pile:
         pile, self._pile = self._pile, Pile(self.counts)
         self._filled.clear()
         self._full.clear()
         self._offer_room()
         return pile
+
+    def take_waiting(self) -> Pile | None:
+        """Return what is there, without waiting; None where nothing is."""
+        if not self._filled.is_set():
+            return None
+        return self._taken()
 
     async def take_full(self) -> Pile:
         """Wait until a whole batch is there and return it."""
@@ -85,9 +94,14 @@ class Intake:
 
     def release(self, pile: Pile) -> None:
         """Forget a pile that is committed: there is room for as much again."""
-        self.held -= pile.count
+        self.held -= pile.entries_in_hand
         self.held_bytes -= pile.payload_bytes
         self._offer_room()
+
+    @property
+    def waiting_since(self) -> float | None:
+        """When the oldest entry that no commit has taken yet came (time.monotonic, seconds)."""
+        return self._pile.since if self._pile.parts else None
 
     @property
     def full(self) -> bool:

@@ -1,13 +1,23 @@
 """The pile: what one commit takes. Coalesced as it comes, so that little is left to do when its turn has come."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from time import monotonic
+from types import MappingProxyType
+from typing import Final, Protocol
 from uuid import UUID
 
 from handlers.events import DeadReason, DeviceKey, Micros, Source
 from handlers.evidence import Evidence
 from ingest.store.batch import Batch, DeadLetter
 from ingest.store.creation import UnknownPolicy
+
+LEFT_OUT: Final = DeadReason("left_out", "")
+"""The fate of an entry that is neither applied nor kept: others are tried without it."""
+
+Fates = Mapping[int, DeadReason]
+"""What becomes of entries instead of being applied, by their place: a dead letter with this reason, or LEFT_OUT."""
+NO_FATES: Final[Fates] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,11 +55,15 @@ class Part(Protocol):
     def fill(self, pile: "Pile") -> None:
         """Decode every entry into the pile's evidence and dead letters."""
 
-    def halves(self) -> tuple["Part", "Part"]:
-        """Return its two halves, each still to be filled in."""
+    def with_fates(self, fates: Fates) -> "Part":
+        """Return it with these entries, by their place in it, not applied; fates it has already stay."""
 
-    def buried(self, reason: DeadReason) -> "Part":
-        """Return its only entry as a dead letter."""
+    def names(self) -> list[Collection[DeviceKey]]:
+        """Return of each entry the devices that it would be applied to: none of a dead or known one."""
+
+    @property
+    def feed(self) -> Feed:
+        """The integration that it came by."""
 
     def record(self, batch: Batch) -> None:
         """Put into the batch what recognises these entries when they come again."""
@@ -67,20 +81,32 @@ class Part(Protocol):
 class Pile:
     """Parts of many senders and what they say together."""
 
-    __slots__ = ("count", "counts", "dead_letters", "evidence", "parts", "payload_bytes")
+    __slots__ = (
+        "count", "counts", "dead_letters", "entries_in_hand", "evidence", "parts", "payload_bytes",
+        "postponed", "since",
+    )  # fmt: skip
 
     def __init__(self, counts: Counts) -> None:
         self.counts = counts
         self.parts: list[Part] = []
         self.count = 0
+        self.entries_in_hand = 0
+        """Entries that the intake counts as in hand until this is released; some may have been given up since."""
         self.payload_bytes = 0
         self.evidence: dict[Feed, dict[DeviceKey, Evidence]] = {}
         self.dead_letters: list[DeadLetter] = []
+        self.postponed: frozenset[UUID] = frozenset()
+        """Devices whose rows cannot be written now: what they say is parked."""
+        self.since = monotonic()
+        """When its first part came (time.monotonic, seconds)."""
 
     def add(self, part: Part) -> None:
         """Take a part in."""
+        if not self.parts:
+            self.since = monotonic()
         self.parts.append(part)
         self.count += len(part)
+        self.entries_in_hand += len(part)
         part.fill(self)
 
     def of(self, feed: Feed) -> dict[DeviceKey, Evidence]:
@@ -90,21 +116,39 @@ class Pile:
             devices = self.evidence[feed] = {}
         return devices
 
-    def split(self) -> tuple["Pile", "Pile"]:
-        """Return two piles with half of the entries each, decoded again and counted no second time.
+    def with_fates(self, fates: Fates) -> "Pile":
+        """Return it with these entries, by their place in it, not applied; decoded again, counted no second time."""
+        parts, first = [], 0
+        for part in self.parts:
+            mine = {n - first: fates[n] for n in range(first, first + len(part)) if n in fates}
+            parts.append(part.with_fates(mine) if mine else part)
+            first += len(part)
+        return self._again(parts)
 
-        Raises: ValueError for fewer than two entries.
-        """
-        if self.count < 2:
-            raise ValueError("one entry cannot be split")
-        parts = self.parts if len(self.parts) > 1 else self.parts[0].halves()
-        middle = len(parts) // 2
-        return self._again(parts[:middle]), self._again(parts[middle:])
+    def naming(self, devices: Mapping[Feed, Mapping[DeviceKey, DeadReason]]) -> dict[int, DeadReason]:
+        """Return the places of the entries that name one of these devices, each with the device's reason."""
+        places: dict[int, DeadReason] = {}
+        first = 0
+        for part in self.parts:
+            if reasons := devices.get(part.feed):
+                for place, keys in enumerate(part.names(), first):
+                    if mine := [reasons[key] for key in keys if key in reasons]:
+                        places[place] = mine[0]
+            first += len(part)
+        return places
 
-    def buried(self, reason: DeadReason) -> "Pile":
-        """Return the pile of one entry as one with a dead letter instead."""
-        (part,) = self.parts
-        return self._again([part.buried(reason)])
+    def postponing(self, devices: Collection[UUID]) -> "Pile":
+        """Return it with what these devices say to be parked."""
+        pile = self._again(self.parts)
+        pile.postponed |= frozenset(devices)
+        return pile
+
+    def joined(self, other: "Pile") -> "Pile":
+        """Return one pile of both, this one's entries first; `other` has been counted already."""
+        pile = self._again([*self.parts, *other.parts])
+        pile.entries_in_hand += other.entries_in_hand
+        pile.payload_bytes += other.payload_bytes
+        return pile
 
     def without(self, lost: frozenset[tuple[int, int]]) -> "Pile":
         """Return the pile of what did not come by these sessions; what did is given up."""
@@ -114,9 +158,10 @@ class Pile:
         """Return the pile with these webhook events answered and not applied."""
         return self._again([part.without_events(known) for part in self.parts])
 
-    @staticmethod
-    def _again(parts: "list[Part] | tuple[Part, ...]") -> "Pile":
+    def _again(self, parts: "list[Part]") -> "Pile":
         pile = Pile(Counts())
         for part in parts:
             pile.add(part)
+        pile.entries_in_hand, pile.payload_bytes = self.entries_in_hand, self.payload_bytes
+        pile.postponed, pile.since = self.postponed, self.since
         return pile

@@ -1,16 +1,18 @@
 """What one MQTT session brought: decoded in order, acknowledged in order once it is committed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from hashlib import blake2b
+from itertools import count, repeat
 from uuid import UUID, uuid4, uuid5
 
 from handlers.dialects.absorb import absorb
-from handlers.events import DeadReason, Micros, Publish
+from handlers.dialects.plain import decode
+from handlers.events import DeadReason, DeviceKey, Micros, Publish
 from handlers.text import shown
 from ingest.digests import unpacked
 from ingest.mqtt.port import Inbound, Released
 from ingest.pipeline.origin import Origin
-from ingest.pipeline.pile import Pile
+from ingest.pipeline.pile import LEFT_OUT, NO_FATES, Fates, Feed, Pile
 from ingest.store.batch import Batch, DeadLetter, SessionProgress
 
 MAX_CONTENT_TYPE = 255
@@ -22,7 +24,7 @@ MAX_MARKER = 16
 class Publishes:
     """Consecutive arrivals of one session: a `Part` of a pile."""
 
-    __slots__ = ("_digests", "_draining_since", "_inbounds", "_origin", "_others", "_refusal")
+    __slots__ = ("_digests", "_draining_since", "_fates", "_inbounds", "_origin", "_others")
 
     def __init__(
         self,
@@ -31,11 +33,11 @@ class Publishes:
         *,
         digests: list[bytes | None] | None = None,
         draining_since: Micros | None = None,
-        refusal: DeadReason | None = None,
+        fates: Fates = NO_FATES,
     ) -> None:
         self._origin = origin
         self._inbounds = inbounds
-        self._refusal = refusal
+        self._fates = fates
         if digests is None:
             self._draining_since = origin.draining_since
             self._digests = origin.digests.judged(inbounds, origin.marker_topic)
@@ -57,11 +59,13 @@ class Publishes:
         context, counts, draining = self._origin.context, pile.counts, self._draining_since is not None
         gone = self._origin.gone if draining else ()
         devices = pile.of(self._origin.feed)
-        for publish, digest in zip(self._inbounds, self._digests, strict=True):
+        fates = map(self._fates.get, count()) if self._fates else repeat(None)
+        for publish, digest, fate in zip(self._inbounds, self._digests, fates, strict=False):
             if digest is None or not isinstance(publish, Publish):
                 continue
-            if self._refusal is not None:
-                self._bury(publish, self._refusal, pile)
+            if fate is not None:
+                if fate is not LEFT_OUT:
+                    self._bury(publish, fate, pile)
                 continue
             since = self._decides_until(publish) if gone else self._draining_since
             decoded = absorb(publish, context, since, devices)
@@ -89,24 +93,29 @@ class Publishes:
         pile.counts.dead_letters += 1
         pile.dead_letters.append(dead_letter(self._origin, publish, reason))
 
-    def halves(self) -> tuple["Publishes", "Publishes"]:
-        """Return its two halves."""
-        middle = len(self._inbounds) // 2
-        first, second = slice(None, middle), slice(middle, None)
-        return self._portion(first, None), self._portion(second, None)
-
-    def buried(self, reason: DeadReason) -> "Publishes":
-        """Return its only publish as a dead letter."""
-        return self._portion(slice(None), reason)
-
-    def _portion(self, which: slice, refusal: DeadReason | None) -> "Publishes":
+    def with_fates(self, fates: Fates) -> "Publishes":
+        """Return it with these arrivals, by their place in it, not applied."""
         return Publishes(
             self._origin,
-            self._inbounds[which],
-            digests=self._digests[which],
+            self._inbounds,
+            digests=self._digests,
             draining_since=self._draining_since,
-            refusal=refusal,
+            fates={**fates, **self._fates},
         )
+
+    def names(self) -> list[Collection[DeviceKey]]:
+        """Return of each arrival the devices that it would be applied to."""
+        return [
+            {one.device for one in decode(inbound, self._origin.context, None).observations}
+            if digest is not None and isinstance(inbound, Publish) and place not in self._fates
+            else ()
+            for place, (inbound, digest) in enumerate(zip(self._inbounds, self._digests, strict=True))
+        ]
+
+    @property
+    def feed(self) -> Feed:
+        """The integration that it came by."""
+        return self._origin.feed
 
     def record(self, batch: Batch) -> None:
         """Put digests, the newest marker and QoS 2 packet ids into the batch."""

@@ -1,37 +1,47 @@
-"""How often the database refused an entry lately: a few are bad data, many for one reason are an outage."""
+"""How many devices the database refused lately: a few are bad data, many for one reason are an outage."""
 
-from collections import Counter, deque
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from time import monotonic
+from uuid import UUID
 
-WATCHED = 2_000
-"""The entries over which refusals are counted: more than 1 % (and 10) of them for one reason is an outage."""
+WINDOW_S = 600.0
+FEW = 10
+"""Devices refused for one reason that are no outage, however small the fleet; of a large one 1 % of those heard."""
+MAX_HEARD = 1_000_000
 
 
-class Refusals:
-    """The last WATCHED entries: accepted, or refused with an SQLSTATE."""
+class RefusedDevices:
+    """Devices refused within WINDOW_S, by SQLSTATE. Those heard are counted only while some device is refused."""
 
-    def __init__(self) -> None:
-        self._last: deque[str | None] = deque(maxlen=WATCHED)
-        self._counts: Counter[str] = Counter()
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._refused: defaultdict[str, dict[UUID, float]] = defaultdict(dict)
+        self._heard: set[UUID] = set()
+        self._newest = 0.0
 
-    def accepted(self, count: int) -> None:
-        """Note entries that were committed."""
-        if not self._counts and len(self._last) == WATCHED:
+    def heard(self, devices: Iterable[UUID]) -> None:
+        """Count devices that were committed; where nothing was refused within the window nobody need be counted."""
+        if not self._refused:
             return
-        for _ in range(min(count, WATCHED)):
-            self._note(None)
+        if self._clock() - self._newest > WINDOW_S:
+            self._refused.clear()
+            self._heard.clear()
+        elif len(self._heard) < MAX_HEARD:
+            self._heard.update(devices)
 
-    def refused(self, sqlstate: str) -> None:
-        """Note one that was not."""
-        self._note(sqlstate)
-        self._counts[sqlstate] += 1
+    def found_among(self, devices: Iterable[UUID]) -> None:
+        """Count the devices of a batch in which some are refused."""
+        self._newest = self._clock()
+        self._heard.update(devices)
 
-    def too_many(self, sqlstate: str) -> bool:
-        """Say whether one more for this reason would be an outage."""
-        return self._counts[sqlstate] + 1 > max(10, len(self._last) // 100)
-
-    def _note(self, what: str | None) -> None:
-        if len(self._last) == WATCHED and (oldest := self._last[0]) is not None:
-            self._counts[oldest] -= 1
-            if not self._counts[oldest]:
-                del self._counts[oldest]
-        self._last.append(what)
+    def too_many(self, sqlstate: str, devices: Iterable[UUID]) -> bool:
+        """Count devices that were refused; return whether more are for this reason than bad data explains."""
+        now = self._newest = self._clock()
+        refused = self._refused[sqlstate]
+        for device in devices:
+            refused[device] = now
+        for device, at in list(refused.items()):
+            if now - at > WINDOW_S:
+                del refused[device]
+        return len(refused) > max(FEW, len(self._heard | refused.keys()) // 100)

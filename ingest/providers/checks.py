@@ -1,12 +1,12 @@
 """What goes to a provider, checked: its base URL, a key, an id in a path; and that an answer is a JSON object."""
 
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import httpx
 
 from handlers.text import shown
+from ingest.egress.networks import is_this_machine
 from ingest.errors import Misconfigured, NotFound, ProviderAway
 
 
@@ -18,7 +18,7 @@ def checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
-        plain = parts.scheme == "http" and (host == "localhost" or _is_loopback(host))
+        plain = parts.scheme == "http" and is_this_machine(host)
         httpx.URL(url)
     except (ValueError, httpx.InvalidURL):
         raise Misconfigured("base_url is not a URL: enter one such as https://api.example.com") from None
@@ -55,10 +55,3 @@ def object_of(value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ProviderAway(f"{where}: the answer is not the JSON object that was expected")
     return value
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

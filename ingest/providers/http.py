@@ -5,6 +5,7 @@ No text of an error holds a header or a query, nor anything of `secrets` where a
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
@@ -16,9 +17,13 @@ import httpx
 import orjson
 
 from handlers.text import shown
+from ingest.egress.gate import Egress
+from ingest.egress.https import EgressTransport
 from ingest.errors import Declined, NotFound, ProviderAway, ProviderRefused, ProviderThrottled
 from ingest.providers.checks import checked_url
 from ingest.providers.retry import Limits, retrying
+
+log = logging.getLogger(__name__)
 
 MAX_BODY = 16 << 20
 MAX_ERROR_BODY = 64 << 10
@@ -41,7 +46,10 @@ class Answer(NamedTuple):
 
 
 class JsonApi:
-    """One provider's HTTP API. `headers` is asked for each attempt, so that what expires is renewed."""
+    """One provider's HTTP API. `headers` is asked for each attempt, so that what expires is renewed.
+
+    `repeats` False: a tenant named the host, and what it answers to a refused request reaches the log alone.
+    """
 
     def __init__(
         self,
@@ -50,16 +58,22 @@ class JsonApi:
         headers: Callable[[], Mapping[str, str]],
         secrets: Callable[[], Sequence[str]],
         limits: Limits | None = None,
+        *,
+        egress: Egress | None = None,
+        repeats: bool = True,
     ) -> None:
+        self._repeats = repeats
         self._name = name
         self._headers = headers
         self._secrets = secrets
         self._limits = limits or Limits()
         self._client = httpx.AsyncClient(
             base_url=checked_url(base_url),
-            verify=authorities(),
+            transport=EgressTransport(egress or Egress(), authorities()),
             timeout=httpx.Timeout(self._limits.read_s, connect=self._limits.connect_s),
             headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "rollcall"},
+            follow_redirects=False,
+            trust_env=False,
         )
 
     async def call(
@@ -104,14 +118,16 @@ class JsonApi:
                 self._client.stream(method, path, params=query, content=content, headers=headers) as response,
             ):
                 if response.is_success:
-                    raw = await _read(response, MAX_BODY, where)
+                    raw = await read_body(response, MAX_BODY, where)
                     return Answer(_json(raw, where), response.headers)
-                told = self._told(await _read(response, MAX_ERROR_BODY, where))
+                told = self._told(await read_body(response, MAX_ERROR_BODY, where))
         except (TimeoutError, httpx.TimeoutException):
             raise ProviderAway(f"{where}: no whole answer in time") from None
         except httpx.HTTPError as error:
             raise ProviderAway(f"{where}: {_reason(error)}") from None
-        raise _refusal(response, where, told)
+        if not self._repeats:
+            log.info("%s: %d: %s", where, response.status_code, told)
+        raise _refusal(response, where, told if self._repeats else "")
 
     def _told(self, raw: bytes) -> str:
         """Return the provider's own words, without our secrets."""
@@ -121,7 +137,8 @@ class JsonApi:
         return shown(" ".join(text.split()), MAX_TOLD)
 
 
-async def _read(response: httpx.Response, limit: int, where: str) -> bytes:
+async def read_body(response: httpx.Response, limit: int, where: str) -> bytes:
+    """Return the body: of a refusal at most `limit` bytes, of an answer all. Raises: ProviderAway beyond `limit`."""
     raw = bytearray()
     async for chunk in response.aiter_bytes():
         raw += chunk

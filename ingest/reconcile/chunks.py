@@ -16,7 +16,7 @@ import asyncpg
 from handlers.events import DeviceKey, Micros
 from handlers.evidence import Evidence
 from handlers.identity import label
-from ingest.errors import Refused
+from ingest.errors import DatabaseAway, Refused, RollcallError, Unattributed
 from ingest.reconcile import differences
 from ingest.reconcile.differences import Difference
 from ingest.reconcile.listing import evidence_of, key_of
@@ -31,11 +31,13 @@ from ingest.store.creation import UnknownPolicy
 from ingest.store.identity import Identities, Reported
 from ingest.store.parking import Parking
 from ingest.store.queries import queries
-from ingest.store.refusals import Contended, acquired
+from ingest.store.refusals import FAULTS, Contended, acquired
 from ingest.store.within import Within
 
 Connection = Any
 CHUNK = 2_000
+MAX_REFUSED_FIRST = 10
+"""Devices that the database may refuse before it has taken any."""
 SLICE = 200
 """Devices that are decoded before others get their turn."""
 
@@ -81,6 +83,7 @@ class Chunks:
         updatable: frozenset[str],
         jitter: random.Random,
         *,
+        tells_connections: bool = True,
         presence_resolution: Micros = 0,
         timeout_s: float = 60.0,
     ) -> None:
@@ -89,35 +92,54 @@ class Chunks:
         self._plan = plan
         self._updatable = updatable
         self._jitter = jitter
+        self._tells_connections = tells_connections
         self._resolution = presence_resolution
         self._timeout_s = timeout_s
+        self._has_applied = False
+        self._refused = 0
 
-    async def prepare(self, staged: Sequence[Staged]) -> Chunk:
+    async def prepare(self, run: Run, staged: Sequence[Staged]) -> Chunk:
         """Decode a chunk, and let others have their turn meanwhile."""
-        plan = self._plan
+        plan, proves_silence = self._plan, run.complete and not self._tells_connections
         chunk = Chunk(staged[0].id, staged[-1].id)
         for place, (_, device, listed_at, digest) in enumerate(staged):
             if place % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
             if digest is not None:
                 chunk.digests[device.external_id] = digest
-            chunk.add(key_of(device), evidence_of(plan.integration_id, device, listed_at, plan.dating))
+            evidence = evidence_of(
+                plan.integration_id, device, listed_at, plan.dating, proves_silence=proves_silence
+            )
+            chunk.add(key_of(device), evidence)
         return chunk
 
     async def apply(self, run: Run, staged: Sequence[Staged], chunk: Chunk | None = None) -> Applied:
         """Apply these devices and take them out of staging; one that the database refuses costs only itself."""
-        chunk = chunk or await self.prepare(staged)
+        chunk = chunk or await self.prepare(run, staged)
         try:
-            return await with_retries(lambda: self._commit(run, chunk), self._jitter)
-        except Refused as refused:
+            applied = await with_retries(lambda: self._commit(run, chunk), self._jitter)
+        except FAULTS as fault:
             if len(staged) == 1:
-                run.note(f"{staged[0].device.external_id}: refused by the database: {refused}")
-                empty = Chunk(chunk.first, chunk.last)
-                return await with_retries(lambda: self._commit(run, empty), self._jitter)
+                return await self._refuse(run, staged[0], chunk, fault)
+        else:
+            self._has_applied = True
+            return applied
         middle, applied = len(staged) // 2, Applied()
         for half in (staged[:middle], staged[middle:]):
             applied.add(await self.apply(run, half))
         return applied
+
+    async def _refuse(self, run: Run, staged: Staged, chunk: Chunk, fault: RollcallError) -> Applied:
+        """Leave out the one device that the database refuses; where it has taken none yet, it is the database's fault.
+
+        Raises: DatabaseAway.
+        """
+        self._refused += 1
+        if self._refused > MAX_REFUSED_FIRST and not self._has_applied:
+            raise DatabaseAway(f"the database takes none of the listed devices: {fault}")
+        run.note(f"{staged.device.external_id}: refused by the database: {fault}")
+        empty = Chunk(chunk.first, chunk.last)
+        return await with_retries(lambda: self._commit(run, empty), self._jitter)
 
     async def _commit(self, run: Run, chunk: Chunk) -> Applied:
         reported = set(self._runs.reported)
@@ -140,13 +162,18 @@ class Chunks:
         within, policy, said = Within(connection), self._policy(run), chunk.said
         identities = Identities(within, reported=reported, preloads=False, timeout_s=self._timeout_s)
         applier = Applier(within, presence_resolution=self._resolution, timeout_s=self._timeout_s)
-        found = await identities.resolve(self._plan.integration_id, list(said), policy)
+        unmade: dict[DeviceKey, Refused | Unattributed] = {}
+        found = await identities.resolve(self._plan.integration_id, list(said), policy, unmade)
+        for key, refused in unmade.items():
+            run.note(f"{label(key)}: the database refuses a row for it: {refused}")
         names = {device_id: label(key) for key, device_id in found.items()}
         before = await differences.rows_of(connection, list(names)) if run.dry_run else {}
         batch, target = Batch(), Target(self._plan.offline_after, "reconcile")
         for key, device_id in found.items():
             batch.add(device_id, target, said[key])
-        strangers = {key: evidence for key, evidence in said.items() if key not in found}
+        strangers = {
+            key: evidence for key, evidence in said.items() if key not in found and key not in unmade
+        }
         if strangers:
             parking = Parking(within, identities, applier)
             await parking.add(self._plan.integration_id, policy, strangers, batch)

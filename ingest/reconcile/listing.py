@@ -83,16 +83,27 @@ def _newest(device: ListedDevice) -> Micros:
     return max(*(at or 0 for at in given), *(one.at or 0 for one in device.firmware))
 
 
-def evidence_of(integration_id: UUID, device: ListedDevice, listed_at: Micros, dating: Dating) -> Evidence:
+def evidence_of(
+    integration_id: UUID,
+    device: ListedDevice,
+    listed_at: Micros,
+    dating: Dating,
+    *,
+    proves_silence: bool = False,
+) -> Evidence:
     """Return what a listed device says, coalesced.
 
     Its times leave no marks: a listing repeats itself, and only a change of status is a row of the timeline.
+    `proves_silence`: the listing is complete and its provider knows no connection state, so a device whose last
+    report is older than offline_after was silent until `lag` before the listing.
     """
     evidence = Evidence()
     for observation in observations(integration_id, device, listed_at, dating):
         evidence.add(observation)
     if evidence.marks:
         evidence.marks = []
+    if proves_silence and device.online_at is not None:
+        evidence.quiet_until = listed_at - dating.lag
     return evidence
 
 

@@ -87,8 +87,19 @@ class Phases:
         self._clock = clock
         self._show = show
         self._staging = Staging(pool, runs)
-        self._chunks = Chunks(pool, runs, plan, updatable, jitter, presence_resolution=presence_resolution)
-        self._settled = Settled(pool, runs, plan, jitter, presence_resolution=presence_resolution)
+        tells_connections = provider.capabilities.reports_connection_state
+        self._chunks = Chunks(
+            pool, runs, plan, updatable, jitter, tells_connections=tells_connections,
+            presence_resolution=presence_resolution,
+        )  # fmt: skip
+        self._settled = Settled(
+            pool,
+            runs,
+            plan,
+            jitter,
+            tells_connections=tells_connections,
+            presence_resolution=presence_resolution,
+        )
         self._pushes = Pushes(pool, runs, provider)
         self._outcome = Outcome(run)
 
@@ -178,7 +189,7 @@ class Phases:
     async def _next(self, after: int) -> tuple[list[Staged], Chunk | None]:
         """Read and decode the next chunk; the last is being committed meanwhile."""
         staged = await self._staging.read(self._run.id, after, CHUNK)
-        return staged, await self._chunks.prepare(staged) if staged else None
+        return staged, await self._chunks.prepare(self._run, staged) if staged else None
 
     async def _push(self, applied: Applied) -> None:
         run = self._run

@@ -1,12 +1,13 @@
 """What a run needs to know about its integration, and its provider, made for the run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from handlers.events import SECOND, Micros
 from ingest.crypto import Keyring
+from ingest.egress.gate import Egress
 from ingest.errors import Misconfigured
 from ingest.integration_settings import UnknownDevices
 from ingest.providers.factory import create_provider
@@ -62,7 +63,7 @@ def plan_of(row: ProviderRow, settings: Settings) -> Plan:
     return Plan(
         row.id,
         row.name,
-        _policy(wanted.unknown_devices),
+        _policy(wanted.unknown_devices.within(settings)),
         (wanted.offline_after_s or settings.offline_after_s) * SECOND,
         Dating(int(settings.provider_lag_s * SECOND), int(settings.max_ahead_s * SECOND)),
         row.integration_type not in NAMED_BY_SERIAL,
@@ -78,10 +79,14 @@ def _policy(wanted: UnknownDevices) -> UnknownPolicy:
 def provider_of(
     row: ProviderRow | StoredProvider,
     keyring: Keyring,
+    egress: Egress,
     limits: Limits | None = None,
     mqtt: MqttSide | None = None,
 ) -> Provider:
     """Return the row's provider, its key decrypted in memory only. Raises: Misconfigured."""
     key = None if row.api_key is None else opened(row.api_key, row.id, keyring)
     settings = ProviderSettings(row.integration_type, row.project_id, row.base_url, key, row.settings)
+    if row.operator_address == settings.address:
+        egress = egress.everywhere()
+    settings = replace(settings, egress=egress)
     return create_provider(settings, mqtt=mqtt, limits=limits)

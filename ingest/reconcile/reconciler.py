@@ -14,6 +14,7 @@ import asyncpg
 
 from handlers.events import SECOND
 from ingest.crypto import Keyring
+from ingest.egress.gate import Egress
 from ingest.errors import Misconfigured, Refused, RollcallError, RunUnderWay
 from ingest.mqtt.port import Clock
 from ingest.providers.retry import Limits
@@ -55,7 +56,9 @@ class Reconciler:
         limits: Limits | None = None,
         look_every_s: float = LOOK_EVERY_S,
         observe: Observe = lambda name, status, counts: None,
+        egress: Egress | None = None,
     ) -> None:
+        self._egress = egress or Egress(settings.networks)
         self._pool = pool
         self._observe = observe
         self._settings = settings
@@ -189,7 +192,7 @@ class Reconciler:
         self, row: ProviderRow, run: Run, runs: Runs, options: Options, show: Callable[[Progress], None]
     ) -> Outcome:
         plan = plan_of(row, self._settings)
-        provider = provider_of(row, self._keyring, self._limits)
+        provider = provider_of(row, self._keyring, self._egress, self._limits)
         try:
             if not options.dry_run:
                 await upgrade(row, self._rows, self._keyring)

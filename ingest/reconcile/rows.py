@@ -32,6 +32,7 @@ class ProviderRow:
     age_s: float | None
     unfinished: bool
     session_lost: bool
+    operator_address: str | None
 
 
 class ProviderRows:
@@ -66,5 +67,5 @@ def _row(row: asyncpg.Record) -> ProviderRow:
     return ProviderRow(
         row["id"], row["name"], row["integration_type"], row["project_id"], row["base_url"],
         row["api_key_encrypted"] or None, settings if isinstance(settings, dict) else {},
-        row["age_s"], row["unfinished"], row["session_lost"],
+        row["age_s"], row["unfinished"], row["session_lost"], row["operator_address"],
     )  # fmt: skip

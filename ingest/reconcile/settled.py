@@ -8,12 +8,11 @@ from typing import NamedTuple
 import asyncpg
 
 from handlers.events import Micros
-from ingest.errors import Refused
 from ingest.reconcile.plan import Plan
 from ingest.reconcile.retries import with_retries
 from ingest.reconcile.runs import Run, Runs
 from ingest.store.queries import queries
-from ingest.store.refusals import acquired
+from ingest.store.refusals import FAULTS, acquired
 
 WINDOW = 1_000
 """Staging ids looked at in one transaction."""
@@ -39,6 +38,7 @@ class Settled:
         plan: Plan,
         jitter: random.Random,
         *,
+        tells_connections: bool = True,
         presence_resolution: Micros = 0,
         timeout_s: float = 60.0,
     ) -> None:
@@ -46,6 +46,7 @@ class Settled:
         self._runs = runs
         self._plan = plan
         self._jitter = jitter
+        self._tells_connections = tells_connections
         self._resolution = presence_resolution
         self._timeout_s = timeout_s
 
@@ -68,8 +69,8 @@ class Settled:
         """Apply a window; what the database refuses is left to those who can tell which entry it is: `chunks.py`."""
         try:
             return await with_retries(lambda: self._commit(run, window), self._jitter)
-        except Refused as refused:
-            run.note(f"entries are applied one by one: {refused}")
+        except FAULTS as fault:
+            run.note(f"entries are applied one by one: {fault}")
             return 0
 
     async def _commit(self, run: Run, window: Window) -> int:
@@ -77,7 +78,8 @@ class Settled:
         async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
             settled, changed = await connection.fetchrow(
                 queries()["apply_settled"], plan.integration_id, run.id, *window, plan.dating.lag,
-                plan.offline_after, self._resolution, timeout=self._timeout_s,
+                plan.offline_after, self._resolution, run.complete and not self._tells_connections,
+                timeout=self._timeout_s,
             )  # fmt: skip
             if settled:
                 counted = {"matched": settled, "changed": changed, "unchanged": settled - changed}

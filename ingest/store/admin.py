@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from ingest.egress.address import address_of
 from ingest.errors import Misconfigured
 from ingest.store.session import Row, rows
 
@@ -45,6 +46,7 @@ async def save_integration(
 ) -> None:
     """Insert an active integration; with `replace`, overwrite the settings of one that is there.
 
+    Its address is marked as the operator's: this is asked for by people who have the database.
     Raises: Misconfigured when it is there and `replace` is False.
     """
     done = await connection.execute(
@@ -65,6 +67,17 @@ async def save_integration(
     )
     if done.endswith(" 0") and not replace:
         raise Misconfigured(f"the integration {name!r} is there already: pass --replace to change it")
+    await mark_address(connection, identifier, address_of(kind, None, settings))
+
+
+async def mark_address(connection: asyncpg.Connection, identifier: UUID, address: str) -> None:
+    """Note that an operator gave an integration this address (ingest/egress/address.py)."""
+    await connection.execute(
+        """insert into rollcall.operator_addresses as t (integration_id, address) values ($1, $2)
+        on conflict (integration_id) do update set address = excluded.address, set_at = pg_catalog.now()""",
+        identifier,
+        address,
+    )
 
 
 async def save_provider(
@@ -90,7 +103,8 @@ async def integrations(connection: asyncpg.Connection) -> list[Row]:
     return await rows(
         connection,
         """select n.id, o.slug as organization, n.name, n.integration_type as type, n.status,
-            (n.settings - 'password') #- '{webhook,secret}' #- '{webhook,previous_secret}' as settings,
+            (n.settings - 'password') #- '{webhook,secret}' #- '{webhook,previous_secret}' #- '{tls,cert}'
+                #- '{tls,key}' #- '{nats,creds}' #- '{nats,nkey}' as settings,
             (select count(*) from public.devices d where d.integration_id = n.id) as devices
         from public.device_integrations n join public.organizations o on o.id = n.organization_id
         order by o.slug, n.name, n.id""",
@@ -104,8 +118,10 @@ async def integration(connection: asyncpg.Connection, name: str, slug: str | Non
     """
     found = await rows(
         connection,
-        """select n.id, n.name, n.status, n.integration_type as type, n.settings, o.slug as organization
+        """select n.id, n.name, n.status, n.integration_type as type, n.settings, o.slug as organization, n.base_url,
+            a.address as operator_address
         from public.device_integrations n join public.organizations o on o.id = n.organization_id
+            left join rollcall.operator_addresses a on a.integration_id = n.id
         where (n.name = $1 or n.id::text = $1) and ($2::text is null or o.slug = $2) order by o.slug""",
         name,
         slug,

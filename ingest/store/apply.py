@@ -1,19 +1,18 @@
 """Commit a batch: one round trip, or one transaction where there is more than devices in it."""
 
-from collections.abc import Mapping, Sequence
-from time import monotonic
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from handlers.events import Micros
-from ingest.errors import EventsKnown, Refused, SessionsLost
+from ingest.errors import DatabaseAway, EventsKnown, Refused, SessionsLost, Unattributed
 from ingest.store.batch import Batch
-from ingest.store.columns import apply_arguments
+from ingest.store.columns import LOCK_PATIENCE, apply_arguments
 from ingest.store.facts import apply_facts
 from ingest.store.queries import queries
-from ingest.store.refusals import DATABASE_ERRORS, Contended, devices_gone, translated
+from ingest.store.refusals import Contended, acquired, devices_gone, timeouts_as_faults
 from ingest.store.timeline import record
 from ingest.store.within import Within
 
@@ -21,11 +20,8 @@ Connection = Any
 """asyncpg's Connection or pool proxy; asyncpg ships no complete types."""
 
 
-BESIDE_S = 10.0
-"""How long nobody is kept out any more after that has gone wrong, or has taken longer than SLOW_S."""
-SLOW_S = 1.0
-OTHERS_S = 1.0
-"""How long, after another writer has waited: it may be one who writes a little, again and again."""
+TRIAL_PATIENCE = "250ms"
+"""The same of a trial: whoever holds a row has been waited for before."""
 
 
 class Applier:
@@ -36,69 +32,77 @@ class Applier:
         pool: asyncpg.Pool | Within,
         *,
         presence_resolution: Micros = 0,
-        alone_from: int | None = None,
         timeout_s: float = 30.0,
     ) -> None:
-        """`alone_from`: from how many devices on a batch of telemetry keeps other writers out where it can (ADR 14)."""
         self._pool = pool
         self._resolution = presence_resolution
-        # what is only seldom written needs a comparison without a write: the way of those who are not alone
-        self._alone_from = None if presence_resolution else alone_from
-        self._beside_until = 0.0
         self._timeout_s = timeout_s
 
     def prepare(self, batch: Batch) -> None:
         """Build the arguments, so that `commit` has nothing to do but to send them."""
-        batch.arguments = self._arguments(batch)
+        batch.arguments = apply_arguments(batch, self._resolution)
 
     async def commit(self, batch: Batch, behind: Mapping[int, int] = {}) -> list[UUID]:
         """Commit all of `batch` and return [], or commit nothing and return the ids of devices that are gone.
 
         `behind`: only where this seq is the newest commit of the session; it waits for one that is under way.
 
-        Raises: Refused (class 22 or 23), SessionsLost (of none where it is not behind what it should be), EventsKnown,
-        DatabaseAway (anything else; Contended where another writer was in the way).
+        Raises: Refused, Unattributed (a row or message may be at fault), SessionsLost (of none where it is not behind
+        what it should be), EventsKnown, DatabaseAway (Contended where another writer was in the way).
         """
-        began = monotonic()
         try:
-            async with self._pool.acquire(timeout=self._timeout_s) as connection:
+            async with acquired(self._pool, self._timeout_s) as connection, timeouts_as_faults():
                 if not batch.has_extras:
                     await self._apply(connection, batch, behind)
                 else:
                     async with connection.transaction():
                         await self._apply(connection, batch, behind)
                         await self._extras(connection, batch)
-        except DATABASE_ERRORS as error:
-            if gone := devices_gone(error):
+        except (Refused, DatabaseAway) as meaning:
+            if gone := devices_gone(meaning.__cause__):
                 return gone
-            meaning = translated(error)
-            if not isinstance(meaning, Refused):
-                self._go_beside(BESIDE_S)
-                if not isinstance(meaning, Contended):
-                    # a connection may remember what was so when it was made: a read-only failover, another primary
-                    await self._pool.expire_connections()
-            raise meaning from error
-        if monotonic() - began > SLOW_S:
-            self._go_beside(BESIDE_S)
+            if not isinstance(meaning, Refused | Contended | Unattributed):
+                # a connection may remember what was so when it was made: a read-only failover, another primary
+                await self._pool.expire_connections()
+            raise
         return []
 
-    def _go_beside(self, seconds: float) -> None:
-        self._beside_until = max(self._beside_until, monotonic() + seconds)
+    async def trial(self, batch: Batch) -> Refused | Unattributed | None:
+        """Return what the database would refuse `batch` for, else None; all of it is rolled back.
 
-    def _arguments(self, batch: Batch) -> list[Any]:
-        """Return those of the query. A transaction of several statements keeps nobody out: it may stand still."""
-        return apply_arguments(batch, self._resolution, None if batch.has_extras else self._alone_from)
+        Raises: SessionsLost, EventsKnown, DatabaseAway.
+        """
+        try:
+            async with acquired(self._pool, self._timeout_s) as connection, timeouts_as_faults():
+                transaction = connection.transaction()
+                await transaction.start()
+                try:
+                    await connection.execute(queries()["bound_trial"])
+                    await self._apply(connection, batch, {}, TRIAL_PATIENCE)
+                    await self._extras(connection, batch)
+                    await connection.execute("set constraints all immediate")
+                finally:
+                    await transaction.rollback()
+        except (Refused, Unattributed) as fault:
+            return None if devices_gone(fault.__cause__) else fault
+        return None
 
-    async def _apply(self, connection: Connection, batch: Batch, behind: Mapping[int, int]) -> None:
-        *arguments, alone, places = batch.arguments or self._arguments(batch)
-        arguments.append("" if monotonic() < self._beside_until else alone)
-        arguments.append([behind.get(one) for one, _ in sorted(batch.epochs)] if behind else places)
-        gone, others = await connection.fetchrow(queries()["apply"], *arguments, timeout=self._timeout_s)
-        if others:
-            self._go_beside(OTHERS_S)
+    async def locked(self, device_ids: Collection[UUID]) -> set[UUID]:
+        """Return those of these devices whose rows somebody else holds locked now. Raises: Refused, DatabaseAway."""
+        async with acquired(self._pool, self._timeout_s) as connection:
+            rows = await connection.fetch(
+                queries()["locked_devices"], list(device_ids), timeout=self._timeout_s
+            )
+        return {row[0] for row in rows}
+
+    async def _apply(
+        self, connection: Connection, batch: Batch, behind: Mapping[int, int], patience: str = LOCK_PATIENCE
+    ) -> None:
+        said = batch.arguments or apply_arguments(batch, self._resolution)
+        said = said._replace(behind=[behind.get(one) for one in said.session_ids], patience=patience)
+        gone = await connection.fetchval(queries()["apply"], *said, timeout=self._timeout_s)
         if gone is None:
-            columns = zip(*sorted(batch.epochs), strict=True)
-            lost = await connection.fetch(queries()["sessions_lost"], *columns)
+            lost = await connection.fetch(queries()["sessions_lost"], said.session_ids, said.epochs)
             raise SessionsLost(frozenset((row["id"], row["epoch"]) for row in lost))
 
     async def _extras(self, connection: Connection, batch: Batch) -> None:
@@ -120,6 +124,9 @@ class Applier:
             )
         if batch.parked or batch.unparked:
             await write_parked(connection, batch)
+        if batch.dropped:
+            columns = zip(*sorted(batch.dropped.items()), strict=True)
+            await connection.execute(queries()["count_dropped"], *columns, timeout=self._timeout_s)
 
     async def _remember_events(self, connection: Connection, batch: Batch) -> None:
         """Write the events' ids; who is first to commit one is the one who applies it. Raises: EventsKnown."""

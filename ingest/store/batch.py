@@ -1,12 +1,16 @@
 """What one commit carries."""
 
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from handlers.conflicts import Decision
 from handlers.events import Micros
 from handlers.evidence import Evidence
+
+if TYPE_CHECKING:
+    from ingest.store.columns import Arguments
 
 
 class Target(NamedTuple):
@@ -103,13 +107,15 @@ class Batch:
     replayed: list[UUID] = field(default_factory=list)
     """Dead letters that are applied by this batch, and so are none any more."""
 
-    turned_away: int = 0
-    """Ids without a row for which there was no room or no policy to keep them."""
+    turned_away: Counter[UUID] = field(default_factory=Counter)
+    """Ids without a row for which there was no room or no policy to keep them, by integration."""
+    dropped: Counter[UUID] = field(default_factory=Counter)
+    """Those that batches before this one turned away, to be written with this one."""
 
     has_facts: bool = False
     decided: list[Decided] = field(default_factory=list)
     """Filled by the commit: the facts about which something had to be decided."""
-    arguments: list[Any] | None = None
+    arguments: "Arguments | None" = None
     """Those of `rollcall.apply`, where they were made ready before."""
 
     @property
@@ -152,5 +158,6 @@ class Batch:
                 self.parked,
                 self.unparked,
                 self.replayed,
+                self.dropped,
             )
         )

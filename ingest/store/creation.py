@@ -2,17 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID, uuid4
 
+import asyncpg
 import orjson
 
 from handlers.events import DeviceKey
 from handlers.identity import label
+from ingest.errors import Refused, Unattributed
 from ingest.store.queries import queries
+from ingest.store.refusals import POSTPONED, translated
 from ingest.store.timeline import record
 
 Connection = Any
+MAX_REFUSED = 16
+"""Rows that are refused one by one before the other keys of the batch are left for later: each costs a savepoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,15 @@ class UnknownPolicy:
     max_per_minute: int = 6_000
     max_total: int = 100_000
     max_parked: int = 10_000
+    matches_others: bool = True
+    """Whether a serial number or hardware id may mean a row of another integration: not where nobody proves himself."""
+
+
+class Created(NamedTuple):
+    """Ids of the rows that were made, and why others were not; a key in neither was not tried."""
+
+    ids: dict[DeviceKey, UUID]
+    refused: dict[DeviceKey, Refused | Unattributed]
 
 
 async def room_for_creation(connection: Connection, integration_id: UUID, policy: UnknownPolicy) -> int:
@@ -34,34 +48,68 @@ async def room_for_creation(connection: Connection, integration_id: UUID, policy
     return max(0, room)
 
 
-async def create(
-    connection: Connection, integration_id: UUID, keys: Sequence[DeviceKey]
-) -> dict[DeviceKey, UUID]:
+async def create(connection: Connection, integration_id: UUID, keys: Sequence[DeviceKey]) -> Created:
     """Make a row for each key; of keys with the same serial number or hardware id only for the first.
 
-    A serial number that a row of another organization has is left out, and the timeline says so.
+    A serial number of a row that is not meant (of another organization, or of another integration where nobody proves
+    himself) is left out, and the timeline says so. A row that the database refuses (a unique index of the platform, a
+    trigger) costs that key alone; it counts towards the cap of the minute, and after MAX_REFUSED of them the other keys
+    wait for another time.
+
+    Raises: DatabaseAway.
     """
     wanted = _distinct(keys)
     serials = [key.serial_number for key in wanted if key.serial_number]
     rows = await connection.fetch(queries()["serials_taken"], serials) if serials else []
-    taken = {row["serial_number"] for row in rows}
-    ids = {key: uuid4() for key in wanted}
+    taken = frozenset(row["serial_number"] for row in rows)
+    created = Created({}, {})
+    await _insert(connection, integration_id, wanted, taken, created)
+    ids = created.ids
     await connection.execute(
-        queries()["create_devices"],
-        integration_id,
-        list(ids.values()),
-        [key.external_id for key in wanted],
-        [None if key.serial_number in taken else key.serial_number for key in wanted],
-        [orjson.dumps(key.hardware_ids).decode() if key.hardware_ids else None for key in wanted],
-        [label(key) for key in wanted],
+        queries()["count_created"], integration_id, len(ids), len(ids) + len(created.refused)
     )
-    await connection.execute(queries()["count_created"], integration_id, len(wanted))
     await record(connection, "created", list(ids.values()), {})
-    without = [ids[key] for key in wanted if key.serial_number in taken]
+    without = [ids[key] for key in ids if key.serial_number in taken]
     if without:
-        why = "another organization has a device with this serial number"
+        why = "a device that is not meant has this serial number: of another organization, or integration"
         await record(connection, "conflict", without, {"field": "serial_number", "why": why})
-    return ids
+    return created
+
+
+async def _insert(
+    connection: Connection,
+    integration_id: UUID,
+    keys: Sequence[DeviceKey],
+    taken: frozenset[str],
+    created: Created,
+) -> None:
+    """Insert all at once, and where that is refused in halves, each within a savepoint."""
+    if not keys or len(created.refused) >= MAX_REFUSED:
+        return
+    ids = {key: uuid4() for key in keys}
+    try:
+        async with connection.transaction():
+            await connection.execute(
+                queries()["create_devices"],
+                integration_id,
+                list(ids.values()),
+                [key.external_id for key in keys],
+                [None if key.serial_number in taken else key.serial_number for key in keys],
+                [orjson.dumps(key.hardware_ids).decode() if key.hardware_ids else None for key in keys],
+                [label(key) for key in keys],
+            )
+    except asyncpg.PostgresError as error:
+        fault = translated(error)
+        if not isinstance(fault, Refused | Unattributed):
+            raise
+        if len(keys) > 1:
+            middle = len(keys) // 2
+            for half in (keys[:middle], keys[middle:]):
+                await _insert(connection, integration_id, half, taken, created)
+        elif fault.sqlstate not in POSTPONED:
+            created.refused[keys[0]] = fault
+        return
+    created.ids.update(ids)
 
 
 def _distinct(keys: Sequence[DeviceKey]) -> list[DeviceKey]:

@@ -14,10 +14,10 @@ import orjson
 
 from handlers.events import DeviceKey
 from handlers.identity import Candidate, Match, match
-from ingest.errors import Refused
+from ingest.errors import Refused, Unattributed
 from ingest.store.creation import UnknownPolicy, create, room_for_creation
 from ingest.store.queries import queries
-from ingest.store.refusals import Contended, acquired
+from ingest.store.refusals import acquired
 from ingest.store.timeline import record
 from ingest.store.within import Within
 
@@ -28,7 +28,6 @@ MAX_CACHED = 2_000_000
 MAX_PRELOADED = 250_000
 PRELOAD_FROM = 200
 """Keys asked for at once of an integration of which nothing is cached: then all its bindings are read, in one go."""
-UNIQUE_VIOLATION = "23505"
 FULL_FOR_S = 1.0
 ROUNDS = 3
 """Of matching after creating: keys that share a serial number find the row that was made for the first of them."""
@@ -68,24 +67,31 @@ class Identities:
         return policy.policy == "create" and self._full_until.get(integration_id, 0.0) <= monotonic()
 
     async def resolve(
-        self, integration_id: UUID, keys: Sequence[DeviceKey], policy: UnknownPolicy
+        self,
+        integration_id: UUID,
+        keys: Sequence[DeviceKey],
+        policy: UnknownPolicy,
+        unmade: dict[DeviceKey, Refused | Unattributed] | None = None,
     ) -> dict[DeviceKey, UUID]:
         """Return the rows of these keys; creates what the policy allows. Keys without a row are not in the answer.
 
-        Raises: Refused, DatabaseAway (Contended where another replica made the same device just now).
+        Keys for which the database refuses a row go into `unmade`, each with its reason; without it one is raised.
+        Raises: Refused, DatabaseAway.
         """
         if self._preloads and len(keys) >= PRELOAD_FROM and not self.of(integration_id):
             await self._preload(integration_id)
             known = self.of(integration_id)
             if all(key in known for key in keys):
                 return {key: known[key] for key in keys}
-        try:
-            async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
-                found = await self._find(connection, integration_id, sorted(set(keys), key=_order), policy)
-        except Refused as refused:
-            if refused.sqlstate == UNIQUE_VIOLATION:
-                raise Contended(str(refused)) from refused
-            raise
+        refused: dict[DeviceKey, Refused | Unattributed] = {}
+        async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
+            found = await self._find(
+                connection, integration_id, sorted(set(keys), key=_order), policy, refused
+            )
+            if refused and unmade is None:
+                raise next(iter(refused.values()))
+        if unmade is not None:
+            unmade.update(refused)
         known = self.of(integration_id)
         if len(known) > MAX_CACHED:
             known.clear()
@@ -99,10 +105,15 @@ class Identities:
         self.of(integration_id).update({DeviceKey(row[0]): row[1] for row in rows})
 
     async def _find(
-        self, connection: Connection, integration_id: UUID, keys: list[DeviceKey], policy: UnknownPolicy
+        self,
+        connection: Connection,
+        integration_id: UUID,
+        keys: list[DeviceKey],
+        policy: UnknownPolicy,
+        refused: dict[DeviceKey, Refused | Unattributed],
     ) -> dict[DeviceKey, UUID]:
         found = await _bound(connection, integration_id, keys)
-        rest = await self._match(connection, integration_id, _without(keys, found), found)
+        rest = await self._match(connection, integration_id, _without(keys, found), found, policy)
         if not rest or not self.may_create(integration_id, policy):
             return found
         room = await room_for_creation(connection, integration_id, policy)
@@ -112,13 +123,17 @@ class Identities:
         for _ in range(ROUNDS):
             # again, now that no other replica can create
             found.update(await _bound(connection, integration_id, rest))
-            rest = await self._match(connection, integration_id, _without(rest, found), found)
+            rest = await self._match(connection, integration_id, _without(rest, found), found, policy)
             if not rest or room <= 0:
                 break
-            made = await create(connection, integration_id, rest[:room])
+            # what is refused is tried again in the next round: another writer may have made the same row just now
+            made, not_made = await create(connection, integration_id, rest[:room])
             await _bind(connection, integration_id, made)
             found.update(made)
-            room -= len(made)
+            refused.update(not_made)
+            room -= len(made) + len(not_made)
+        for key in found:
+            refused.pop(key, None)
         return found
 
     async def _match(
@@ -127,12 +142,13 @@ class Identities:
         integration_id: UUID,
         keys: list[DeviceKey],
         found: dict[DeviceKey, UUID],
+        policy: UnknownPolicy,
     ) -> list[DeviceKey]:
         """Bind the keys that name a row, add them to `found`, and return those that name none."""
         likely = await _likely(connection, integration_id, keys)
         if not likely:
             return keys
-        matches = await _matches(connection, integration_id, likely)
+        matches = await _matches(connection, integration_id, likely, others=policy.matches_others)
         met = {key: one.device_id for key, one in matches.items() if one.device_id is not None}
         for key, one in matches.items():
             if one.duplicates:
@@ -186,7 +202,7 @@ async def _likely(connection: Connection, integration_id: UUID, keys: list[Devic
 
 
 async def _matches(
-    connection: Connection, integration_id: UUID, keys: list[DeviceKey]
+    connection: Connection, integration_id: UUID, keys: list[DeviceKey], *, others: bool
 ) -> dict[DeviceKey, Match]:
     rows = await connection.fetch(
         queries()["candidates"],
@@ -194,6 +210,7 @@ async def _matches(
         [key.external_id for key in keys],
         [key.serial_number for key in keys],
         [orjson.dumps(key.hardware_ids).decode() if key.hardware_ids else None for key in keys],
+        others,
     )
     candidates: dict[DeviceKey, list[Candidate]] = {}
     for row in rows:

@@ -22,6 +22,11 @@ class IntegrationRow(NamedTuple):
     name: str
     settings: Any
     """An object, or whatever else somebody wrote there."""
+    base_url: str | None = None
+    operator_address: str | None = None
+    """The address that an operator gave it (ingest/egress/address.py); None where no operator made it."""
+    place: int = 0
+    """Which one of its organization's it is, the oldest first; 0 where the operator made it."""
 
 
 class News(NamedTuple):
@@ -43,12 +48,23 @@ class IntegrationRows:
         """Return the active mqtt integrations."""
         async with acquired(self._pool, self._timeout_s) as connection:
             rows = await connection.fetch(queries()["mqtt_integrations"], timeout=self._timeout_s)
-        return [IntegrationRow(r["id"], r["name"], settings_of(r["settings"])) for r in rows]
+        return [
+            IntegrationRow(
+                r["id"],
+                r["name"],
+                settings_of(r["settings"]),
+                r["base_url"],
+                r["operator_address"],
+                r["place"],
+            )
+            for r in rows
+        ]
 
-    async def replace_password(self, integration_id: UUID, found: str, encrypted: str) -> None:
-        """Put the encrypted form where `found` still stands."""
+    async def replace_secret(self, integration_id: UUID, place: str, found: str, encrypted: str) -> None:
+        """Put the encrypted form where `found` still stands; `place` is a path of the settings."""
+        values = integration_id, found, encrypted, place.split(".")
         async with acquired(self._pool, self._timeout_s) as connection:
-            await connection.execute(queries()["replace_password"], integration_id, found, encrypted)
+            await connection.execute(queries()["replace_setting"], *values)
 
     @contextlib.asynccontextmanager
     async def news(self) -> AsyncIterator[News]:

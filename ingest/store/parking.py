@@ -1,6 +1,8 @@
 """Parking: what an id without a row said is kept, one bounded row an id, until its device appears."""
 
+import logging
 from time import monotonic
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -10,16 +12,29 @@ from handlers.events import DeviceKey, Micros
 from handlers.evidence import Evidence
 from handlers.identity import label
 from handlers.parked import from_parked, to_parked
+from ingest.errors import RollcallError
 from ingest.store.apply import Applier
 from ingest.store.batch import Batch, Parked, Target
 from ingest.store.creation import UnknownPolicy
 from ingest.store.identity import FULL_FOR_S, Identities
 from ingest.store.queries import queries
-from ingest.store.refusals import acquired
+from ingest.store.refusals import FAULTS, acquired
 from ingest.store.within import Within
+
+log = logging.getLogger(__name__)
 
 PAGE = 500
 """Parked ids looked at and adopted at once."""
+STUCK_EVERY_S = 60.0
+
+
+class Given(NamedTuple):
+    """What is parked of one device that has a row by now."""
+
+    integration_id: UUID
+    target: Target
+    device_id: UUID
+    row: asyncpg.Record
 
 
 class Parking:
@@ -38,6 +53,7 @@ class Parking:
         self._applier = applier
         self._timeout_s = timeout_s
         self._full_until: dict[UUID, float] = {}
+        self._stuck_at: dict[UUID, float] = {}
 
     def has_room(self, integration_id: UUID, policy: UnknownPolicy) -> bool:
         """Return whether another id may be parked, as far as is known: no room is remembered FULL_FOR_S."""
@@ -79,8 +95,10 @@ class Parking:
             self._full_until[integration_id] = monotonic() + FULL_FOR_S
         return len(fresh) - len(taken)
 
-    async def adopt(self, integration_id: UUID, offline_after: Micros) -> int:
+    async def adopt(self, integration_id: UUID, offline_after: Micros, *, matches_others: bool = True) -> int:
         """Apply what is parked for devices that have a row by now; return how many.
+
+        `matches_others`: as in the integration's policy.
 
         Raises: Refused, DatabaseAway (Contended).
         """
@@ -91,24 +109,48 @@ class Parking:
                 end = await connection.fetchval(queries()["parked_page_end"], integration_id, after, PAGE)
                 rows = await connection.fetch(queries()["parked_with_device"], integration_id, after, end)
             if rows:
-                adopted += await self._give(integration_id, offline_after, rows)
+                adopted += await self._give(integration_id, offline_after, rows, matches_others)
             after = end
         return adopted
 
-    async def _give(self, integration_id: UUID, offline_after: Micros, rows: list[asyncpg.Record]) -> int:
+    async def _give(
+        self, integration_id: UUID, offline_after: Micros, rows: list[asyncpg.Record], matches_others: bool
+    ) -> int:
         """Apply these to the devices that they mean; one whose names mean several stays parked."""
         parked = {_key(row["key"]): row for row in rows}
-        found = await self._identities.resolve(integration_id, list(parked), UnknownPolicy("ignore"))
+        policy = UnknownPolicy("ignore", matches_others=matches_others)
+        found = await self._identities.resolve(integration_id, list(parked), policy)
+        locked = await self._applier.locked(found.values()) if found else set()
+        given = [
+            Given(integration_id, Target(offline_after), device_id, parked[key])
+            for key, device_id in found.items()
+            if device_id not in locked
+        ]
+        return await self._write(given) if given else 0
+
+    async def _write(self, given: list[Given]) -> int:
+        """Apply them in one commit, and where that is refused in halves: what is refused alone stays parked."""
         batch = Batch()
-        for key, device_id in found.items():
-            row = parked[key]
-            batch.add(device_id, Target(offline_after), from_parked(orjson.loads(row["evidence"])))
-            batch.unparked.append((integration_id, row["label"], row["messages"]))
-        if not found:
-            return 0
-        gone = await self._applier.commit(batch)
+        for one in given:
+            batch.add(one.device_id, one.target, from_parked(orjson.loads(one.row["evidence"])))
+            batch.unparked.append((one.integration_id, one.row["label"], one.row["messages"]))
+        try:
+            gone = await self._applier.commit(batch)
+        except FAULTS as fault:
+            if len(given) == 1:
+                self._note_stuck(given[0], fault)
+                return 0
+            middle = len(given) // 2
+            return await self._write(given[:middle]) + await self._write(given[middle:])
         self._identities.forget(gone)
         return 0 if gone else len(batch.unparked)
+
+    def _note_stuck(self, given: Given, fault: RollcallError) -> None:
+        """Log at most once a STUCK_EVERY_S an integration that a device's row takes nothing of what is parked of it."""
+        now = monotonic()
+        if self._stuck_at.get(given.integration_id, 0.0) + STUCK_EVERY_S < now:
+            self._stuck_at[given.integration_id] = now
+            log.warning("what device %s sent stays parked: %s", given.device_id, fault)
 
 
 def _by_label(strangers: dict[DeviceKey, Evidence]) -> dict[str, tuple[DeviceKey, Evidence]]:

@@ -10,8 +10,10 @@ from ingest.store.integrations import settings_object
 from ingest.store.refusals import acquired
 
 _ONE = """
-select id, name, integration_type, project_id, base_url, api_key_encrypted, settings
-from public.device_integrations where id = $1 and status = 'active'"""
+select n.id, n.name, n.integration_type, n.project_id, n.base_url, n.api_key_encrypted, n.settings,
+    a.address as operator_address
+from public.device_integrations n left join rollcall.operator_addresses a on a.integration_id = n.id
+where n.id = $1 and n.status = 'active'"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class StoredProvider:
     base_url: str | None
     api_key: str | None = field(repr=False)
     settings: dict[str, Any] = field(repr=False)
+    operator_address: str | None
 
 
 class StoredProviders:
@@ -42,5 +45,5 @@ class StoredProviders:
             return None
         return StoredProvider(
             row["id"], row["name"], row["integration_type"], row["project_id"], row["base_url"],
-            row["api_key_encrypted"] or None, settings_object(row["settings"]),
+            row["api_key_encrypted"] or None, settings_object(row["settings"]), row["operator_address"],
         )  # fmt: skip

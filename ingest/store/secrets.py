@@ -30,6 +30,11 @@ PLACES = {
     "webhook_secret": "webhook_secret",
     "webhook": "webhook.secret",
     "previous_webhook": "webhook.previous_secret",
+    "tls_ca": "tls.ca",
+    "tls_cert": "tls.cert",
+    "tls_key": "tls.key",
+    "nats_creds": "nats.creds",
+    "nats_nkey": "nats.nkey",
 }
 """Column of the query -> place."""
 _COLUMN_UPDATES = {"api_key_encrypted": "replace_api_key", "webhook_secret": "replace_webhook_secret"}

@@ -8,11 +8,10 @@ from uuid import UUID
 import orjson
 
 from handlers.events import DeviceKey
-from ingest.errors import Declined, Refused
+from ingest.errors import Declined
 from ingest.store.creation import UnknownPolicy
 from ingest.store.identity import Identities
 from ingest.store.queries import queries
-from ingest.store.refusals import Contended
 from ingest.store.session import Row, rows
 from ingest.store.within import Within
 
@@ -63,15 +62,21 @@ async def integration(connection: Connection, organization_id: UUID, integration
     return found[0] if found else None
 
 
-async def add(connection: Connection, organization_id: UUID, new: New) -> None:
-    """Insert an active integration. Raises: Refused 23505 where the organization has one of this type and name."""
-    await connection.execute(
+async def add(connection: Connection, organization_id: UUID, new: New, most: int) -> bool:
+    """Insert an active integration; False where the organization has `most` already.
+
+    Raises: Refused 23505 where the organization has one of this type and name.
+    """
+    done = await connection.execute(
         """insert into public.device_integrations (organization_id, id, integration_type, name, project_id, base_url,
             api_key_encrypted, webhook_secret, settings, status, webhook_enabled)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'active', $8::text is not null)""",
+        select $1, $2, $3, $4, $5, $6, $7, $8, $9, 'active', $8::text is not null
+        where (select count(*) from public.device_integrations n where n.organization_id = $1) < $10""",
         organization_id,
         *new,
+        most,
     )
+    return bool(done.endswith(" 1"))
 
 
 async def runs(
@@ -189,11 +194,7 @@ async def adopt(
         said.get("external_id", external_id), said.get("serial_number"), tuple(said.get("hardware_ids") or ())
     )
     identities = Identities(Within(connection), preloads=False)
-    try:
-        found = await identities.resolve(integration_id, [named], UNCAPPED)
-    except Contended as contended:
-        # a serial number of another organization, which is not seen from here: no trying again will help
-        raise contended.__cause__ if isinstance(contended.__cause__, Refused) else contended from None
+    found = await identities.resolve(integration_id, [named], UNCAPPED)
     if named not in found:
         raise Declined(
             f"{external_id}: its external id, serial number and hardware ids mean different devices"

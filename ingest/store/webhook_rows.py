@@ -11,8 +11,10 @@ from ingest.store.refusals import acquired
 COLUMN = "webhook_secret"
 
 _ENABLED = """
-select id, name, settings, webhook_secret from public.device_integrations
-where status = 'active' and webhook_enabled order by id"""
+select n.id, n.name, n.settings, n.webhook_secret, case when a.integration_id is null
+    then row_number() over (partition by n.organization_id order by n.created_at, n.id) else 0 end as place
+from public.device_integrations n left join rollcall.operator_addresses a on a.integration_id = n.id
+where n.status = 'active' and n.webhook_enabled order by n.id"""
 _REPLACE_SETTING = """
 update public.device_integrations set settings = jsonb_set(settings, $2::text[], to_jsonb($4::text))
 where id = $1 and settings #>> $2::text[] = $3"""
@@ -27,6 +29,8 @@ class WebhookRow(NamedTuple):
     name: str
     settings: dict[str, Any]
     secret: str | None
+    place: int
+    """Which one of its organization's it is, the oldest first; 0 where the operator made it."""
 
 
 class WebhookRows:
@@ -40,7 +44,10 @@ class WebhookRows:
         """Return the active integrations with webhook_enabled."""
         async with acquired(self._pool, self._timeout_s) as connection:
             rows = await connection.fetch(_ENABLED, timeout=self._timeout_s)
-        return [WebhookRow(r["id"], r["name"], settings_object(r["settings"]), r[COLUMN]) for r in rows]
+        return [
+            WebhookRow(r["id"], r["name"], settings_object(r["settings"]), r[COLUMN], r["place"])
+            for r in rows
+        ]
 
     async def replace_secret(self, integration_id: UUID, place: str, found: str, encrypted: str) -> None:
         """Put the encrypted form where `found` still stands: a setting such as `webhook.secret`, or the column."""

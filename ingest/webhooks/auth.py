@@ -3,7 +3,7 @@
 Secrets are compared in constant time. No error holds a secret, nor what was given for one.
 """
 
-import hashlib
+import base64
 import hmac
 import re
 from collections.abc import Mapping
@@ -20,18 +20,27 @@ from ingest.webhooks.sns import Signatures
 
 METHODS = ("header", "bearer", "standard_webhooks", "hmac", "sns", "none")
 HEADER = "x-webhook-secret"
+SHA256 = "sha256="
 API_KEY = "x-api-key"
 """Always taken beside the method's own header: several clouds can send only this one."""
 SIGNATURE = "x-webhook-signature"
+SVIX = "svix-"
+"""What headers of Standard Webhooks began with before they were called so, and still do at many senders."""
+MIN_SECRET = 16
+LONG_ENOUGH = f"it must have at least {MIN_SECRET} characters"
 TOLERANCE: Micros = 300 * SECOND
 """How far a signed timestamp may be from now."""
 MAX_SIGNATURES = 16
-SECRET_HEADERS = ("authorization", "cookie", "webhook-signature", HEADER, API_KEY, SIGNATURE)
+SECRET_HEADERS = (
+    "authorization", "cookie", "webhook-signature", "svix-signature", HEADER, API_KEY, SIGNATURE,
+)  # fmt: skip
 MAX_TOPICS = 64
 
 _HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _BASE64 = re.compile(r"(whsec_)?[A-Za-z0-9+/]{16,}={0,2}")
 _TOPIC_ARN = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?")
+_SIGNATURE = re.compile(r"(?<![^ ,])v1,[A-Za-z0-9+/]{43}=(?![^ ,])")
+"""Of HMAC-SHA256, in a list that blanks part, or commas where two lines of a header were joined."""
 _SECONDS = re.compile(r"[0-9]{1,12}")
 
 
@@ -115,17 +124,23 @@ class Authenticator:
             raise Unauthorized("the bearer token is wrong")
 
     def _check_hmac(self, headers: Mapping[str, str], body: bytes) -> None:
-        given = headers.get(SIGNATURE)
+        name = self.header if self.header in headers and self.header != HEADER else SIGNATURE
+        given = headers.get(name)
         if given is None:
-            raise Unauthorized(f"the request has no signature: send it as the header {SIGNATURE}")
-        wanted = [hmac.new(secret.encode(), body, hashlib.sha256).hexdigest() for secret in self.secrets]
-        if not _matches(given.strip().lower().removeprefix("sha256="), wanted):
-            raise Unauthorized(f"the signature in {SIGNATURE} does not fit the body and the secret")
+            raise Unauthorized(f"the request has no signature: send it as the header {name}")
+        digests = [hmac.digest(secret.encode(), body, "sha256") for secret in self.secrets]
+        given = given.strip()
+        given = given[len(SHA256) :] if given[: len(SHA256)].lower() == SHA256 else given
+        in_hex = _matches(given.lower(), [one.hex() for one in digests])
+        in_base64 = _matches(given, [base64.b64encode(one).decode() for one in digests])
+        if not in_hex and not in_base64:
+            raise Unauthorized(f"the signature in {name} does not fit the body and the secret")
 
     def _check_standard(self, headers: Mapping[str, str], body: bytes, now: Micros) -> None:
         """Check a signature of Standard Webhooks. Source: its specification, "Verifying webhook authenticity"."""
-        message_id, given = headers.get("webhook-id"), headers.get("webhook-signature")
-        seconds = headers.get("webhook-timestamp", "")
+        prefix = SVIX if "webhook-signature" not in headers and f"{SVIX}signature" in headers else "webhook-"
+        message_id, given = headers.get(f"{prefix}id"), headers.get(f"{prefix}signature")
+        seconds = headers.get(f"{prefix}timestamp", "")
         if not message_id or not given or not seconds:
             raise Unauthorized("the request has no webhook-id, webhook-timestamp or webhook-signature")
         if not _SECONDS.fullmatch(seconds):
@@ -139,8 +154,13 @@ class Authenticator:
             raise Unauthorized("the body is not text, which is all that Standard Webhooks signs") from None
         at = datetime.fromtimestamp(int(seconds), UTC)
         wanted = [Webhook(secret).sign(message_id, at, text) for secret in self.secrets]
-        if not any(_matches(one, wanted) for one in given.split(" ")[:MAX_SIGNATURES]):
+        if not any(_matches(one, wanted) for one in _SIGNATURE.findall(given)[:MAX_SIGNATURES]):
             raise Unauthorized("no signature in webhook-signature fits the body and the secret")
+
+
+def is_short(secret: str) -> bool:
+    """Return whether a secret is too short to be set; one that is found so is warned about and used."""
+    return len(secret.strip().removeprefix("whsec_")) < MIN_SECRET
 
 
 def _matches(given: str, wanted: tuple[str, ...] | list[str]) -> bool:

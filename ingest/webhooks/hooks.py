@@ -15,7 +15,7 @@ from ingest.crypto import Keyring, is_encrypted, secret_context
 from ingest.errors import Misconfigured, RollcallError
 from ingest.field_paths import warn_of_missing
 from ingest.follow import follow
-from ingest.integration_settings import webhook_settings
+from ingest.integration_settings import check_place, webhook_settings, webhooks_are_proved
 from ingest.pipeline.pile import Feed
 from ingest.settings import Settings
 from ingest.store.creation import UnknownPolicy
@@ -23,7 +23,7 @@ from ingest.store.integrations import IntegrationRows
 from ingest.store.parking import Parking
 from ingest.store.webhook_rows import COLUMN, WebhookRow, WebhookRows
 from ingest.tasks import together
-from ingest.webhooks.auth import Authenticator
+from ingest.webhooks.auth import LONG_ENOUGH, Authenticator, is_short
 from ingest.webhooks.sns import Signatures
 
 log = logging.getLogger(__name__)
@@ -60,8 +60,12 @@ class HookReader:
 
         Raises: Misconfigured, naming the integration and the key, never a secret.
         """
+        check_place(row.name, row.place, self._settings)
         context, feed = understood(self._settings, row.id, row.name, row.settings)
-        return Hook(row.id, row.name, f"/webhooks/{row.id}", self._authenticator(row), context, feed)
+        authenticator = self._authenticator(row)
+        if any(is_short(one) for one in authenticator.secrets):
+            log.warning("integration %s: a secret of its webhooks is short: %s", row.name, LONG_ENOUGH)
+        return Hook(row.id, row.name, f"/webhooks/{row.id}", authenticator, context, feed)
 
     def _authenticator(self, row: WebhookRow) -> Authenticator:
         clear = {place: self._clear(row.id, place, secret) for place, secret in secrets(row).items()}
@@ -94,7 +98,9 @@ def understood(
         raise Misconfigured(f"integration {name!r}: {error}") from None
     ahead, behind = int(process.max_ahead_s * SECOND), wanted.max_behind_s * SECOND
     liveness = Liveness(wanted.liveness == "event_time", ahead, behind)
-    policy = UnknownPolicy(**wanted.unknown_devices.model_dump())
+    policy = UnknownPolicy(
+        **wanted.unknown_devices.within(process).model_dump(), matches_others=webhooks_are_proved(settings)
+    )
     after_s = wanted.offline_after_s or process.offline_after_s
     words = wanted.presence_words.words
     context = Context(integration_id, liveness, FieldPaths(wanted.field_paths), shape, words)
@@ -163,7 +169,10 @@ class Hooks:
 
     def _adopting(self) -> list[Adopting]:
         hooks = [hook for _, hook in self._known.values() if hook is not None]
-        return [Adopting(hook.id, hook.name, hook.feed.offline_after) for hook in hooks]
+        return [
+            Adopting(hook.id, hook.name, hook.feed.offline_after, hook.feed.policy.matches_others)
+            for hook in hooks
+        ]
 
 
 def secrets(row: WebhookRow) -> dict[str, str]:

@@ -5,7 +5,7 @@ The order of the checks: integration, size, authentication, handshake, shape.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import orjson
 from starlette.datastructures import QueryParams
@@ -16,17 +16,23 @@ from handlers.webhooks import golioth_pipelines
 from handlers.webhooks.delivery import Event, Handshake, Request
 from handlers.webhooks.shapes import decode
 from ingest.errors import DatabaseAway, Unauthorized, Unavailable
+from ingest.http_peers import peer_of
 from ingest.mqtt.port import Clock
 from ingest.problems import UNEXPECTED, Problem
 from ingest.webhooks.answers import JSON, allowed, answer
 from ingest.webhooks.gate import Gate
+from ingest.webhooks.guesses import Guesser, Guesses
 from ingest.webhooks.hooks import Hook, Hooks
 from ingest.webhooks.sns import Signatures
 from ingest.webhooks.submissions import AWAY, Submissions
 
 PATH = "/webhooks"
 METHODS = ("POST", "OPTIONS")
+MAX_UNPROVEN = 8_192
+"""Bytes of a body that is decoded before it has proved itself; AWS' confirmation of a destination has about 600."""
 NOT_EVENTS = ("application/x-www-form-urlencoded", "multipart/", "image/", "audio/", "video/")
+
+NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 Observe = Callable[[str, int, float], None]
 """Is told the route, the status and the seconds of each request."""
@@ -49,6 +55,7 @@ class Webhooks:
         self._clock = clock
         self._observe = observe
         self.gate = Gate()
+        self._guesses = Guesses()
 
     @staticmethod
     def takes(scope: Scope) -> bool:
@@ -71,14 +78,17 @@ class Webhooks:
         except Unavailable as away:
             response = self._submissions.busy(str(away)).response()
         except Exception:
-            await Problem(500, UNEXPECTED).response()(scope, receive, send)
+            failure = Problem(500, UNEXPECTED).response()
+            failure.raw_headers.append(NOSNIFF)
+            await failure(scope, receive, send)
             raise
         route = PATH if scope["path"] == PATH else PATH + "/{integration_id}"
         self._observe(route, response.status_code, time.perf_counter() - began)
+        response.raw_headers.append(NOSNIFF)
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = _headers(scope["headers"])
         hook = self._hook(scope, headers)
         if scope["method"] == "OPTIONS":
             return allowed(headers)
@@ -87,7 +97,8 @@ class Webhooks:
             _check_content(headers)
             body = await self.gate.body(headers, receive)
             request = Request(body, headers, self._clock())
-            outcome = await self._proven(hook, request)
+            peer = peer_of(scope["client"][0] if scope.get("client") else None)
+            outcome = await self._proven(hook, request, (hook.id, peer), scope.get("proven", _nothing))
             if isinstance(outcome, Handshake):
                 return await self._shaken(outcome)
             return answer(outcome, await self._submissions.results(hook, request, outcome))
@@ -114,17 +125,23 @@ class Webhooks:
             )
         return hook
 
-    async def _proven(self, hook: Hook, request: Request) -> tuple[Event, ...] | Handshake:
+    async def _proven(
+        self, hook: Hook, request: Request, guesser: Guesser, proven: Callable[[], None]
+    ) -> tuple[Event, ...] | Handshake:
         """Return what the request holds, once it has proved itself; AWS asks to confirm a destination without proof."""
-        if b"DestinationConfirmation" in request.body:
+        if len(request.body) <= MAX_UNPROVEN and b"DestinationConfirmation" in request.body:
             outcome = decode(request, hook.context)
             if isinstance(outcome, Handshake) and outcome.kind == "aws_destination":
                 return outcome
+        self._guesses.check(guesser)
         try:
             await hook.authenticator.check(request.headers, request.body, request.received_at)
         except Unauthorized as error:
+            self._guesses.failed(guesser)
             scheme = "Bearer" if hook.authenticator.method == "bearer" else "Webhook"
             raise Problem(401, str(error), {"www-authenticate": scheme}) from None
+        if hook.authenticator.method != "none":
+            proven()
         return decode(request, hook.context)
 
     async def _shaken(self, handshake: Handshake) -> Response:
@@ -137,6 +154,21 @@ class Webhooks:
             raise Problem(401, str(error), {"www-authenticate": "Webhook"}) from None
         told = {"validationResponse": handshake.code} if handshake.kind == "azure_validation" else {}
         return Response(orjson.dumps(told), media_type=JSON)
+
+
+def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return the headers by name in lower case; of one that comes twice the last counts, of signatures all."""
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers and key.endswith("-signature") else text
+    if "svix-id" in headers:  # Standard Webhooks by its former name: the id is known as one of an event's
+        headers.setdefault("webhook-id", headers["svix-id"])
+    return headers
+
+
+def _nothing() -> None:
+    """Nothing is noted where the server of the app does not ask for it."""
 
 
 def _check_content(headers: Mapping[str, str]) -> None:

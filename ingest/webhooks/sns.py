@@ -15,14 +15,15 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 
 from handlers.events import Micros
-from ingest.errors import Unauthorized, Unavailable
+from ingest.egress.gate import Egress
+from ingest.errors import AddressRefused, Unauthorized, Unavailable
 
 if TYPE_CHECKING:
     import httpx
 
     from ingest.webhooks.certificates import Certificate
 
-_REGION = r"\.[a-z]{2,4}(?:-[a-z]+){1,3}-[0-9]{1,2}\.amazonaws\.com(?:\.cn)?"
+_REGION = r"\.[a-z]{2,4}(?:-[a-z]+){1,3}-[0-9]{1,2}\.amazonaws\.(?:com(?:\.cn)?|eu)"
 CERTIFICATE_URL = re.compile(rf"https://sns{_REGION}/[A-Za-z0-9_-]{{1,128}}\.pem")
 SUBSCRIBE_URL = re.compile(rf"https://sns{_REGION}/\?[A-Za-z0-9%&=:._~-]{{1,2048}}")
 ENABLE_URL = re.compile(rf"https://iot{_REGION}/confirmdestination/[A-Za-z0-9%=_-]{{1,4096}}")
@@ -48,12 +49,15 @@ VERSIONS = ("1", "2")
 class Signatures:
     """Verifies messages against certificates that Amazon serves, and keeps those.
 
-    `transport` is another way to Amazon's hosts. The client is made, and the libraries are imported, at the first
-    request: together that is a fifth of a start, and several MiB.
+    `transport` is another way to Amazon's hosts; without it `egress` decides where they may be. The client is made, and
+    the libraries are imported, at the first request: together that is a fifth of a start, and several MiB.
     """
 
-    def __init__(self, transport: "httpx.AsyncBaseTransport | None" = None) -> None:
+    def __init__(
+        self, transport: "httpx.AsyncBaseTransport | None" = None, egress: Egress | None = None
+    ) -> None:
         self._transport = transport
+        self._egress = egress
         self._client: httpx.AsyncClient | None = None
         self._certificates: dict[str, Certificate] = {}
         self._slots = asyncio.Semaphore(MAX_AT_ONCE)
@@ -71,6 +75,8 @@ class Signatures:
             raise Unauthorized(
                 "a message that SNS delivers raw has no signature: turn raw message delivery off"
             )
+        if not any(arn.encode() in body for arn in topic_arns):
+            raise Unauthorized("the topic is not among webhook.topic_arns")  # and nothing is decoded for it
         message = _message(body)
         topic_arn = message.get("TopicArn")
         if not isinstance(topic_arn, str) or topic_arn not in topic_arns:
@@ -128,22 +134,30 @@ class Signatures:
         """Return a small answer of a pinned host; redirects are not followed."""
         import httpx
 
-        if self._client is None:
-            self._client = httpx.AsyncClient(transport=self._transport)
+        client = self._client = self._client or self._opened()
         body = b""
         plain = {"accept-encoding": "identity"}
         try:
             async with asyncio.timeout(DEADLINE_S), self._slots:
-                request = self._client.stream("GET", url, headers=plain, follow_redirects=False)
+                request = client.stream("GET", url, headers=plain, follow_redirects=False)
                 async with request as response:
                     _check_answer(response.status_code, what)
                     async for chunk in response.aiter_raw():
                         body += chunk
                         if len(body) > MAX_ANSWER_BYTES:
                             raise Unauthorized(f"{what} is larger than {MAX_ANSWER_BYTES} bytes")
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx.HTTPError, TimeoutError, AddressRefused) as error:
             raise Unavailable(f"{what} cannot be had from Amazon: {type(error).__name__}") from None
         return body
+
+    def _opened(self) -> "httpx.AsyncClient":
+        import httpx
+
+        from ingest.egress.https import EgressTransport
+        from ingest.providers.http import authorities
+
+        transport = self._transport or EgressTransport(self._egress or Egress(), authorities())
+        return httpx.AsyncClient(transport=transport, trust_env=False)
 
     async def aclose(self) -> None:
         """Close the connections to Amazon."""

@@ -130,10 +130,17 @@ def test_a_broker_that_is_away_exits_with_3(rollcall):
     assert code == 3, err
 
 
-@pytest.mark.parametrize("command", [("test",), ("reset-session", "--yes")])
-def test_a_jetstream_has_no_session_to_try_or_to_reset_and_that_is_said(rollcall, command):
+def test_a_jetstream_that_is_away_exits_with_3(rollcall):
+    rollcall(
+        "integration", "add", "fleet", "--organization", "acme", "--protocol", "jetstream", "--host", "::1"
+    )
+    code, _, err = rollcall("integration", "test", "fleet")
+    assert code == 3, err
+
+
+def test_a_jetstream_has_no_session_to_reset_and_that_is_said(rollcall):
     rollcall("integration", "add", "fleet", "--organization", "acme", "--protocol", "jetstream")
-    code, _, err = rollcall("integration", command[0], "fleet", *command[1:])
+    code, _, err = rollcall("integration", "reset-session", "fleet", "--yes")
     assert code == 1
     assert "'fleet' reads a JetStream" in err
     assert "nats consumer rm" in err
@@ -276,3 +283,32 @@ def test_a_token_with_a_scope_that_is_none_or_of_nobody_is_refused(rollcall, pla
     assert "read, operate" in rollcall("token", "create", "x", "--organization", "acme", "--scope", "all")[2]
     assert rollcall("token", "create", "x", "--organization", "nowhere")[0] == 1
     assert json.loads(rollcall("token", "list", "--json")[1]) == []
+
+
+def test_certificates_are_stored_as_text_and_encrypted(rollcall, sql, monkeypatch, tmp_path):
+    monkeypatch.setenv("ROLLCALL_KEYS", KEYS)
+    files = []
+    for name in ("ca", "cert", "key"):
+        (tmp_path / name).write_text(f"-----{name} of a plant-----")
+        files += [f"--{name}-file", str(tmp_path / name)]
+    assert rollcall("integration", "add", "plant", "--organization", "acme", *files)[0] == 0
+    (row,) = sql("select id, settings -> 'tls' as tls from device_integrations")
+    stored = json.loads(row["tls"])
+    keyring = Keyring.from_setting(load_settings().keys)
+    for name in ("ca", "cert", "key"):
+        context = secret_context(row["id"], f"tls.{name}")
+        assert keyring.decrypt(stored[name], context) == f"-----{name} of a plant-----"
+    listed = rollcall("integration", "list", "--json")[1]
+    assert "-----" not in listed
+    assert "rc1" not in json.dumps(json.loads(listed)[0]["settings"].get("tls", {}).get("key", ""))
+    other = "k2:" + base64.b64encode(b"2" * 32).decode()
+    monkeypatch.setenv("ROLLCALL_KEYS", f"{other},{KEYS}")
+    assert rollcall("keys", "rotate")[0] == 0
+    (row,) = sql("select settings #>> '{tls,key}' as key from device_integrations")
+    assert row["key"].startswith("rc1:k2:")
+
+
+def test_a_file_that_is_not_there_is_named(rollcall):
+    code, _, err = rollcall("integration", "add", "p", "--organization", "a", "--ca-file", "/nowhere.pem")
+    assert code == 1
+    assert "--ca-file /nowhere.pem" in err

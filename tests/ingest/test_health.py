@@ -75,6 +75,7 @@ async def test_a_broker_that_is_away_is_named_and_a_session_at_work_makes_it_rea
         assert (await client.get("/readyz")).json() == {
             "ready": True,
             "database": {"writable": True, "outage": None},
+            "oldestUnacknowledged": None,
             "sessions": [],
             "slots": [],
         }

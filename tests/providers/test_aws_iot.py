@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -9,8 +10,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from handlers.events import SECOND
-from ingest.errors import Declined, Misconfigured, NotFound, NotSupported
+from ingest.egress.gate import Egress
+from ingest.errors import Declined, Misconfigured, NotFound, NotSupported, ProviderAway
 from ingest.providers.aws_iot.device import listed
+from ingest.providers.aws_iot.session import session
 from ingest.providers.factory import create_provider
 from ingest.providers.port import Artifact, DeviceChanges, Installed, ListedDevice, Provider
 from ingest.providers.settings import ProviderSettings
@@ -258,3 +261,57 @@ def test_the_fake_refuses_what_the_service_model_does_not_know() -> None:
     operation, _ = model.parse(Request("GET", "/things", {}, {}, b""))
     with pytest.raises(ModelViolationError):
         model.answer(operation, {"things": [{"thingName": 3}]})
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"AWS_ENDPOINT_URL": "{elsewhere}"},
+        {"AWS_ENDPOINT_URL_IOT": "{elsewhere}"},
+        {"AWS_PROFILE": "theirs"},
+        {"AWS_PROFILE": "missing"},
+        {"AWS_CONFIG_FILE": "{folder}/config"},
+        {"AWS_CONFIG_FILE": "{folder}/broken"},
+        {"AWS_SHARED_CREDENTIALS_FILE": "{folder}/broken"},
+        {"AWS_CA_BUNDLE": "{folder}/broken"},
+        {"AWS_DATA_PATH": "{folder}"},
+        {"AWS_USE_FIPS_ENDPOINT": "true"},
+        {"AWS_USE_DUALSTACK_ENDPOINT": "true"},
+    ],
+    ids=str,
+)
+async def test_the_machines_own_profile_files_and_variables_have_no_say(
+    variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts: list[str] = []
+
+    async def meet(egress: Egress, host: str, port: int) -> list[Any]:
+        hosts.append(host)
+        raise OSError("nobody is met")
+
+    monkeypatch.setattr(Egress, "places", meet)
+    values = {"elsewhere": "http://elsewhere.example:9", "folder": str(tmp_path)}
+    ours = "[default]\nendpoint_url = http://elsewhere.example:9\n"
+    (tmp_path / "config").write_text(f"{ours}[profile theirs]\nendpoint_url = http://elsewhere.example:9\n")
+    (tmp_path / "broken").write_text("[[[")
+    if "AWS_PROFILE" in variables:
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(**values))
+    session.cache_clear()
+    provider = create_provider(
+        ProviderSettings("aws_iot", None, None, f"AKID:{SECRET}", {"region": REGION}), limits=HASTY
+    )
+    with pytest.raises(ProviderAway):
+        await provider.test_connection()
+    await provider.aclose()
+    assert set(hosts) == {"iot.eu-central-1.amazonaws.com"}
+
+
+async def test_the_index_is_asked_for_no_more_than_it_gives(world: AwsWorld) -> None:
+    """SearchIndex takes at most 100. Source: its API reference, maxResults."""
+    pages = [page async for page in world.provider.list_devices()]
+    assert pages
+    asked = [one.json()["maxResults"] for one in world.http.requests if one.path.endswith("/search")]
+    assert asked
+    assert max(asked) <= 100

@@ -5,10 +5,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
 from handlers.events import SECOND
+from ingest.egress.gate import Egress
+from ingest.egress.networks import parsed
 from ingest.errors import (
     Declined,
     NotFound,
@@ -21,7 +24,7 @@ from ingest.errors import (
 from ingest.providers.factory import create_provider
 from ingest.providers.port import Artifact, DeviceChanges, ListedDevice, Page, Provider
 from tests.providers.worlds import HASTY, IDS, World
-from tests.servers.http import Fault, HttpServer
+from tests.servers.http import Fault, HttpServer, Request, Response
 
 ARTIFACT = Artifact("a2", "main", "1.2.0")
 NEWEST_KNOWN = 1_767_225_700 * SECOND
@@ -329,3 +332,42 @@ async def test_a_listing_that_is_left_early_leaves_nothing_open(world: World) ->
     await anext(pages)
     await pages.aclose()  # type: ignore[attr-defined]
     assert isinstance(await world.provider.get_device("d1"), ListedDevice)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("asked", ASKED)
+async def test_a_redirect_takes_no_key_and_no_signature_to_another_host(
+    cloud: World, asked: str, status: int
+) -> None:
+    async def answer(_: Request) -> Response:
+        return Response(200, {})
+
+    async with HttpServer(answer) as elsewhere:
+        server(cloud).always = Fault("status", status, {}, {"location": f"{elsewhere.url}/there"})
+        with pytest.raises(Declined, match="redirect, which is not followed: check base_url"):
+            await ASKED[asked](cloud.provider)
+        assert elsewhere.requests == []
+    assert len(server(cloud).requests) == 1
+
+
+async def test_what_a_host_answers_that_a_tenant_named_is_repeated_to_nobody(cloud: World) -> None:
+    egress = Egress(parsed("127.0.0.0/8"))
+    provider = create_provider(replace(cloud.settings, egress=egress), limits=HASTY)
+    for status in (401, 429, 500):
+        server(cloud).always = cloud.fault(status)
+        with pytest.raises(RollcallError) as raised:
+            await provider.test_connection()
+        assert str(status) in str(raised.value)
+        assert "no," not in str(raised.value)
+    await provider.aclose()
+
+
+async def test_the_proxy_of_the_environment_is_not_asked(
+    cloud: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+        monkeypatch.setenv(name.lower(), "http://127.0.0.1:1")
+    provider = create_provider(cloud.settings, limits=HASTY)
+    assert (await provider.test_connection()).detail
+    await provider.aclose()

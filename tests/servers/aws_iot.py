@@ -147,6 +147,7 @@ class AwsIot:
         maxResults: int,
         nextToken: str = "",
     ) -> dict[str, Any]:
+        assert maxResults <= 100, "SearchIndex takes no more, and the model does not say so"
         if queryString == "*":
             return self._slice(maxResults, nextToken)
         name = re.fullmatch(r'thingName:"([^"]+)"', queryString)

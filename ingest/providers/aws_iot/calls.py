@@ -1,17 +1,19 @@
 """Calls of AWS' control plane: one client, bounds, and what its errors mean here."""
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
-from functools import cache
+from functools import partial
 from typing import Any
 
-import aiohttp
+import httpx
 from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
-from aiobotocore.session import get_session  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError  # type: ignore[import-untyped]
 
 from handlers.text import shown
+from ingest.egress.gate import Egress
 from ingest.errors import Declined, NotFound, ProviderAway, ProviderRefused, ProviderThrottled
+from ingest.providers.aws_iot.session import Sender, session
 from ingest.providers.http import MAX_TOLD, retry_after_s
 from ingest.providers.retry import Limits, retrying
 
@@ -24,18 +26,27 @@ THROTTLED = frozenset(("Throttling", "ThrottlingException", "TooManyRequestsExce
 BUILDING = "IndexNotReadyException"
 
 
-@cache
-def _session() -> Any:
-    """Return botocore's, which keeps the description of the service: reading it holds up the event loop for 0.1 s."""
-    return get_session()
+log = logging.getLogger(__name__)
 
 
 class Calls:
-    """A client of the service `iot`, opened at the first call."""
+    """A client of the service `iot`, opened at the first call.
+
+    `repeats` False: a tenant named the host, and what it answers to a refused call reaches the log alone.
+    """
 
     def __init__(
-        self, region: str, endpoint_url: str | None, key: tuple[str, str, str | None], limits: Limits
+        self,
+        region: str,
+        endpoint_url: str | None,
+        key: tuple[str, str, str | None],
+        limits: Limits,
+        egress: Egress | None = None,
+        *,
+        repeats: bool = True,
     ) -> None:
+        self._egress = egress or Egress()
+        self._repeats = repeats
         self._region = region
         self._endpoint_url = endpoint_url
         self._key = key
@@ -69,12 +80,12 @@ class Calls:
                 return answer
             refusal: Exception = ProviderAway(f"{where}: the answer is cut off or not JSON")
         except ClientError as error:
-            refusal = _refusal(error, where, self._key[1:])
+            refusal = _refusal(error, where, self._key[1:], repeats=self._repeats)
         except ParamValidationError as error:
             refusal = Declined(f"{where}: {shown(' '.join(str(error).split()), MAX_TOLD)}")
-        except TimeoutError:
+        except (TimeoutError, httpx.TimeoutException):
             refusal = ProviderAway(f"{where}: no whole answer in time")
-        except (BotoCoreError, aiohttp.ClientError, OSError) as error:
+        except (BotoCoreError, httpx.HTTPError, OSError) as error:
             refusal = ProviderAway(f"{where}: no whole answer ({type(error).__name__})")
         raise refusal from None
 
@@ -83,7 +94,7 @@ class Calls:
             if self._client is None:
                 access_key_id, secret_access_key, session_token = self._key
                 self._client = await self._stack.enter_async_context(
-                    _session().create_client(
+                    session().create_client(
                         "iot",
                         region_name=self._region,
                         endpoint_url=self._endpoint_url,
@@ -96,13 +107,18 @@ class Calls:
                             retries={"total_max_attempts": 1},
                             max_pool_connections=8,
                             user_agent_extra="rollcall",
+                            http_session_cls=partial(Sender, self._egress),
+                            ignore_configured_endpoint_urls=True,
+                            use_fips_endpoint=False,
+                            use_dualstack_endpoint=False,
+                            defaults_mode="legacy",
                         ),
                     )
                 )
         return self._client
 
 
-def _refusal(error: ClientError, where: str, secrets: tuple[str | None, ...]) -> Exception:
+def _refusal(error: ClientError, where: str, secrets: tuple[str | None, ...], *, repeats: bool) -> Exception:
     """Return the exception that AWS' error means."""
     told: dict[str, Any] = dict(error.response.get("Error") or {})
     metadata: dict[str, Any] = dict(error.response.get("ResponseMetadata") or {})
@@ -111,6 +127,11 @@ def _refusal(error: ClientError, where: str, secrets: tuple[str | None, ...]) ->
     for secret in secrets:
         message = message.replace(secret, "***") if secret else message
     text = f"{where}: {shown(f'{status} {code} {message}'.strip(), MAX_TOLD)}"
+    if not repeats:
+        log.info("%s", text)
+        text = f"{where}: {status}"
+    if 300 <= status < 400:
+        return Declined(f"{where}: {status}, a redirect, which is not followed: check base_url")
     later = retry_after_s((metadata.get("HTTPHeaders") or {}).get("retry-after"))
     if code in THROTTLED or status == 429:
         return ProviderThrottled(text, later or 0.0)

@@ -32,6 +32,9 @@ from ingest.providers.retry import Limits
 from ingest.providers.settings import ProviderSettings
 
 PER_PAGE = 250
+"""Of ListThings."""
+INDEXED_PER_PAGE = 100
+"""Of SearchIndex, which takes no more. Source: its API reference, maxResults."""
 REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]{1,2}")
 UPDATABLE = frozenset(("name", "tags", "hardware_ids", "metadata"))
 STATUSES: dict[str, DeploymentStatus] = {
@@ -60,7 +63,10 @@ class AwsIotProvider:
             raise Misconfigured(
                 "aws_iot: the setting job_document must be an object: it is added to each job's document"
             )
-        self._calls = Calls(region, endpoint_url, _key(settings.api_key), limits or Limits())
+        self._calls = Calls(
+            region, endpoint_url, _key(settings.api_key), limits or Limits(), settings.egress,
+            repeats=not settings.names_host,
+        )  # fmt: skip
 
     @property
     def capabilities(self) -> Capabilities:
@@ -86,7 +92,7 @@ class AwsIotProvider:
         seen: set[str] = set()
         token = after
         for _ in range(MAX_PAGES):
-            things, following = await self._page(token, PER_PAGE)
+            things, following = await self._page(token, INDEXED_PER_PAGE if self._indexed else PER_PAGE)
             yield page_of(map(device.listed, things), seen, following)
             if following is None:
                 return

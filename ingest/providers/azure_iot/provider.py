@@ -29,6 +29,8 @@ from ingest.providers.port import (
 from ingest.providers.retry import Limits
 from ingest.providers.settings import ProviderSettings
 
+HUBS = (".azure-devices.net", ".azure-devices.cn", ".azure-devices.us")
+"""The domains of IoT Hubs; another host in a key is somebody's own."""
 API_VERSION = {"api-version": "2021-04-12"}
 PER_PAGE = 100
 CONTINUATION = "x-ms-continuation"
@@ -55,7 +57,11 @@ class AzureIotProvider:
         self._property = settings.text("firmware_property") or "firmware"
         signer = Signer(connection)
         url = settings.base_url or f"https://{connection.host}"
-        self._api = JsonApi("Azure IoT Hub", url, signer.headers, signer.secrets, limits)
+        is_azure = settings.base_url is None and connection.host.endswith(HUBS)
+        self._api = JsonApi(
+            "Azure IoT Hub", url, signer.headers, signer.secrets, limits,
+            egress=settings.egress, repeats=is_azure or settings.egress.listed is None,
+        )  # fmt: skip
 
     @property
     def capabilities(self) -> Capabilities:

@@ -61,7 +61,10 @@ class GoliothProvider:
         self._project = f"/v1/projects/{segment(project_id)}"
         self._filters = _filters(settings.settings.get("filters") or {})
         headers = {"x-api-key": key}
-        self._api = JsonApi("Golioth", settings.base_url or BASE_URL, lambda: headers, lambda: (key,), limits)
+        self._api = JsonApi(
+            "Golioth", settings.base_url or BASE_URL, lambda: headers, lambda: (key,), limits,
+            egress=settings.egress, repeats=not settings.names_host,
+        )  # fmt: skip
         self._tags = Tags(self._api, self._project)
         self._firmware = firmware.Cohorts(self._api, project_id, settings.text("organization_id"))
 

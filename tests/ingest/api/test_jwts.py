@@ -152,6 +152,25 @@ async def test_keys_that_cannot_be_had_are_a_matter_of_waiting(answer: httpx.Res
         await jwts.check(by_rsa())
 
 
+async def test_keys_that_could_not_be_read_for_a_day_are_trusted_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, answers = 1000.0, [httpx.Response(200, json={"keys": [jwk()]})]
+    monkeypatch.setattr("ingest.api.jwts.time.monotonic", lambda: now)
+    jwts, _ = served(lambda: answers[-1])
+    assert (await jwts.check(by_rsa())).organization_id == ORGANIZATION
+    answers.append(httpx.Response(500))
+    now += 86_000
+    assert (await jwts.check(by_rsa())).organization_id == ORGANIZATION
+    now += 500
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="trusted no longer"):
+            await jwts.check(by_rsa())
+    answers.append(httpx.Response(200, json={"keys": [jwk()]}))
+    now += 31
+    assert (await jwts.check(by_rsa())).organization_id == ORGANIZATION
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

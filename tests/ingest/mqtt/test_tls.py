@@ -122,3 +122,28 @@ def test_no_version_of_tls_before_1_2_is_spoken() -> None:
 async def test_a_missing_file_is_named(adapter: Adapter, broker: MosquittoServer, folder: Path) -> None:
     with pytest.raises(Misconfigured, match=r"nowhere\.pem"):
         await adapter.open(broker.port, "c", tls=Tls(f"{folder}/nowhere.pem"))
+
+
+async def test_certificates_are_taken_as_text_too(
+    adapter: Adapter, broker: MosquittoServer, folder: Path
+) -> None:
+    text = {name: (folder / name).read_text() for name in ("ca.pem", "client.pem", "client.key")}
+    tls = Tls(ca=text["ca.pem"], cert=text["client.pem"], key=text["client.key"])
+    connection, _ = await adapter.open(broker.port, f"text{adapter.protocol}", tls=tls)
+    await connection.close()
+    together = Tls(ca=text["ca.pem"], cert=text["client.pem"] + text["client.key"])
+    connection, _ = await adapter.open(broker.port, f"both{adapter.protocol}", tls=together)
+    await connection.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"]
+)
+async def test_a_text_that_is_no_certificate_is_said_and_not_repeated(
+    adapter: Adapter, broker: MosquittoServer, folder: Path, text: str
+) -> None:
+    with pytest.raises(Misconfigured, match="tls ca"):
+        await adapter.open(broker.port, "c", tls=Tls(ca=text or "x"))
+    with pytest.raises(Misconfigured, match="tls cert, key") as raised:
+        await adapter.open(broker.port, "c", tls=Tls(cert=text or "x"))
+    assert "nonsense" not in str(raised.value)

@@ -1,5 +1,7 @@
 """A listing that misses devices: nothing is deleted or marked offline for it, and a large part stops the run."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from handlers.events import DeviceKey, Observation
@@ -12,8 +14,10 @@ from tests.strategies import START
 async def fleet(fleet: Fleet, cloud: Golioth) -> Fleet:
     """A hundred devices that are known, all online."""
     cloud.per_page = 50
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     for number in range(100):
-        cloud.add(f"d{number}")
+        device = cloud.add(f"d{number}", lastReport=now)
+        device["metadata"]["lastReport"] = now
     await fleet.reconcile()
     return fleet
 

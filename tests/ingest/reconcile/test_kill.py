@@ -55,7 +55,7 @@ async def assert_the_next_one_ends_right(fleet: Fleet, rollcall: RollcallProcess
     run = await fleet.pool.fetchrow("select * from rollcall.reconcile_runs order by started_at limit 1")
     assert (run["status"], run["listed"], run["created"] + run["matched"]) == ("done", DEVICES, DEVICES)
     counts = await fleet.pool.fetchrow(
-        "select count(*), count(*) filter (where battery_level = 77 and status = 'online' and cohort_id = 'cohort1'"
+        "select count(*), count(*) filter (where battery_level = 77 and status = 'offline' and cohort_id = 'cohort1'"
         " and firmware_version = '1.2.3') as whole from devices"
     )
     assert tuple(counts) == (DEVICES, DEVICES)

@@ -31,9 +31,9 @@ async def test_a_listed_device_that_nobody_knew_is_made_with_all_that_the_provid
         "enabled",
         "1.2.3",
     )
-    assert (row["status"], row["battery_level"]) == ("online", 77)
+    assert (row["status"], row["battery_level"]) == ("offline", 77)
     assert row["last_seen_online"] == START + timedelta(seconds=50)
-    assert row["last_seen_offline"] == START - timedelta(seconds=60)
+    assert row["last_seen_offline"] == START + timedelta(seconds=50 + 900), "it was silent from then on"
     assert orjson.loads(row["metadata"]) == {"tags": ["field"]}
 
 

@@ -115,10 +115,7 @@ def batch(ids: list[UUID], second: int, **said: Any) -> Batch:
     return made
 
 
-@pytest.mark.parametrize("alone_from", [None, 1])
-async def test_the_apply_finds_its_rows_by_index_in_a_batch_of_any_kind(
-    explained: Explained, alone_from: int | None
-):
+async def test_the_apply_finds_its_rows_by_index_in_a_batch_of_any_kind(explained: Explained):
     connection = explained.connection
     ids = [
         row["id"]
@@ -129,7 +126,7 @@ async def test_the_apply_finds_its_rows_by_index_in_a_batch_of_any_kind(
     firmware = {**online, "firmware": (("main", "1.0"),)}
     # more often than a plan is made anew for its arguments, so that the plan that is kept is seen too
     for second, said in enumerate([online, online, offline, firmware] * 4):
-        arguments = apply_arguments(batch(ids, second, **said), 0, alone_from)
+        arguments = apply_arguments(batch(ids, second, **said), 0)
         assert await connection.fetchval(queries()["apply"], *arguments) == []
     assert any(node["Node Type"] == "Tid Scan" for node in explained.nodes())
     explained.assert_sound()
@@ -165,7 +162,9 @@ async def test_identities_are_found_by_index(explained: Explained):
     nothing = [None] * len(names)
     for _ in range(8):
         await explained.connection.fetch(queries()["identities"], INTEGRATION, names)
-        await explained.connection.fetch(queries()["candidates"], INTEGRATION, names, names, nothing)
+        for others in (True, False):
+            arguments = INTEGRATION, names, names, nothing, others
+            await explained.connection.fetch(queries()["candidates"], *arguments)
         await explained.connection.fetch(
             queries()["heard_of"], INTEGRATION, [*names, *(f"x{n}" for n in range(BATCH))]
         )

@@ -18,6 +18,8 @@ from tests.waiting import WAITING
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DEVICE = UUID(int=7)
+Transition = tuple[Micros, str, Micros, bool]
+"""When, online or offline, until when that was repeated, whether it is a retained word."""
 
 
 class World:
@@ -25,10 +27,10 @@ class World:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self.pool = pool
-        self.applier = Applier(pool, alone_from=1)
+        self.applier = Applier(pool)
         self.integration = UUID(int=1)
 
-    async def reset(self, heard_until: Micros | None = None) -> None:
+    async def reset(self, heard_until: Micros | None = None, heard_since: Micros | None = None) -> None:
         await self.pool.execute("delete from organizations")
         await self.pool.execute("delete from rollcall.device_events")
         organization = await self.pool.fetchval(
@@ -49,9 +51,11 @@ class World:
         )
         if heard_until is not None:
             await self.pool.execute(
-                "insert into rollcall.mqtt_sessions (integration_id, client_id, heard_until) values ($1, 'c', $2)",
+                "insert into rollcall.mqtt_sessions (integration_id, client_id, heard_until, heard_since)"
+                " values ($1, 'c', $2, $3)",
                 self.integration,
                 heard_until,
+                heard_since,
             )
 
     async def apply(self, observations: list[Observation]) -> None:
@@ -64,6 +68,16 @@ class World:
 
     async def sweep(self) -> None:
         await Silences(self.pool).sweep(OFFLINE_AFTER, 0)
+
+    async def timeline(self) -> list[Transition]:
+        """The comings and goings that are not retracted, in the order of their times."""
+        rows = await self.pool.fetch(
+            "select at, kind, coalesce((detail ->> 'last_at')::timestamptz, at), detail ? 'snapshot'"
+            " from rollcall.device_events where subject = $1 and kind in ('online', 'offline')"
+            " and retracted_at is null order by at, kind desc",
+            DEVICE,
+        )
+        return [(_plain(at), kind, _plain(last), snapshot) for at, kind, last, snapshot in rows]
 
     async def rows(self) -> dict[str, Any]:
         """What a user can see, with times as microseconds."""
@@ -86,12 +100,14 @@ class World:
         }
 
 
-def model(observations: list[Observation], heard_until: Micros | None = None) -> dict[str, Any]:
+def model(
+    observations: list[Observation], heard_until: Micros | None = None, heard_since: Micros | None = None
+) -> dict[str, Any]:
     """What the pure rules say that `World.rows` must be."""
     evidence = Evidence()
     for observation in observations:
         evidence.add(observation)
-    seen = presence(evidence, OFFLINE_AFTER, heard_until)
+    seen = presence(evidence, OFFLINE_AFTER, heard_until, heard_since)
     installs = []
     for component, firmware in sorted(evidence.firmware.items()):
         for index, install in enumerate(history(firmware)):

@@ -1,5 +1,6 @@
 """What proves a request, what does not, and that no error tells a secret."""
 
+import base64
 import hashlib
 import hmac
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from standardwebhooks import Webhook
 
 from handlers.events import SECOND
 from ingest.errors import Unauthorized
-from ingest.webhooks.auth import METHODS, Authenticator
+from ingest.webhooks.auth import METHODS, Authenticator, is_short
 
 NOW = 1_771_175_100 * SECOND
 BODY = '{"temp": 21.5, "é": 1}'.encode()
@@ -226,3 +227,47 @@ async def test_nothing_but_the_secret_gets_in(method: str, headers: dict[str, st
 
 def test_every_method_is_tested_here_or_beside() -> None:
     assert set(METHODS) == {"header", "bearer", "hmac", "standard_webhooks", "none", "sns"}
+
+
+@pytest.mark.parametrize("form", ["hex", "base64"])
+@pytest.mark.parametrize("prefix", ["", "sha256=", "SHA256="])
+@pytest.mark.parametrize("name", ["X-Hub-Signature-256", "X-Shopify-Hmac-Sha256", None])
+async def test_an_hmac_stands_in_the_header_that_is_named_in_hexadecimal_or_base64(
+    name: str | None, prefix: str, form: str
+) -> None:
+    this = authenticator(auth="hmac", secret=SECRET, **({"header": name} if name else {}))
+    digest = hmac.digest(SECRET.encode(), BODY, "sha256")
+    text = prefix + (digest.hex() if form == "hex" else base64.b64encode(digest).decode())
+    header = (name or "X-Webhook-Signature").lower()
+    await this.check({header: text}, BODY, NOW)
+    assert header in this.secret_headers
+    await refused(this, {header: text}, BODY + b" ")
+    await refused(this, {header: text[:-2]})
+    await refused(this, {"x-other": text})
+    if form == "base64":  # whose letters have a case
+        await refused(this, {header: prefix + text[len(prefix) :].swapcase()})
+
+
+async def test_the_former_names_of_standard_webhooks_count() -> None:
+    this = authenticator(auth="standard_webhooks", secret=SECRET)
+    svix = {name.replace("webhook-", "svix-"): value for name, value in signed(SECRET).items()}
+    await this.check(svix, BODY, NOW)
+    await refused(this, svix, BODY + b" ")
+    await refused(this, {**svix, "svix-id": "msg_2"})
+    await refused(this, {**svix, "svix-timestamp": str(NOW // SECOND + 1)})
+    assert "svix-signature" in this.secret_headers
+
+
+@pytest.mark.parametrize("between", [" ", ",", ", ", " , "])
+async def test_signatures_of_two_header_lines_that_were_joined_count_each(between: str) -> None:
+    this = authenticator(auth="standard_webhooks", secret=SECRET)
+    headers, other = signed(SECRET), signed(OLD)["webhook-signature"]
+    mine = headers["webhook-signature"]
+    for joined in (f"{other}{between}{mine}", f"{mine}{between}{other}", f"v1a,xyz{between}{mine}"):
+        await this.check({**headers, "webhook-signature": joined}, BODY, NOW)
+    await refused(this, {**headers, "webhook-signature": f"{other}{between}{other}"})
+
+
+@pytest.mark.parametrize("secret, short", [("x" * 15, True), ("x" * 16, False), ("whsec_" + "A" * 15, True)])
+def test_a_secret_is_short_without_counting_what_says_what_it_is(secret: str, short: bool) -> None:
+    assert is_short(secret) is short

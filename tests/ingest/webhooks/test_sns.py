@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ingest.errors import Unauthorized, Unavailable
 from ingest.webhooks import sns
 from ingest.webhooks.auth import Authenticator
-from ingest.webhooks.sns import Signatures, canonical
+from ingest.webhooks.sns import CERTIFICATE_URL, ENABLE_URL, SUBSCRIBE_URL, Signatures, canonical
 from tests.ingest.webhooks.amazon import (
     CERTIFICATE,
     HOST,
@@ -265,3 +266,17 @@ async def test_a_rules_destination_is_enabled_on_amazons_host_alone(
 def test_the_topics_that_may_send_must_be_named(signatures: Signatures, arns: object) -> None:
     with pytest.raises(ValueError, match=r"webhook\.topic_arns"):
         Authenticator.parse({"webhook": {"auth": "sns", "topic_arns": arns}}, None, signatures)
+
+
+@pytest.mark.parametrize(
+    "pattern, url",
+    [
+        (CERTIFICATE_URL, "https://sns.eusc-de-east-1.amazonaws.eu/SimpleNotificationService-0.pem"),
+        (SUBSCRIBE_URL, "https://sns.eusc-de-east-1.amazonaws.eu/?Action=ConfirmSubscription&Token=1"),
+        (ENABLE_URL, "https://iot.eusc-de-east-1.amazonaws.eu/confirmdestination/AYAD"),
+    ],
+)
+def test_the_hosts_of_the_european_cloud_are_amazons(pattern: re.Pattern[str], url: str) -> None:
+    assert pattern.fullmatch(url)
+    for other in ("amazonaws.eu.example.org", "amazonaws.eux", "amazonaws.com.eu", "amazonaws.de"):
+        assert not pattern.fullmatch(url.replace("amazonaws.eu", other))

@@ -85,9 +85,10 @@ alter default privileges in schema public grant all on tables to anon, authentic
 insert into organizations (id, name, slug) values ('00000000-0000-0000-0000-000000000001', 'Acme', 'acme');
 insert into device_integrations (id, organization_id, integration_type, name)
 values ('00000000-0000-0000-0000-000000000002', '00000000-0000-0000-0000-000000000001', 'golioth', 'Field');
-insert into devices (id, organization_id, integration_id, name, device_type, serial_number, status, firmware_version)
+insert into devices
+    (id, organization_id, integration_id, name, device_type, serial_number, status, firmware_version, created_at)
 values
     ('00000000-0000-0000-0000-000000000011', '00000000-0000-0000-0000-000000000001',
-        '00000000-0000-0000-0000-000000000002', 'Pump', 'meter', 'M1', 'online', '1.0.0'),
+        '00000000-0000-0000-0000-000000000002', 'Pump', 'meter', 'M1', 'online', '1.0.0', '2026-01-01Z'),
     ('00000000-0000-0000-0000-000000000012', '00000000-0000-0000-0000-000000000001', null, 'Valve', 'meter', null,
-        'warning', null);
+        'warning', null, '2026-01-01Z');

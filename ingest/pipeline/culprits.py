@@ -1,0 +1,106 @@
+"""Attribution of a failed commit: by trying, it is found whether one message, one row, or the database is at fault.
+
+An SQLSTATE does not tell. A platform's trigger that raises may mean one device or may be broken for all of them. So
+parts of the batch are tried in transactions that are rolled back, halved until single messages remain. A message that
+fails alone is at fault where its SQLSTATE is about the data (22, 23) or where another device of the batch can be
+written; otherwise nothing is decided, and the batch waits. A device whose row somebody keeps locked, or whose write
+alone takes too long, is parked, and written once that has passed.
+"""
+
+import logging
+from uuid import UUID
+
+from handlers.events import DeadReason
+from ingest.errors import Refused, RollcallError, Unattributed
+from ingest.pipeline.batches import Batches, refusal
+from ingest.pipeline.pile import LEFT_OUT, Pile
+from ingest.pipeline.refusals import RefusedDevices
+from ingest.store.apply import Applier
+from ingest.store.refusals import POSTPONED, ROW_LOCKED
+
+FEW_LOCKED = 10
+"""Locked rows that are parked although nothing else of the batch can be written; more of them are an outage."""
+
+log = logging.getLogger(__name__)
+
+Fault = Refused | Unattributed
+
+
+class Undecided(RollcallError):  # noqa: N818
+    """Nothing tells whether messages or the database are at fault: `pile` waits, and nothing of it is acknowledged."""
+
+    def __init__(self, pile: Pile, why: str) -> None:
+        super().__init__(why)
+        self.pile = pile
+
+
+class Culprits:
+    """Finds in a batch of messages what the database refuses."""
+
+    def __init__(self, applier: Applier, batches: Batches, refusals: RefusedDevices) -> None:
+        self._applier = applier
+        self._batches = batches
+        self._refusals = refusals
+
+    async def without(self, pile: Pile, fault: Fault) -> Pile:
+        """Return `pile` with what is at fault dead-lettered or parked, ready to be committed again.
+
+        Raises: Undecided, Refused, DatabaseAway, SessionsLost, EventsKnown.
+        """
+        devices = self._devices_of(pile)
+        if fault.sqlstate == ROW_LOCKED and (locked := await self._applier.locked(devices)):
+            return self._parked(pile, devices, locked, fault)
+        self._refusals.found_among(devices)
+        found = _Found()
+        await self._sift(pile, range(pile.count), found)
+        kept = pile.with_fates(found.dead).postponing(found.postponed)
+        if found.is_doubtful and not self._devices_of(kept) - found.refused:
+            raise Undecided(pile, str(fault))
+        return kept
+
+    def _parked(self, pile: Pile, devices: set[UUID], locked: set[UUID], fault: Fault) -> Pile:
+        if len(locked) > FEW_LOCKED and not devices - locked:
+            raise Undecided(pile, str(fault))
+        log.warning("somebody keeps the rows of %d devices locked: what they sent is parked", len(locked))
+        return pile.postponing(locked)
+
+    def _devices_of(self, pile: Pile) -> set[UUID]:
+        """Return the rows that it would write."""
+        batch, _ = self._batches.known(pile)
+        return set(batch.devices)
+
+    async def _sift(self, pile: Pile, entries: range, found: "_Found") -> None:
+        """Put into `found` which of these entries fail. Raises: Undecided where so many do that it is an outage."""
+        only = pile.with_fates({n: LEFT_OUT for n in range(pile.count) if n not in entries})
+        batch = await self._batches.resolved(only)
+        fault = await self._applier.trial(batch)
+        if fault is None:
+            return
+        if len(entries) > 1:
+            middle = (entries.start + entries.stop) // 2
+            await self._sift(pile, range(entries.start, middle), found)
+            await self._sift(pile, range(middle, entries.stop), found)
+            return
+        devices = set(batch.devices)
+        if not devices:
+            raise Undecided(pile, f"a dead letter is refused: {fault}" if batch.dead_letters else str(fault))
+        if self._refusals.too_many(fault.sqlstate, devices):
+            raise Undecided(pile, f"more than 1 % of the devices are refused for one reason: {fault}")
+        if fault.sqlstate in POSTPONED:
+            log.warning("what one device sent is parked, its write takes too long: %s", fault)
+            found.postponed |= devices
+        else:
+            found.refused |= devices
+            found.is_doubtful |= isinstance(fault, Unattributed)
+            found.dead[entries.start] = refusal(fault)
+
+
+class _Found:
+    """The trials' findings so far: reasons of dead entries by their place, and ids of devices."""
+
+    def __init__(self) -> None:
+        self.dead: dict[int, DeadReason] = {}
+        self.refused: set[UUID] = set()
+        self.postponed: set[UUID] = set()
+        self.is_doubtful = False
+        """Whether some of the refusals say nothing about the data (SQLSTATE 22, 23)."""
