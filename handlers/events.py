@@ -14,6 +14,7 @@ Micros = int
 """Microseconds since the Unix epoch, UTC."""
 
 SECOND: Micros = 1_000_000
+DAY: Micros = 86_400 * SECOND
 MIN_AT: Micros = 1_420_070_400 * SECOND
 """2015-01-01: an earlier device time is a clock that was never set."""
 MAX_AT: Micros = 253_402_300_799_999_999
@@ -132,10 +133,14 @@ class Observation(NamedTuple):
 
 
 class FieldError(NamedTuple):
-    """One field of a message that could not be used; the rest of the message counts."""
+    """One field of a message that could not be used; the rest of the message counts.
+
+    `error` is for people; `value` is what stood there, as a short text, where there was something.
+    """
 
     field: str
     error: str
+    value: str = ""
 
 
 class DeadReason(NamedTuple):
@@ -161,6 +166,8 @@ class Liveness:
     event_time: bool = False
     max_ahead: Micros = 300 * SECOND
     """A device time later than received_at by more than this is not usable."""
+    max_behind: Micros = 31 * DAY
+    """Nor is one that is earlier by more than this: a clock that fell back to 2020 would freeze every value."""
 
 
 def later(left: Micros | None, right: Micros | None) -> Micros | None:

@@ -18,8 +18,9 @@ from handlers.keys import (
     TIME_GROUP,
     code_of,
     codes,
+    reading_name,
 )
-from handlers.timestamps import MICROS_BELOW, MILLIS_BELOW, micros
+from handlers.timestamps import MICROS_BELOW, MILLIS_BELOW, SECONDS_BELOW, micros
 
 _MAX_SHAPES = 4_096
 _MAX_KEYS = 40
@@ -28,24 +29,24 @@ _new = tuple.__new__
 
 
 class Fields(NamedTuple):
-    """What one object says. `words` are the values that may be presence, `device` whom the payload names."""
+    """What one object says. `words` are (key, value) that may be presence, `device` whom the payload names."""
 
     battery_level: int | None
     signal_strength: int | None
     firmware: tuple[tuple[str, str], ...]
     readings: tuple[Reading, ...]
     time: Micros | None
-    words: tuple[object, ...]
+    words: tuple[tuple[str, object], ...]
     device: tuple[str, str] | None
 
 
 class Shape(NamedTuple):
-    """Where the fields stand in objects with these keys; `readings` is every other key."""
+    """Where the fields stand in objects with these keys; `readings` is every other key with the name that it means."""
 
     battery: str | None
     signal: str | None
     time: str | None
-    readings: tuple[str, ...]
+    readings: tuple[tuple[str, str], ...]
     device: str | None = None
     device_name: str = ""
     """As the key of the device is called in errors, however it is spelled."""
@@ -74,11 +75,13 @@ def quickly_read(body: dict[str, Any]) -> Fields | None:
             return None
     if signal_key is not None:
         signal = body[signal_key]
-        if signal.__class__ is not int or not -150 <= signal <= 0:
+        if signal.__class__ is not int or not -127 < signal < 0:
             return None
     if time_key is not None:
         time = body[time_key]
-        if time.__class__ is not int or not MILLIS_BELOW <= time < MICROS_BELOW:
+        if time.__class__ is int and SECONDS_BELOW <= time < MICROS_BELOW:
+            time = time * 1_000 if time < MILLIS_BELOW else time
+        else:
             time = micros(time)
             if time.__class__ is not int:
                 return None
@@ -89,10 +92,10 @@ def quickly_read(body: dict[str, Any]) -> Fields | None:
     return _new(Fields, (battery, signal, (), readings, time, (), device))
 
 
-def _readings(body: dict[str, Any], names: tuple[str, ...]) -> tuple[Reading, ...] | None:
+def _readings(body: dict[str, Any], names: tuple[tuple[str, str], ...]) -> tuple[Reading, ...] | None:
     readings: list[Reading] = []
-    for name in names:
-        value = body[name]
+    for key, name in names:
+        value = body[key]
         kind = value.__class__
         if kind is int or kind is float:
             number = float(value)
@@ -107,14 +110,14 @@ def _readings(body: dict[str, Any], names: tuple[str, ...]) -> tuple[Reading, ..
 def _shape_of(keys: tuple[str, ...]) -> Shape | None:
     """Find the shape of these keys and remember it (bounded); None where two keys compete or one needs more care."""
     places: dict[int, str] = {}
-    readings: list[str] = []
+    readings: dict[str, str] = {}
     simple = len(keys) <= _MAX_KEYS
     for key in keys[:_MAX_KEYS]:
         code = codes.get(key)
         code = code_of(key) if code is None else code
         group = code >> 8
-        if code == READING:
-            readings.append(key)
+        if code == READING and (name := reading_name(key)) not in readings:
+            readings[name] = key
         elif group in _SIMPLE and group not in places:
             simple = simple and code not in _IN_OTHER_UNITS
             places[group] = key
@@ -124,8 +127,8 @@ def _shape_of(keys: tuple[str, ...]) -> Shape | None:
     if simple and len(readings) <= MAX_READINGS:
         found = places.get(BATTERY_GROUP), places.get(SIGNAL_GROUP), places.get(TIME_GROUP)
         device = places.get(DEVICE_GROUP)
-        name = NAMES[code_of(device) & ~LEVELS] if device is not None else ""
-        shape = Shape(*found, tuple(readings), device, name)
+        named = NAMES[code_of(device) & ~LEVELS] if device is not None else ""
+        shape = Shape(*found, tuple((key, name) for name, key in readings.items()), device, named)
     if len(keys) <= _MAX_KEYS and sum(map(len, keys)) <= 1_024:
         if len(_shapes) >= _MAX_SHAPES:
             _shapes.clear()

@@ -6,8 +6,9 @@ the next alias of the same field is tried.
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
+
+import orjson
 
 from handlers import timestamps, units
 from handlers.events import (
@@ -19,6 +20,7 @@ from handlers.events import (
 from handlers.keys import (
     BAD_NAME,
     BATTERY_GROUP,
+    CONTAINER_GROUP,
     DEVICE_GROUP,
     FIRMWARE_GROUP,
     KNOWN,
@@ -26,15 +28,18 @@ from handlers.keys import (
     NAMES,
     NESTS,
     PRESENCE_GROUP,
-    READING,
     ROOT,
     SIGNAL_GROUP,
     TIME_GROUP,
     code_of,
     codes,
+    known_code,
+    rank,
+    reading_name,
 )
+from handlers.paths import FieldPaths, follow
 from handlers.shapes import Fields, quickly_read
-from handlers.text import clipped, shown, text_error, versions
+from handlers.text import bad_field, text_error, versions
 
 MAX_NESTED = 12
 MAX_FIELD_ERRORS = 32
@@ -64,7 +69,7 @@ def read(body: dict[str, Any], field_paths: Mapping[str, str], errors: Errors) -
     if nested:
         _descend(nested, ignored, found, numbers, errors)
     values: list[Any] = [None, None, None, (), None, None]
-    words: list[object] = []
+    words: list[tuple[str, object]] = []
     done = 0
     for code in sorted(found):
         value = found[code]
@@ -73,11 +78,11 @@ def read(body: dict[str, Any], field_paths: Mapping[str, str], errors: Errors) -
             continue
         if group >= PRESENCE_GROUP:
             if group == PRESENCE_GROUP and value.__class__ is not dict:
-                words.append(value)
+                words.append((NAMES[code & ~LEVELS], value))
             continue
         result = _READERS[code](value)
         if result.__class__ is not int:
-            result = _told(code & ~LEVELS, result, errors)
+            result = _told(code & ~LEVELS, value, result, errors)
         if result is not None:
             values[group] = result
             done = group
@@ -86,7 +91,7 @@ def read(body: dict[str, Any], field_paths: Mapping[str, str], errors: Errors) -
     return _new(Fields, (battery, signal, firmware, readings, time, tuple(words), device))
 
 
-def _told(code: int, result: Any, errors: Errors) -> Any:
+def _told(code: int, value: object, result: Any, errors: Errors) -> Any:
     """Return what a reader made of a value, or None; a text that it made is the error."""
     name = NAMES[code]
     if code >> 8 == DEVICE_GROUP:
@@ -94,10 +99,10 @@ def _told(code: int, result: Any, errors: Errors) -> Any:
     if code >> 8 == FIRMWARE_GROUP:
         pairs, problem = result
         if problem is not None:
-            errors.append(FieldError(name, clipped(problem)))
+            errors.append(bad_field(name, problem, value))
         return pairs or None
     if result is not None:
-        errors.append(FieldError(name, clipped(result)))
+        errors.append(bad_field(name, result, value))
     return None
 
 
@@ -119,6 +124,7 @@ def _collect(
 ) -> list[tuple[int, dict[str, Any]]]:
     """Sort one object's keys into known fields and readings; return the objects to read next."""
     nested: list[tuple[int, dict[str, Any]]] = []
+    named: dict[str, str] = {}
     seen = len(found)
     for key, value in body.items():
         code = codes.get(key)
@@ -127,17 +133,43 @@ def _collect(
         if code > 0:
             seen += 1
             found[code + offset] = value
-            if code >= NESTS and value.__class__ is dict:
-                nested.append((code, value))
+            if code >= NESTS:
+                inner = value if value.__class__ is dict else _opened(code, value, errors)
+                if inner is not None:
+                    nested.append((code, inner))
         elif value.__class__ is int or value.__class__ is float:
             if code == BAD_NAME:
-                problem = text_error(key, MAX_READING_NAME)
-                errors.append(FieldError(shown(key), clipped(f"the name of a reading {problem}")))
+                errors.append(
+                    bad_field(key, f"the name of a reading {text_error(key, MAX_READING_NAME)}", value)
+                )
             elif key not in ignored:
-                numbers.setdefault(key, value)
+                _note_number(key, value, named, numbers)
     if len(found) != seen:
         return _settle(body, offset, found)
     return nested
+
+
+def _note_number(key: str, value: float, named: dict[str, str], numbers: dict[str, float]) -> None:
+    """Keep a reading: of outer objects before nested ones; in one object the spelling decides, never the order."""
+    name = reading_name(key)
+    if name not in numbers or (name in named and rank(key) < rank(named[name])):
+        numbers[name], named[name] = value, key
+
+
+def _opened(code: int, value: object, errors: Errors) -> dict[str, Any] | None:
+    """Return the object under a key that nests: itself, or as text."""
+    if value.__class__ is dict:
+        return value
+    if code >> 8 != CONTAINER_GROUP or not isinstance(value, str) or not value.lstrip().startswith("{"):
+        return None
+    try:
+        inner = orjson.loads(value)
+    except (orjson.JSONDecodeError, UnicodeEncodeError) as error:
+        errors.append(
+            bad_field(NAMES[code & ~LEVELS], f"begins as an object, but is not JSON: {error}", value)
+        )
+        return None
+    return inner if inner.__class__ is dict else None
 
 
 def _settle(body: Mapping[str, Any], offset: int, found: dict[int, Any]) -> list[tuple[int, dict[str, Any]]]:
@@ -148,8 +180,9 @@ def _settle(body: Mapping[str, Any], offset: int, found: dict[int, Any]) -> list
         if code > 0:
             found[code + offset] = body[key]
             nested.pop(code, None)
-            if code >= NESTS and isinstance(body[key], dict):
-                nested[code] = body[key]
+            inner = _opened(code, body[key], []) if code >= NESTS else None
+            if inner is not None:
+                nested[code] = inner
     return list(nested.items())
 
 
@@ -176,33 +209,22 @@ def _follow(
 ) -> frozenset[str]:
     """Put the values at `field_paths` before all others; return the last keys, which are then no readings."""
     leaves: list[str] = []
+    matched: list[str] = []
     for target in sorted(field_paths):
-        value: Any = body
-        key = ""
-        for step in _steps(field_paths[target]):
-            key = _spelling(value, step)
-            value = value.get(key) if isinstance(value, dict) else None
-        if value is None:
+        there = follow(body, field_paths[target])
+        if there is None:
             continue
-        leaves.append(key)
-        code = KNOWN.get(target.lower(), READING)
+        matched.append(target)
+        if there.key is not None:
+            leaves.append(there.key)
+        code = known_code(target)
         if code:
-            found.setdefault(code & ~LEVELS, value)
-        elif value.__class__ in (int, float) and text_error(target, MAX_READING_NAME) is None:
-            numbers.setdefault(target, value)
+            found.setdefault(code & ~LEVELS, there.value)
+        elif there.value.__class__ in (int, float) and text_error(target, MAX_READING_NAME) is None:
+            numbers.setdefault(target, there.value)
+    if field_paths.__class__ is FieldPaths:
+        field_paths.note(matched)
     return frozenset(leaves)
-
-
-@lru_cache(maxsize=4096)
-def _steps(path: str) -> tuple[str, ...]:
-    return tuple(path.split("."))
-
-
-def _spelling(value: object, step: str) -> str:
-    if not isinstance(value, dict) or step in value:
-        return step
-    wanted = step.lower()
-    return min((key for key in value if key.lower() == wanted), default=step)
 
 
 def _readings(numbers: dict[str, float], errors: Errors) -> tuple[Reading, ...]:
@@ -211,7 +233,7 @@ def _readings(numbers: dict[str, float], errors: Errors) -> tuple[Reading, ...]:
     for name, number in numbers.items():
         value = float(number)
         if value - value != 0.0:
-            errors.append(FieldError(shown(name), "is not a finite number"))
+            errors.append(bad_field(name, "is not a finite number", value))
         elif len(readings) < MAX_READINGS:
             readings.append(_new(Reading, (name, value, "")))
     if len(numbers) > MAX_READINGS:
@@ -227,7 +249,7 @@ def _device(value: object) -> str | None:
 
 _GROUP_READERS: dict[int, Callable[[Any], Any]] = {
     BATTERY_GROUP: units.battery,
-    SIGNAL_GROUP: units.signal,
+    SIGNAL_GROUP: units.radio,
     FIRMWARE_GROUP: versions,
     TIME_GROUP: timestamps.micros,
     DEVICE_GROUP: _device,
@@ -236,6 +258,7 @@ _PLACE_READERS: dict[int, Callable[[Any], Any]] = {
     **{code: _GROUP_READERS[code >> 8] for code in NAMES if code >> 8 in _GROUP_READERS},
     KNOWN["battery_mv"] & ~LEVELS: units.battery_mv,
     KNOWN["csq"] & ~LEVELS: units.csq,
+    KNOWN["rsrp"] & ~LEVELS: units.signal,
 }
 _READERS = {
     code | level: reader for code, reader in _PLACE_READERS.items() for level in range(0, LEVELS + ROOT, ROOT)

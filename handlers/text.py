@@ -1,9 +1,19 @@
 """What Postgres' text columns can hold, as errors for people."""
 
-from handlers.events import MAIN, MAX_COMPONENT, MAX_COMPONENTS, MAX_VERSION, DeadReason, Decoded
+from handlers.events import (
+    MAIN,
+    MAX_COMPONENT,
+    MAX_COMPONENTS,
+    MAX_VERSION,
+    DeadReason,
+    Decoded,
+    FieldError,
+)
 
 MAX_ERROR = 300
 """Characters of an error text: it is stored with every dead letter."""
+MAX_FIELD, MAX_VALUE = 90, 60
+"""Characters of the name (without the index of an entry) and of the value in a field error."""
 
 
 def text_error(text: str, limit: int) -> str | None:
@@ -26,9 +36,19 @@ def shown(text: str, limit: int = 60) -> str:
     return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
+def fitted(text: str, limit: int) -> str:
+    """Return `text` in at most `limit` storable characters."""
+    return shown(shown(text, limit), limit)
+
+
 def clipped(error: str) -> str:
     """Return `error` in at most MAX_ERROR storable characters."""
-    return shown(shown(error, MAX_ERROR), MAX_ERROR)
+    return fitted(error, MAX_ERROR)
+
+
+def bad_field(field: str, error: str, value: object) -> FieldError:
+    """Return the error of a field with the value that could not be used."""
+    return FieldError(fitted(field, MAX_FIELD) or '""', clipped(error), fitted(described(value), MAX_VALUE))
 
 
 def dead(kind: str, error: str) -> Decoded:
@@ -57,11 +77,14 @@ def versions(value: object) -> Versions:
     """Read a version, or an object component -> version; each pair that cannot be used costs only itself.
 
     An object with a key `version` is one version: of the component that its key `component` names, or of `main`.
+    A whole number is its digits.
     """
+    if isinstance(value, int):
+        value = _as_text(value)
     if isinstance(value, str):
-        version = value.strip()
-        error = text_error(version, MAX_VERSION)
-        return ((), f"the version {error}") if error else (((MAIN, version),), None)
+        text = value.strip()
+        error = text_error(text, MAX_VERSION)
+        return ((), f"the version {error}") if error else (((MAIN, text),), None)
     if not isinstance(value, dict):
         told = 'not a version: send text such as "1.4.2" or an object component: version'
         return (), f"is {described(value)}, {told}"
@@ -71,16 +94,21 @@ def versions(value: object) -> Versions:
     pairs: dict[str, str] = {}
     problem = None
     for name in sorted(value):
-        version = value[name]
+        version = _as_text(value[name])
         if version is None:
             continue
         error = _component_error(name.strip(), version)
         if error is None and len(pairs) == MAX_COMPONENTS:
             error = f"has {len(value)} components, the first {MAX_COMPONENTS} by name were kept"
         if error is None:
-            pairs.setdefault(name.strip(), version.strip())
+            pairs.setdefault(name.strip(), str(version).strip())
         problem = problem or error
     return tuple(sorted(pairs.items())), problem
+
+
+def _as_text(version: object) -> object:
+    """Return a whole number as its digits; `1.10` as a number has lost its nought already."""
+    return str(version) if version.__class__ is int and 0 <= version < 10**18 else version
 
 
 def _component_error(name: str, version: object) -> str | None:

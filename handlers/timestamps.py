@@ -3,13 +3,14 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-from handlers.events import MAX_AT, MIN_AT, Micros
+from handlers.events import MAX_AT, MIN_AT, SECOND, Liveness, Micros
 from handlers.text import described
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _NUMBER = re.compile(r"[+-]?[0-9]{1,25}(\.[0-9]{0,30})?([eE][+-]?[0-9]{1,2})?")
 _DATE = re.compile(r"[0-9]{4}-?W?[0-9]{2}.*", re.DOTALL)
+_LEAP = re.compile(r"(.{8,11}[0-9]{2}:?[0-9]{2}:?)60(?![0-9])(.*)", re.DOTALL)
 _LONGEST = 64
 
 SECONDS_BELOW = 10**11
@@ -22,8 +23,9 @@ NANOS_BELOW = 10**20
 def micros(value: object) -> Micros | str:
     """Return a device's time as microseconds UTC, or a text that says why it is none.
 
-    Accepts ISO 8601 (no zone means UTC; also `YYYY-MM-DD_HH:MM:SS.fff`), and epoch seconds, milliseconds,
-    microseconds or nanoseconds as integer, float or numeric text. Whether the time is believable: `usable`.
+    Accepts ISO 8601 (no zone means UTC; also `YYYY-MM-DD_HH:MM:SS.fff`; a second 60 is the next minute, RFC 3339 5.6),
+    and epoch seconds, milliseconds, microseconds or nanoseconds as integer, float or numeric text. Whether the time is
+    believable: `usable`.
     """
     if value.__class__ is int:
         return _scaled(value)
@@ -37,6 +39,12 @@ def micros(value: object) -> Micros | str:
 def usable(at: Micros, received_at: Micros, max_ahead: Micros) -> bool:
     """Tell whether a clock can have been right: from 2015 to `max_ahead` after we had the message in hand."""
     return MIN_AT <= at <= received_at + max_ahead and at <= MAX_AT
+
+
+def device_usable(at: Micros, received_at: Micros, liveness: Liveness) -> bool:
+    """Tell whether a device's clock can have been right: not too far ahead, and not too far behind."""
+    behind = received_at - at
+    return behind <= liveness.max_behind and -behind <= liveness.max_ahead and MIN_AT <= at <= MAX_AT
 
 
 def _scaled(value: int | float) -> Micros | str:
@@ -69,4 +77,10 @@ def _from_iso(text: str) -> Micros | None:
             moment = moment.replace(tzinfo=UTC)
         return (moment - _EPOCH) // _MICROSECOND
     except (ValueError, OverflowError):
-        return None
+        return _from_leap_second(text)
+
+
+def _from_leap_second(text: str) -> Micros | None:
+    leap = _LEAP.fullmatch(text)
+    before = None if leap is None else _from_iso(f"{leap[1]}59{leap[2]}")
+    return None if before is None else before + SECOND

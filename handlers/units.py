@@ -2,8 +2,10 @@
 
 import math
 import re
+from collections.abc import Mapping
 from itertools import pairwise
 
+from handlers.keys import folded
 from handlers.text import described
 
 _FIGURE = re.compile(r"([+-]?[0-9]{1,9}(?:\.[0-9]{0,9})?)\s*(%|dbm|mv)?", re.IGNORECASE)
@@ -16,19 +18,36 @@ LI_ION_CURVE = (
 """(millivolts at rest, percent) of one Li-ion cell at room temperature, linear between the points."""
 MIN_MV, MAX_MV = 2500, 4500
 CSQ_UNKNOWN = 99
+LEVELS = ("percent", "percentage", "level", "batterylevel", "pct", "soc")
+"""Keys of an object that is a battery, folded, the preferred first."""
+FRACTION_BELOW = 5
+"""A battery of 0.87 may be a share of one, one of 3.7 is a voltage: no fraction below this is taken for percent."""
+NO_SIGNAL = frozenset((0, -127, -128))
+"""The dBm that radios report where they hear nothing: not yet measured, and the least numbers of eight bits."""
+_BLANKS = str.maketrans(dict.fromkeys("\u00a0\u2007\u2009\u202f", " "))
 
 
 def battery(value: object) -> int | str:
-    """Return percent 0..100, rounded half up, from a number, "87" or "87%"."""
+    """Return percent 0..100, rounded half up, from a number, "87", "87%" or an object with one of LEVELS."""
     if value.__class__ is int and 0 <= value <= 100:
         return value
+    if isinstance(value, dict):
+        value = _level(value)
     number, unit = _figure(value)
     if number is None or unit not in ("", "%"):
         return f"is {described(value)}, not a battery level: send a number 0..100 (percent)"
     if not 0 <= number <= 100:
         hint = "; send millivolts as battery_mv" if MIN_MV <= number <= MAX_MV else ""
         return f"is {described(value)}, outside 0..100 percent{hint}"
+    if number < FRACTION_BELOW and number != int(number) and not unit:
+        return f"is {described(value)}, a voltage or a share of one: send 0..100 percent, or millivolts as battery_mv"
     return _half_up(number)
+
+
+def _level(battery: Mapping[str, object]) -> object:
+    """Return what is the level in an object such as {"V": 4.1, "percent": 87}, or the object itself."""
+    found = {folded(key): battery[key] for key in sorted(battery, reverse=True)}
+    return next((found[key] for key in LEVELS if found.get(key) is not None), battery)
 
 
 def battery_mv(value: object) -> int | str:
@@ -67,6 +86,12 @@ def signal(value: object) -> int | str:
     return _half_up(number)
 
 
+def radio(value: object) -> int | str | None:
+    """Return dBm as `signal`; None for what stands for no signal."""
+    number = signal(value)
+    return None if number in NO_SIGNAL else number
+
+
 def csq(value: object) -> int | str | None:
     """Return dBm from the index of AT+CSQ: 0..31 -> -113 + 2n; None for 99, 'not known or not detectable'.
 
@@ -85,8 +110,9 @@ def csq(value: object) -> int | str | None:
 def _figure(value: object) -> tuple[float | None, str]:
     """Return (number, unit in lower case); None for what is no finite number. A boolean is not a number."""
     if isinstance(value, str):
-        found = _FIGURE.fullmatch(value.strip()) if len(value) <= 64 else None
-        return (float(found[1]), (found[2] or "").lower()) if found and value.isascii() else (None, "")
+        text = value if value.isascii() else value.translate(_BLANKS)
+        found = _FIGURE.fullmatch(text.strip()) if len(text) <= 64 else None
+        return (float(found[1]), (found[2] or "").lower()) if found and text.isascii() else (None, "")
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None, ""
     if not -1e15 < value < 1e15:

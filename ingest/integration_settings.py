@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -13,8 +13,11 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
+from handlers.paths import check
+from handlers.words import Words, vocabulary
 from ingest.errors import Misconfigured
 from ingest.settings import OFFLINE_AFTER_MAX_S, OFFLINE_AFTER_MIN_S, Settings, explained
 
@@ -22,6 +25,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 Protocol = Literal["5", "3.1.1", "auto", "jetstream"]
 LONGEST = 16_000
 """Characters of what goes into a CONNECT: MQTT has room for 65,535 bytes, and a character has up to four."""
+MAX_PRESENCE_WORDS = 64
 
 
 MAX_PEM = 256 * 1024
@@ -76,6 +80,41 @@ def _policy_may_be_a_word(value: object) -> object:
 
 
 Unknown = Annotated[UnknownDevices, BeforeValidator(_policy_may_be_a_word)]
+
+
+def _leading_somewhere(paths: dict[str, str]) -> dict[str, str]:
+    check(paths)
+    return paths
+
+
+class PresenceWords(BaseModel):
+    """Further words of an integration's devices for online and offline; they win over the usual ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    online: tuple[str, ...] = Field((), max_length=MAX_PRESENCE_WORDS)
+    offline: tuple[str, ...] = Field((), max_length=MAX_PRESENCE_WORDS)
+
+    @field_validator("online", "offline", mode="before")
+    @classmethod
+    def _one_may_be_text(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _are_words(self) -> Self:
+        vocabulary(self.online, self.offline)
+        return self
+
+    @property
+    def words(self) -> Words:
+        """All words that count for the integration."""
+        return vocabulary(self.online, self.offline)
+
+
+FieldPathsSetting = Annotated[dict[str, str], AfterValidator(_leading_somewhere)]
+MaxBehind = Annotated[int, Field(ge=3_600, le=315_360_000)]
+"""Seconds: an hour to ten years."""
+MAX_BEHIND_S = 31 * 86_400
 OfflineAfter = Annotated[int, Field(ge=OFFLINE_AFTER_MIN_S, le=OFFLINE_AFTER_MAX_S)]
 
 
@@ -84,9 +123,12 @@ class WebhookSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    field_paths: dict[str, str] = Field(default_factory=dict)
+    field_paths: FieldPathsSetting = Field(default_factory=dict)
+    presence_words: PresenceWords = PresenceWords()
     unknown_devices: Unknown = UnknownDevices()
     liveness: Literal["receipt", "event_time"] = "receipt"
+    max_behind_s: MaxBehind = MAX_BEHIND_S
+    """A device's time further behind its receipt than this is not used."""
     offline_after_s: OfflineAfter | None = None
 
 
@@ -145,9 +187,12 @@ class MqttSettings(BaseModel):
     """Sessions that share the telemetry, over all replicas; 1: one session reads everything."""
     topics: dict[str, Any] | None = None
     dialect: str = "plain"
-    field_paths: dict[str, str] = Field(default_factory=dict)
+    field_paths: FieldPathsSetting = Field(default_factory=dict)
+    presence_words: PresenceWords = PresenceWords()
     unknown_devices: Unknown = UnknownDevices()
     liveness: Literal["receipt", "event_time"] = "receipt"
+    max_behind_s: MaxBehind = MAX_BEHIND_S
+    """A device's time further behind its receipt than this is not used."""
     offline_after_s: OfflineAfter | None = None
     session_expiry_s: int | None = Field(None, ge=0, le=4_294_967_295)
     nats: NatsSettings = NatsSettings()

@@ -12,6 +12,7 @@ from ingest import integration_secrets
 from ingest.adoption import Adopting, adopt_for_ever
 from ingest.crypto import is_encrypted, secret_context
 from ingest.errors import BrokerAway, DatabaseAway, Misconfigured, ProviderAway
+from ingest.field_paths import warn_of_missing
 from ingest.follow import follow
 from ingest.mqtt.port import Clock
 from ingest.pipeline.intake import Intake
@@ -103,6 +104,8 @@ class Integrations:
                     task = asyncio.create_task(source.run(), name=f"source {plan.name}")
                     self._running[integration_id] = Running(plan, source, task)
         self.misconfigured = faulty
+        for running in self._running.values():
+            warn_of_missing(running.plan.name, running.plan.context.field_paths)
 
     def _source(self, plan: SessionPlan) -> "Slots | JetStreamSource":
         if plan.cluster is None:

@@ -6,6 +6,7 @@ from pydantic import SecretStr
 
 from handlers.dialects.plain import Context
 from handlers.events import SECOND, Liveness
+from handlers.paths import FieldPaths
 from handlers.topics import Topics
 from ingest import integration_secrets
 from ingest.crypto import Keyring, is_encrypted, password_context
@@ -60,7 +61,8 @@ class Planner:
         except ValueError as error:
             raise Misconfigured(f"integration {row.name!r}: topics: {error}") from error
         ahead = int(self._settings.max_ahead_s * SECOND)
-        liveness = Liveness(wanted.liveness == "event_time", ahead)
+        liveness = Liveness(wanted.liveness == "event_time", ahead, wanted.max_behind_s * SECOND)
+        paths, words = FieldPaths(wanted.field_paths), wanted.presence_words.words
         unknown = wanted.unknown_devices.within(self._settings)
         after_s = wanted.offline_after_s or self._settings.offline_after_s
         return SessionPlan(
@@ -68,7 +70,7 @@ class Planner:
             name=row.name,
             broker=self._broker(row, wanted),
             protocol=wanted.protocol,
-            context=Context(row.id, topics, liveness, wanted.field_paths),
+            context=Context(row.id, topics, liveness, paths, words=words),
             policy=UnknownPolicy(
                 unknown.policy,
                 unknown.max_per_minute,

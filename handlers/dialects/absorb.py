@@ -5,7 +5,7 @@ It knows nothing of its own: what is not an object of plain numbers goes the who
 
 import orjson
 
-from handlers.dialects.plain import Context, dated, decode, telemetry
+from handlers.dialects.plain import Context, dated, decode, telemetry, tolerantly
 from handlers.events import Decoded, DeviceKey, Micros, Publish
 from handlers.evidence import Evidence, coalesce
 from handlers.shapes import quickly_read
@@ -32,11 +32,12 @@ def absorb(
         or size != len(payload)
     ):
         return _coalesced(decode(publish, context, heard_until), devices)
+    device = route.device
     try:
         body = _loads(payload)
     except orjson.JSONDecodeError:
-        return _coalesced(decode(publish, context, heard_until), devices)
-    device = route.device
+        decoded = tolerantly(publish, context, device, heard_until) if payload else _NOTHING_TO_TELL
+        return _coalesced(decoded, devices)
     fields = quickly_read(body) if body.__class__ is dict and not context.field_paths else None
     if fields is None or (fields.device is not None and fields.device[1] != device.external_id):
         return _coalesced(telemetry(body, publish, context, device, heard_until), devices)

@@ -10,7 +10,10 @@ from uuid import UUID
 
 import orjson
 
+from handlers import tolerant
+from handlers.ages import ages
 from handlers.events import (
+    MAX_AT,
     MIN_AT,
     Decoded,
     DeviceKey,
@@ -21,12 +24,13 @@ from handlers.events import (
     Presence,
     Publish,
 )
+from handlers.keys import PRESENCE
 from handlers.shapes import Fields
 from handlers.telemetry import NOTHING, capped, read
-from handlers.text import clipped, dead, described, shown
-from handlers.timestamps import usable
+from handlers.text import bad_field, dead, described, shown
+from handlers.timestamps import device_usable
 from handlers.topics import Topics
-from handlers.words import ACCEPTED, meaning, spoken, went_offline
+from handlers.words import ACCEPTED, WORDS, Words, meaning, spoken, went_offline
 
 MAX_ARRAY = 1000
 """Observations in one message."""
@@ -40,7 +44,7 @@ _new = tuple.__new__
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What decoding needs to know about an integration. `field_paths`: field or reading name -> dotted path."""
+    """What decoding needs to know about an integration. `field_paths`: field or reading name -> handlers/paths.py."""
 
     integration_id: UUID
     topics: Topics
@@ -48,6 +52,8 @@ class Context:
     field_paths: Mapping[str, str] = field(default_factory=dict)
     gap_since: Micros = MIN_AT
     """The presence time of a retained offline word: the beginning of the gap in hearing; MIN_AT: there is none."""
+    words: Words = field(default_factory=lambda: WORDS)
+    """What says online or offline: handlers/words.py."""
 
 
 def decode(publish: Publish, context: Context, heard_until: Micros | None) -> Decoded:
@@ -72,9 +78,25 @@ def decode(publish: Publish, context: Context, heard_until: Micros | None) -> De
         return _presence(publish, context, route.device, heard_until)
     try:
         body = orjson.loads(payload)
-    except orjson.JSONDecodeError as error:
-        return dead("json", f"the payload is not JSON: {error}")
+    except orjson.JSONDecodeError:
+        return tolerantly(publish, context, route.device, heard_until)
     return telemetry(body, publish, context, route.device, heard_until)
+
+
+def tolerantly(publish: Publish, context: Context, device: DeviceKey, heard_until: Micros | None) -> Decoded:
+    """Turn telemetry that is no JSON into what of it can be used, as `decode` does."""
+    payload = publish.payload
+    if not tolerant.trimmed(payload) and payload.strip():
+        return _NOTHING
+    try:
+        body, bad = tolerant.loads(payload)
+    except tolerant.NotJsonError as error:
+        return dead("json", f"the payload is not JSON: {error}")
+    decoded = telemetry(body, publish, context, device, heard_until)
+    if decoded.dead is not None:
+        return decoded
+    errors = [*(one.error() for one in bad), *decoded.field_errors]
+    return decoded._replace(field_errors=capped(errors))
 
 
 def telemetry(
@@ -87,10 +109,11 @@ def telemetry(
         return dead("shape", f"the payload is {described(body)}: send a JSON object or an array of objects")
     errors: list[FieldError] = []
     fields = read(body, context.field_paths, errors)
-    observation, skewed = _observe(fields, ONLINE, publish, context, device, heard_until)
+    dates = dated(fields.time, publish.received_at, context.liveness, heard_until)
+    observation = _observe(fields, ONLINE, publish, context, device, dates)
     if fields.device is not None:
         _compare(fields.device, device, errors)
-    return _new(Decoded, ((observation,), capped(errors) if errors else (), skewed, None))
+    return _new(Decoded, ((observation,), capped(errors) if errors else (), dates[2], None))
 
 
 def _array(
@@ -99,58 +122,89 @@ def _array(
     """Decode a batch of telemetry objects; an entry that is no object costs only itself."""
     if len(bodies) > MAX_ARRAY:
         return dead("shape", f"an array of {len(bodies)} entries: send at most {MAX_ARRAY} in one message")
-    observations: list[Observation] = []
+    entries: list[Fields] = []
     errors: list[FieldError] = []
-    any_skewed = False
     for index, body in enumerate(bodies):
         if body.__class__ is not dict:
-            errors.append(FieldError(f"[{index}]", f"is {described(body)}, not an object"))
+            errors.append(bad_field(f"[{index}]", f"is {described(body)}, not an object", body))
             continue
         own: list[FieldError] = []
         fields = read(body, context.field_paths, own)
-        observation, skewed = _observe(fields, ONLINE, publish, context, device, heard_until)
         if fields.device is not None:
             _compare(fields.device, device, own)
-        observations.append(observation)
-        errors += [FieldError(f"[{index}].{name}", error) for name, error in own]
-        any_skewed = any_skewed or skewed
-    if bodies and not observations:
+        entries.append(fields)
+        errors += [one._replace(field=f"[{index}].{one.field}") for one in own]
+    if bodies and not entries:
         return dead("shape", "the payload is an array without any object: send an array of objects")
+    return _in_order(entries, errors, publish, context, device, heard_until)
+
+
+def _in_order(
+    entries: list[Fields],
+    errors: list[FieldError],
+    publish: Publish,
+    context: Context,
+    device: DeviceKey,
+    heard_until: Micros | None,
+) -> Decoded:
+    """Put the entries of a batch at their times; entries without one count in their order."""
+    received_at, liveness = publish.received_at, context.liveness
+    heard_since = 0 if liveness.event_time else received_at if heard_until is None else heard_until
+    until = MAX_AT if liveness.event_time else received_at
+    observations: list[Observation] = []
+    any_skewed = False
+    found = ages([fields.time for fields in entries], received_at, received_at, liveness)
+    for fields, (at, time, skewed, _) in zip(entries, found, strict=True):
+        seen_at = time if time is not None and heard_since <= time <= until else received_at
+        observations.append(_observe(fields, ONLINE, publish, context, device, (at, seen_at, skewed)))
+        any_skewed = any_skewed or skewed
     return Decoded(tuple(observations), capped(errors), any_skewed)
 
 
 def _presence(publish: Publish, context: Context, device: DeviceKey, heard_until: Micros | None) -> Decoded:
     """Decode a connection or status message."""
-    errors: list[FieldError] = []
+    payload = tolerant.trimmed(publish.payload)
+    if not payload and publish.payload.strip():
+        return _NOTHING
     fields = NOTHING
     try:
-        body = _word_or_json(publish.payload)
+        body, errors = _word_or_json(payload)
     except ValueError as error:
         return dead("json", f"the payload is neither a word nor JSON: {error}")
     if isinstance(body, list):
         return dead("shape", f"the payload is an array: send {ACCEPTED} or a JSON object")
     if isinstance(body, dict):
         fields = read(body, context.field_paths, errors)
-        presence = spoken(fields.words)
-        said = described(fields.words[0]) if fields.words else "no status, state, connected or event"
+        presence = spoken(fields.words, errors, context.words)
+        said = described(fields.words[0][1]) if fields.words else f"none of {', '.join(PRESENCE)}"
     else:
-        presence, said = meaning(body), described(body)
+        presence, said = meaning(body, context.words), described(body)
     if presence is None:
         return dead("presence", f"the payload says {said}: send {ACCEPTED}")
     if fields.device is not None:
         _compare(fields.device, device, errors)
-    observation, skewed = _observe(fields, presence, publish, context, device, heard_until)
+    time = fields.time if presence is ONLINE else None
+    dates = dated(time, publish.received_at, context.liveness, heard_until)
+    observation = _observe(fields, presence, publish, context, device, dates)
     if presence is OFFLINE and not publish.retain:
-        return went_offline(observation, fields.time, context.liveness, errors)
-    return Decoded((observation,), capped(errors), skewed)
+        own, _, skewed = dated(fields.time, publish.received_at, context.liveness, None)
+        measured_at = None if fields.time is None or skewed else own
+        return went_offline(observation, measured_at, errors, said_time=fields.time is not None)
+    return Decoded((observation,), capped(errors), dates[2])
 
 
-def _word_or_json(payload: bytes) -> object:
-    """Return the JSON value when it looks like one, else the bare text. Raises ValueError for neither."""
-    head = payload.lstrip()[:1]
-    if head in (b"{", b"[", b'"'):
-        return orjson.loads(payload)
-    return payload.decode()
+def _word_or_json(payload: bytes) -> tuple[object, list[FieldError]]:
+    """Return the JSON value when it looks like one, else the bare text; with what was left out.
+
+    Raises: ValueError for neither.
+    """
+    if payload.lstrip()[:1] not in (b"{", b"[", b'"'):
+        return tolerant.decoded(payload), []
+    try:
+        return orjson.loads(payload), []
+    except orjson.JSONDecodeError:
+        body, bad = tolerant.loads(payload)
+        return body, [one.error() for one in bad]
 
 
 def _observe(
@@ -159,22 +213,20 @@ def _observe(
     publish: Publish,
     context: Context,
     device: DeviceKey,
-    heard_until: Micros | None,
-) -> tuple[Observation, bool]:
-    """Put the fields at their times; the flag tells that the device's clock was not usable."""
-    received_at = publish.received_at
-    battery, signal, firmware, readings, time, _, _ = fields
-    told = time if presence is ONLINE else None
-    at, seen_at, skewed = dated(told, received_at, context.liveness, heard_until)
+    dates: tuple[Micros, Micros, bool],
+) -> Observation:
+    """Put the fields at their times, as `dated` gives them."""
+    battery, signal, firmware, readings, _, _, _ = fields
+    at, seen_at, _ = dates
     snapshot = publish.retain
     if snapshot:
         battery, signal, firmware, readings = None, None, (), ()
         seen_at = context.gap_since if presence is OFFLINE else seen_at
     seen = (
-        context.integration_id, device, at, seen_at, received_at, "mqtt", None, presence, snapshot,
+        context.integration_id, device, at, seen_at, publish.received_at, "mqtt", None, presence, snapshot,
         battery, signal, firmware, readings, None,
     )  # fmt: skip
-    return _new(Observation, seen), skewed
+    return _new(Observation, seen)
 
 
 def dated(
@@ -183,7 +235,7 @@ def dated(
     """Return the event time and the presence time of what came with this time, and whether its clock was not usable."""
     if time is None:
         return received_at, received_at, False
-    if not usable(time, received_at, liveness.max_ahead):
+    if not device_usable(time, received_at, liveness):
         return received_at, received_at, True
     drained = heard_until is not None and heard_until <= time <= received_at
     return time, time if liveness.event_time or drained else received_at, False
@@ -193,4 +245,4 @@ def _compare(claimed: tuple[str, str], device: DeviceKey, errors: list[FieldErro
     name, claim = claimed
     if claim != device.external_id:
         told = f'names "{shown(claim)}", the topic "{shown(device.external_id or "")}": the topic counts'
-        errors.append(FieldError(name, clipped(told)))
+        errors.append(bad_field(name, told, claim))

@@ -7,16 +7,27 @@ message formats.
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import orjson
-
 from handlers import facts as facts_of
 from handlers.events import Decoded, DeviceKey, Facts, FieldError, Presence
 from handlers.sequences import aws_sequence
-from handlers.text import described, shown
-from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, event_id, parts, refused
+from handlers.text import bad_field, described, shown
+from handlers.tolerant import NotJsonError
+from handlers.webhooks.delivery import (
+    Context,
+    Event,
+    Handshake,
+    Part,
+    Request,
+    event_id,
+    parsed,
+    parts,
+    refused,
+)
 from handlers.webhooks.observing import cloud_time, named, observed
 
 PRESENCES: Mapping[str, Presence] = {"connected": Presence.ONLINE, "disconnected": Presence.OFFLINE}
+IGNORED = ("connect_failed",)
+"""Events that change nothing: a connection that was refused says nothing about one that is there."""
 SNS_TYPES = ("Notification", "SubscriptionConfirmation", "UnsubscribeConfirmation")
 DEVICE_KEYS = ("deviceId", "thingName", "clientId")
 KINDS = ("eventType", "connectionState")
@@ -65,24 +76,28 @@ def _unwrapped(part: Part, context: Context) -> list[Event]:
     identity = event_id(part.body.get("MessageId"), "sns") or part.fallback_id
     message = part.body.get("Message")
     try:
-        inner = orjson.loads(message) if isinstance(message, str) else None
-    except orjson.JSONDecodeError as error:
+        raw = message.encode("utf-8", "surrogatepass") if isinstance(message, str) else b"null"
+        inner, bad = parsed(raw)
+    except NotJsonError as error:
         return [refused("json", f"the Message is not JSON: {error}", part.original, "Notification", identity)]
     if not isinstance(inner, dict):
         told = f"the Message is {described(inner)}: send one lifecycle event as JSON text"
         return [refused("shape", told, part.original, "Notification", identity)]
-    return [_event(part._replace(fallback_id=identity), inner, context)]
+    errors = (*part.errors, *(one.error() for one in bad))
+    return [_event(part._replace(fallback_id=identity, errors=errors), inner, context)]
 
 
 def _event(part: Part, body: dict[str, Any], context: Context) -> Event:
-    _, original, identity, request, _ = part
+    original, identity, request = part.original, part.fallback_id, part.request
     kind = next((body[key] for key in KINDS if body.get(key) is not None), None)
     name = shown(kind) if isinstance(kind, str) else ""
     presence = PRESENCES.get(kind.lower()) if isinstance(kind, str) else None
+    if isinstance(kind, str) and kind.lower() in IGNORED:
+        return Event(identity, Decoded(), name, original)
     if presence is None:
         told = f"the event is {described(kind)}: this shape knows {' and '.join(PRESENCES)} as eventType"
         return refused("event", told, original, name, identity)
-    errors: list[FieldError] = []
+    errors = list(part.errors)
     key = next((key for key in DEVICE_KEYS if body.get(key) is not None), DEVICE_KEYS[0])
     device = named(body.get(key), errors, key)
     if isinstance(device, str):
@@ -101,9 +116,8 @@ def _decoded(
     version = body.get("versionNumber")
     sequence = aws_sequence(version, presence)
     if sequence is None and version is not None:
-        errors.append(
-            FieldError("versionNumber", f"is {described(version)}, not a count: the time orders it")
-        )
+        told = f"is {described(version)}, not a count: the time orders it"
+        errors.append(bad_field("versionNumber", told, version))
     metadata = facts_of.metadata(body.get("attributes"), errors, "attributes")
     return observed(
         request, context, device, errors,

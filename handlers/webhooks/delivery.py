@@ -1,7 +1,7 @@
 """What a webhook delivers: the request, its events, or a handshake that wants an answer."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
@@ -9,8 +9,10 @@ from uuid import UUID
 
 import orjson
 
-from handlers.events import Decoded, Liveness, Micros
+from handlers import tolerant
+from handlers.events import Decoded, FieldError, Liveness, Micros
 from handlers.text import dead, described
+from handlers.words import WORDS, Words
 
 MAX_EVENTS = 1000
 """Events in one body."""
@@ -66,13 +68,14 @@ class Handshake(NamedTuple):
 class Context:
     """What decoding needs to know about an integration. `shape` is a name of handlers/webhooks/shapes.py, or `auto`.
 
-    `field_paths`: field or reading name -> dotted path, as in the dialect `plain`.
+    `field_paths` and `words` as in the dialect `plain`.
     """
 
     integration_id: UUID
     liveness: Liveness = RECEIPT
     field_paths: Mapping[str, str] = field(default_factory=dict)
     shape: str = "auto"
+    words: Words = field(default_factory=lambda: WORDS)
 
 
 class Part(NamedTuple):
@@ -87,6 +90,8 @@ class Part(NamedTuple):
     fallback_id: str | None
     request: Request
     room: int = MAX_EVENTS
+    errors: tuple[FieldError, ...] = ()
+    """What had to be left out of a body that is no JSON."""
 
 
 def each(request: Request, read: Callable[[Part], Event]) -> tuple[Event, ...]:
@@ -101,13 +106,14 @@ def parts(request: Request) -> Iterator[Part | Event]:
     """
     raw = request.body
     try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
+        body, bad = parsed(raw)
+    except tolerant.NotJsonError as error:
         yield refused("json", f"the body is not JSON: {error}", raw)
         return
     webhook_id = request.headers.get("webhook-id")
     if isinstance(body, dict):
-        yield Part(body, raw, event_id(webhook_id), request)
+        own_errors = tuple([one.error() for one in bad]) if bad else ()
+        yield _new(Part, (body, raw, event_id(webhook_id), request, MAX_EVENTS, own_errors))
     elif not isinstance(body, list):
         yield refused(
             "shape", f"the body is {described(body)}: send a JSON object or an array of objects", raw
@@ -116,13 +122,33 @@ def parts(request: Request) -> Iterator[Part | Event]:
         told = f"the body is an array of {len(body)} events: send at most {MAX_EVENTS} in one request"
         yield refused("shape", told, raw)
     else:
-        for index, (entry, original) in enumerate(zip(body, _originals(body, raw), strict=True)):
+        errors = _by_entry(bad) if bad else {}
+        originals = _originals(body, raw) if not bad else list(_cut(raw))
+        for index, (entry, original) in enumerate(zip(body, originals, strict=True)):
             if isinstance(entry, dict):
                 own = _new(Request, (raw, request.headers, request.received_at + index))
                 identity = event_id(webhook_id, str(index)) if webhook_id else None
-                yield _new(Part, (entry, original, identity, own, MAX_EVENTS // len(body)))
+                own_errors = errors.get(index, ())
+                yield _new(Part, (entry, original, identity, own, MAX_EVENTS // len(body), own_errors))
             else:
                 yield refused("shape", f"the event is {described(entry)}: send an object", original)
+
+
+def parsed(raw: bytes) -> tuple[Any, list[tolerant.Bad]]:
+    """Return the JSON value of a body, and what of it had to be left out. Raises: tolerant.NotJsonError."""
+    try:
+        return orjson.loads(raw), []
+    except orjson.JSONDecodeError:
+        return tolerant.loads(raw)
+
+
+def _by_entry(bad: Iterable[tolerant.Bad]) -> dict[object, tuple[FieldError, ...]]:
+    """Return what had to be left out of each entry of an array, by its index."""
+    errors: dict[object, tuple[FieldError, ...]] = {}
+    for one in bad:
+        index = one.path[0]
+        errors[index] = (*errors.get(index, ()), one.error(skip=1))
+    return errors
 
 
 def refused(kind: str, error: str, original: bytes, name: str = "", identity: str | None = None) -> Event:

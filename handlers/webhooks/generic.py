@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from handlers.events import FieldError, Presence
-from handlers.telemetry import read
+from handlers.events import Decoded, Presence
+from handlers.telemetry import capped, read
 from handlers.text import shown
 from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, each, event_id, refused
 from handlers.webhooks.naming import identified
-from handlers.webhooks.observing import observed
+from handlers.webhooks.observing import is_silent, observed
 from handlers.words import spoken
 
 _new = tuple.__new__
@@ -20,15 +20,17 @@ def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
 
 
 def _event(part: Part, context: Context) -> Event:
-    body, original, fallback_id, request, _ = part
-    errors: list[FieldError] = []
+    body, original, fallback_id, request, _, known_errors = part
+    errors = list(known_errors)
     fields = read(body, context.field_paths, errors)
     name = _name(body)
     identity = fallback_id or event_id(body.get("event_id"), "generic")
     device = identified(body, fields, errors)
     if isinstance(device, str):
         return refused("device_id", device, original, name, identity)
-    presence = spoken(fields.words) or Presence.ONLINE
+    presence = spoken(fields.words, errors, context.words) if fields.words else Presence.ONLINE
+    if presence is None and is_silent(fields):
+        return Event(identity, Decoded((), capped(errors)), name, original)
     decoded = observed(request, context, device, errors, fields=fields, presence=presence)
     return _new(Event, (identity, decoded, name, original))
 

@@ -3,6 +3,7 @@
 Source: Golioth documentation, Pipelines, webhook destination.
 """
 
+from handlers.events import FieldError
 from handlers.text import shown
 from handlers.webhooks.delivery import Context, Event, Handshake, Request, event_id, refused
 from handlers.webhooks.observing import named
@@ -27,10 +28,11 @@ def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
     device = named(headers.get("ce-source"), [], "Ce-Source")
     if isinstance(device, str):
         return (refused("device_id", device, body, name, identity),)
+    errors: list[FieldError] = []
     try:
-        message = loads(body, request.content_type)
+        message = loads(body, request.content_type, errors)
     except ValueError as error:
         return (refused("payload", str(error), body, name, identity),)
     topic = path.rpartition("/")[2] or "value"
     envelope = Envelope(request, context, device, "header Ce-Source", topic=topic)
-    return (Event(identity, reported(message, envelope, []), name, body),)
+    return (Event(identity, reported(message, envelope, errors), name, body),)

@@ -23,16 +23,18 @@ from handlers.events import (
 )
 from handlers.shapes import Fields
 from handlers.telemetry import NOTHING, read
-from handlers.text import clipped, described, shown
+from handlers.text import bad_field, clipped, described, shown
 from handlers.timestamps import usable
 from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, each, refused
 from handlers.webhooks.observing import cloud_time, inner, observed
-from handlers.words import ACCEPTED, spoken
+from handlers.words import Words, spoken
 
 PRESENCES: Mapping[str, Presence | None] = {
     "device.telemetry": Presence.ONLINE,
     "device.online": Presence.ONLINE,
+    "device.connected": Presence.ONLINE,
     "device.offline": Presence.OFFLINE,
+    "device.disconnected": Presence.OFFLINE,
     "device.updated": None,
     "device.status_changed": None,
     "device.created": None,
@@ -61,18 +63,18 @@ def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
 
 
 def _event(part: Part, context: Context) -> Event:
-    body, original, identity, request, _ = part
+    body, original, identity, request = part.body, part.original, part.fallback_id, part.request
     name = body.get("event")
     if not isinstance(name, str) or name not in PRESENCES:
         told = f"the event is {described(name)}: this shape knows {', '.join(PRESENCES)}"
         return refused("event", told, original, shown(name) if isinstance(name, str) else "", identity)
-    errors: Errors = []
+    errors = list(part.errors)
     device = inner(body, "device")
     key = _key(body, device, errors)
     if isinstance(key, str):
         return refused("device_id", key, original, name, identity)
     unknown: Errors = []
-    said = _said(name, {**body, **device}, unknown)
+    said = _said(name, {**body, **device}, context.words, unknown)
     if name == "device.status_changed" and unknown and said == (None, None):
         return refused("presence", f"status {unknown[0].error}", original, name, identity)
     errors += unknown
@@ -95,19 +97,20 @@ def _key(body: dict[str, Any], device: dict[str, Any], errors: Errors) -> Device
     return DeviceKey(external_id, serial_number)
 
 
-def _said(name: str, both: dict[str, Any], errors: Errors) -> Said:
+def _said(name: str, both: dict[str, Any], words: Words, errors: Errors) -> Said:
     """Return what the event's name and its words `status` and `state` say; an unknown word is a field error."""
-    words = [both.get(key) for key in ("status", "state")]
-    status = next((found for word in words if (found := facts_of.golioth_status(word))), None)
+    told = [(key, both.get(key)) for key in ("status", "state")]
+    status = next((found for _, word in told if (found := facts_of.golioth_status(word))), None)
     if name not in _SAY_THEIR_STATUS:
         return Said(PRESENCES[name], status)
-    presence = spoken(words)
-    for word in words:
-        known = word is None or isinstance(word, dict | list) or facts_of.golioth_status(word)
-        if presence is None and not known and str(word).strip().lower() not in _NO_WORD:
-            told = f"is {described(word)}: send {ACCEPTED}, or enabled, disabled or suspended"
-            errors.append(FieldError("status", clipped(told)))
-    return Said(presence, status)
+    return Said(spoken([one for one in told if _is_presence(one[1])], errors, words), status)
+
+
+def _is_presence(word: object) -> bool:
+    """Tell whether a word is meant to be presence: not about being enabled, and not that nobody knows."""
+    if word is None or isinstance(word, dict | list) or facts_of.golioth_status(word):
+        return False
+    return str(word).strip().lower() not in _NO_WORD
 
 
 def _decoded(
@@ -146,7 +149,8 @@ def _fields(body: dict[str, Any], context: Context, errors: Errors) -> Fields:
     telemetry = body.get("telemetry", body.get("data"))
     if not isinstance(telemetry, dict):
         if telemetry is not None:
-            errors.append(FieldError("telemetry", clipped(f"is {described(telemetry)}, not an object")))
+            told = f"is {described(telemetry)}, not an object"
+            errors.append(bad_field("telemetry", told, telemetry))
         return NOTHING
     telemetry = dict(telemetry)
     if "value" in telemetry:

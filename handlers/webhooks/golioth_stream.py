@@ -6,7 +6,7 @@ Source: Golioth documentation, output streams.
 from typing import Any
 
 from handlers.events import SECOND, FieldError, Micros
-from handlers.text import clipped, described, shown
+from handlers.text import bad_field, described, shown
 from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, each, event_id, refused
 from handlers.webhooks.observing import cloud_time, named
 from handlers.webhooks.reports import Envelope, reported
@@ -27,9 +27,9 @@ def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
 
 
 def _event(part: Part, own_id: str | None, name: str, context: Context) -> Event:
-    body, original, fallback_id, request, room = part
+    body, original, fallback_id, request, room, known_errors = part
     identity = own_id or fallback_id
-    errors: list[FieldError] = []
+    errors = list(known_errors)
     device = named(body.get("device_id", body.get("deviceId")), errors)
     if isinstance(device, str):
         return refused("device_id", device, original, name, identity)
@@ -48,7 +48,7 @@ def _timestamp(value: Any, errors: list[FieldError]) -> Micros | None:
     seconds, nanos = _count(value.get("seconds")), _count(value.get("nanos", 0))
     if seconds is None or nanos is None or nanos >= 10**9:
         told = f"has {described(value.get('seconds'))} seconds and {described(value.get('nanos'))} nanos: no time"
-        errors.append(FieldError("timestamp", clipped(told)))
+        errors.append(bad_field("timestamp", told, value))
         return None
     return seconds * SECOND + nanos // 1000
 

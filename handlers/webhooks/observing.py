@@ -5,12 +5,14 @@ from typing import Any
 
 from handlers import facts as facts_of
 from handlers import timestamps
+from handlers.ages import Age
 from handlers.events import (
     MAX_EXTERNAL_ID,
     Decoded,
     DeviceKey,
     Facts,
     FieldError,
+    Liveness,
     Micros,
     Observation,
     Presence,
@@ -18,7 +20,7 @@ from handlers.events import (
 )
 from handlers.shapes import Fields
 from handlers.telemetry import NOTHING, capped
-from handlers.text import clipped, shown
+from handlers.text import bad_field, clipped, shown
 from handlers.webhooks.delivery import Context, Request
 from handlers.words import went_offline
 
@@ -38,37 +40,64 @@ def observed(
     cloud: Micros | None = None,
     sequence: Sequence | None = None,
     facts: Facts | None = None,
+    age: Age | None = None,
 ) -> Decoded:
     """Return one observation at its times (two where values of an offline event have a time of their own).
 
     `cloud` is the sending cloud's clock, trusted for presence wherever it is usable; `fields.time` is the device's, and
     counts for its values, and for presence only with the liveness `event_time`. Else the time is when it came.
     """
-    received_at, ahead = request.received_at, context.liveness.max_ahead
-    seen_at = received_at
-    skewed = False
+    received_at = request.received_at
+    if age is None:
+        at, seen_at, is_own, skewed = _dated(received_at, context.liveness, cloud, fields.time)
+    else:
+        at, seen_at, is_own, skewed = _aged(received_at, context.liveness, cloud, age)
+    offline = presence is Presence.OFFLINE
+    seen = (
+        context.integration_id, device, seen_at if offline else at, seen_at, received_at, "webhook", sequence, presence,
+        False, fields.battery_level, fields.signal_strength, fields.firmware, fields.readings, facts,
+    )  # fmt: skip
+    observation = _new(Observation, seen)
+    if offline:
+        said_time = fields.time is not None
+        decoded = went_offline(observation, at if is_own else None, errors, said_time=said_time)
+        return decoded._replace(skewed=skewed)
+    return _new(Decoded, ((observation,), capped(errors) if errors else (), skewed, None))
+
+
+_Dates = tuple[Micros, Micros, bool, bool]
+"""When it was measured, the presence time, whether the first is the device's own, whether a clock was not usable."""
+
+
+def _dated(received_at: Micros, liveness: Liveness, cloud: Micros | None, time: Micros | None) -> _Dates:
+    """Return the times of an event by the cloud's clock and the device's."""
+    seen_at, skewed = received_at, False
     if cloud is not None:
-        if timestamps.usable(cloud, received_at, ahead):
+        if timestamps.usable(cloud, received_at, liveness.max_ahead):
             seen_at = cloud
         else:
             cloud, skewed = None, True
-    at = seen_at
-    if fields.time is not None:
-        if timestamps.usable(fields.time, received_at, ahead):
-            at = fields.time
-            if cloud is None and context.liveness.event_time:
-                seen_at = at
-        else:
-            skewed = True
-    seen = (
-        context.integration_id, device, at, seen_at, received_at, "webhook", sequence, presence, False,
-        fields.battery_level, fields.signal_strength, fields.firmware, fields.readings, facts,
-    )  # fmt: skip
-    observation = _new(Observation, seen)
-    if presence is Presence.OFFLINE:
-        decoded = went_offline(observation._replace(at=seen_at), fields.time, context.liveness, errors)
-        return decoded._replace(skewed=skewed)
-    return _new(Decoded, ((observation,), capped(errors) if errors else (), skewed, None))
+    if time is None:
+        return seen_at, seen_at, False, skewed
+    if not timestamps.device_usable(time, received_at, liveness):
+        return seen_at, seen_at, False, True
+    return time, time if cloud is None and liveness.event_time else seen_at, True, skewed
+
+
+def _aged(received_at: Micros, liveness: Liveness, cloud: Micros | None, age: Age) -> _Dates:
+    """Return the times of one entry of a batch, which is of the message's time or of its own."""
+    skewed = age.skewed
+    if cloud is not None and not timestamps.usable(cloud, received_at, liveness.max_ahead):
+        cloud, skewed = None, True
+    is_own = age.time is not None
+    if is_own and cloud is None and liveness.event_time:
+        return age.at, age.at, True, skewed
+    return age.at, (received_at if cloud is None else cloud) - age.lag, is_own, skewed
+
+
+def is_silent(fields: Fields) -> bool:
+    """Tell whether an object holds no value that a row keeps."""
+    return fields[:4] == NOTHING[:4]
 
 
 def inner(body: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -86,7 +115,7 @@ def cloud_time(body: Mapping[str, Any], keys: tuple[str, ...], errors: Errors) -
         time = timestamps.micros(value)
         if isinstance(time, int):
             return time
-        errors.append(FieldError(shown(key), clipped(time)))
+        errors.append(bad_field(key, time, value))
     return None
 
 
@@ -105,4 +134,4 @@ def compare(fields: Fields, device: DeviceKey, errors: Errors, where: str) -> No
     if fields.device is not None and fields.device[1].strip() != device.external_id:
         name, claim = fields.device
         told = f'names "{shown(claim)}", the {where} "{shown(device.external_id or "")}": the {where} counts'
-        errors.append(FieldError(name, clipped(told)))
+        errors.append(bad_field(name, told, claim))

@@ -3,11 +3,14 @@
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from io import BytesIO
 from typing import Any
 
 import cbor2
 import orjson
 
+from handlers import tolerant
+from handlers.events import FieldError
 from handlers.text import shown
 
 MAX_DEPTH = 64
@@ -16,8 +19,10 @@ _MAX_INT = 1 << 64
 _TEXT_HEADS = (b"{", b"[", b'"')
 
 
-def loads(body: bytes, content_type: str) -> object:
+def loads(body: bytes, content_type: str, errors: list[FieldError]) -> object:
     """Return the JSON value, the CBOR value without what JSON has not, or the text.
+
+    What is left out of what is almost JSON is appended to `errors`.
 
     Raises:
         ValueError: what is wrong, for people.
@@ -25,15 +30,16 @@ def loads(body: bytes, content_type: str) -> object:
     if content_type == "application/cbor" or content_type.endswith("+cbor"):
         return _from_cbor(body)
     text = content_type.startswith("text/")
+    body = tolerant.trimmed(body)
     try:
         if text and not body.lstrip().startswith(_TEXT_HEADS):
-            return body.decode()
-        return orjson.loads(body)
-    except UnicodeDecodeError:
-        raise ValueError(f"the body is {shown(content_type)}, but not UTF-8") from None
-    except orjson.JSONDecodeError as error:
-        if text:
+            return tolerant.decoded(body)
+        return _from_json(body, errors)
+    except tolerant.NotJsonError as error:
+        if text and body.lstrip().startswith(_TEXT_HEADS):
             return body.decode("utf-8", "replace")
+        if text:
+            raise ValueError(f"the body is {shown(content_type)}: {error}") from None
         if content_type in ("", "application/json") or content_type.endswith("+json"):
             raise ValueError(f"the body is not JSON: {error}") from None
         raise ValueError(
@@ -41,11 +47,24 @@ def loads(body: bytes, content_type: str) -> object:
         ) from None
 
 
-def _from_cbor(body: bytes) -> object:
+def _from_json(body: bytes, errors: list[FieldError]) -> object:
     try:
-        value = cbor2.loads(body)
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        value, bad = tolerant.loads(body)
+    errors += [one.error() for one in bad]
+    return value
+
+
+def _from_cbor(body: bytes) -> object:
+    stream = BytesIO(body)
+    try:
+        value = cbor2.load(stream)
     except Exception as error:  # the readers of its tags (dates, fractions, patterns) raise what they like
         raise ValueError(f"the body is not CBOR: {error}") from None
+    rest = body[stream.tell() :].rstrip(b"\0")
+    if rest:
+        raise ValueError(f"the body is more than one item of CBOR: {len(rest)} bytes follow the first")
     return _Cleaner(len(body)).clean(value, 0)
 
 

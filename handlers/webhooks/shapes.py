@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import orjson
-
+from handlers.tolerant import NotJsonError
 from handlers.webhooks import (
     aws_lifecycle,
     azure_event_grid,
@@ -14,7 +13,7 @@ from handlers.webhooks import (
     golioth_platform,
     golioth_stream,
 )
-from handlers.webhooks.delivery import Context, Event, Handshake, Request, refused
+from handlers.webhooks.delivery import Context, Event, Handshake, Request, parsed, refused
 
 AUTO = "auto"
 Decoder = Callable[[Request, Context], tuple[Event, ...] | Handshake]
@@ -47,9 +46,19 @@ def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
     """Return the events of a request of the integration's shape, or a handshake; this raises nothing."""
     shape = recognised(request) if context.shape == AUTO else context.shape
     if shape is None:
-        told = f"the body is of no known shape: set webhook.shape to one of {', '.join(DECODERS)}"
+        why = _why_not_json(request.body)
+        told = f"the body is of no known shape{why}: set webhook.shape to one of {', '.join(DECODERS)}"
         return (refused("shape", told, request.body),)
     return DECODERS[shape](request, context)
+
+
+def _why_not_json(body: bytes) -> str:
+    """Return, for inside a sentence, why a body is no JSON; nothing where it is."""
+    try:
+        parsed(body)
+    except NotJsonError as error:
+        return f" and not JSON ({error})"
+    return ""
 
 
 def recognised(request: Request) -> str | None:
@@ -64,13 +73,13 @@ def _by_headers(headers: Mapping[str, str]) -> str | None:
         return "golioth_pipelines"
     if headers.get("ce-source", "").startswith(golioth_stream.SOURCE):
         return "golioth_stream"
-    return None
+    return "cloudevents" if cloudevents.is_binary(headers) else None
 
 
 def _by_keys(request: Request) -> str | None:
     try:
-        body = orjson.loads(request.body)
-    except orjson.JSONDecodeError:
+        body, _ = parsed(request.body)
+    except NotJsonError:
         return None
     if isinstance(body, list):
         body = next((entry for entry in body if isinstance(entry, dict)), None)
@@ -94,7 +103,7 @@ def _is_aws(_: Request, body: Mapping[str, Any]) -> bool:
     if aws_lifecycle.is_sns(body) or aws_lifecycle.is_destination(body):
         return True
     kinds = [kind for key in aws_lifecycle.KINDS if isinstance(kind := body.get(key), str)]
-    told = any(kind.lower() in aws_lifecycle.PRESENCES for kind in kinds)
+    told = any(kind.lower() in (*aws_lifecycle.PRESENCES, *aws_lifecycle.IGNORED) for kind in kinds)
     return told or (bool(kinds) and "principalIdentifier" in body)
 
 

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Literal, NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 import orjson
 
@@ -109,12 +110,18 @@ class Delivery:
         return self._arrival.feed
 
     def record(self, batch: Batch) -> None:
-        """Put the ids of the events into the batch: those that come again within a day are not applied again."""
+        """Put the ids of the applied events into the batch: those that come again within a day are not applied again.
+
+        One that is dead is decoded anew when it comes again: its sender may have repaired it.
+        """
         integration_id = self._arrival.feed.integration_id
         batch.event_ids += [
             (integration_id, event.id)
-            for event in self._events
-            if event.id is not None and event.id not in self._known
+            for place, event in enumerate(self._events)
+            if event.id is not None
+            and event.decoded.dead is None
+            and place not in self._fates
+            and event.id not in self._known
         ]
 
     def left_to_another(self, lost: frozenset[tuple[int, int]]) -> bool:
@@ -151,11 +158,18 @@ def _result(event: Event, refusal: DeadReason | None) -> Result:
 
 
 def _dead_letter(arrival: Arrival, event: Event, reason: DeadReason) -> DeadLetter:
-    """Return the row that keeps the event's own bytes, with the time that its observations had."""
+    """Return the row that keeps the event's own bytes, with the time that its observations had.
+
+    The same event that comes again for the same reason, as after its sender's retry, is the same row.
+    """
     observations = event.decoded.observations
     content_type = arrival.headers.get("content-type")
+    identifier = uuid4()
+    if event.id is not None:
+        digest = blake2b(event.original, digest_size=16).hexdigest()
+        identifier = uuid5(arrival.feed.integration_id, f"{reason.kind} {digest} {event.id}")
     return DeadLetter(
-        uuid4(),
+        identifier,
         arrival.feed.integration_id,
         WEBHOOK,
         arrival.topic,

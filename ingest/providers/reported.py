@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from handlers import units
 from handlers.events import Micros
-from handlers.keys import BATTERY, FIRMWARE, SIGNAL
+from handlers.keys import BATTERY, FIRMWARE, SIGNAL, folded
 from ingest.providers.columns import Columns
 from ingest.providers.port import Installed
 
@@ -57,8 +57,8 @@ def _known(properties: dict[str, Any]) -> dict[str, tuple[str, Any]]:
     """Return alias -> (key, value); of several spellings the one in lower case, else the first by text."""
     known: dict[str, tuple[str, Any]] = {}
     for key, value in properties.items():
-        alias = key.lower()
-        if alias not in _ALIASES or value is None:
+        alias = _ALIASES.get(folded(key))
+        if alias is None or value is None:
             continue
         if alias not in known or (key != alias, key) < (known[alias][0] != alias, known[alias][0]):
             known[alias] = key, value
@@ -90,6 +90,6 @@ def _dated(node: object, component: str, stamp: Stamp) -> Micros | None:
     return stamp(node)
 
 
-_ALIASES = frozenset((*BATTERY, *SIGNAL, *FIRMWARE))
+_ALIASES = {folded(alias): alias for alias in (*BATTERY, *SIGNAL, *FIRMWARE)}
 _READERS: dict[str, Reader] = {"battery_mv": units.battery_mv, "csq": units.csq}
 _DEFAULTS: dict[tuple[str, ...], Reader] = {BATTERY: units.battery, SIGNAL: units.signal}

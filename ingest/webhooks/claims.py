@@ -1,4 +1,7 @@
-"""Event ids that come again: of those that were committed in the last day, and of those that are being committed."""
+"""Event ids that come again: of those that were applied in the last day, and of those that are being committed.
+
+An event that means nothing claims no id: it is a dead letter each time, and its sender may repair it.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,10 +15,14 @@ Key = tuple[UUID, str]
 
 
 class Claimed(NamedTuple):
-    """Which of the events are to be applied, and whose commits the others' answers must wait for."""
+    """Which of the events are to be applied, and whose commits the others' answers must wait for.
+
+    `awaited`: the ids that those others hold.
+    """
 
     fresh: list[bool]
     others: set[asyncio.Future[None]]
+    awaited: set[str]
 
 
 class Claims:
@@ -35,22 +42,37 @@ class Claims:
         """
         fresh: list[bool] = []
         others: set[asyncio.Future[None]] = set()
+        awaited: set[str] = set()
         mine: dict[str, Key] = {}
-        for event in events:
-            key = None if event.id is None else (integration_id, event.id)
+        keys = [_key(integration_id, event) for event in events]
+        for key in keys:
             holder = None if key is None else self._held.get(key)
             fresh.append(holder is None)
-            if holder is not None and holder is not done:
+            if key is not None and holder is not None and holder is not done:
                 others.add(holder)
+                awaited.add(key[1])
             elif holder is None and key is not None:
                 self._held[key] = done
                 mine[key[1]] = key
         if mine:
             done.add_done_callback(lambda _: self._release(mine))
             known = await self._events.known(integration_id, mine)
-            fresh = [one and event.id not in known for one, event in zip(fresh, events, strict=True)]
-        return Claimed(fresh, others)
+            fresh = [
+                one and (key is None or key[1] not in known) for one, key in zip(fresh, keys, strict=True)
+            ]
+        return Claimed(fresh, others, awaited)
+
+    async def are_applied(self, integration_id: UUID, event_ids: set[str]) -> bool:
+        """Tell whether events that other requests brought are applied, now that these have ended.
+
+        Raises: DatabaseAway.
+        """
+        return await self._events.known(integration_id, event_ids) == event_ids
 
     def _release(self, mine: dict[str, Key]) -> None:
         for key in mine.values():
             del self._held[key]
+
+
+def _key(integration_id: UUID, event: Event) -> Key | None:
+    return None if event.id is None or event.decoded.dead is not None else (integration_id, event.id)

@@ -7,11 +7,13 @@ from typing import Any
 from uuid import UUID
 
 from handlers.events import SECOND, Liveness
+from handlers.paths import FieldPaths
 from handlers.webhooks.delivery import Context
 from handlers.webhooks.shapes import checked
 from ingest.adoption import Adopting, adopt_for_ever
 from ingest.crypto import Keyring, is_encrypted, secret_context
 from ingest.errors import Misconfigured, RollcallError
+from ingest.field_paths import warn_of_missing
 from ingest.follow import follow
 from ingest.integration_settings import check_place, webhook_settings, webhooks_are_proved
 from ingest.pipeline.pile import Feed
@@ -94,12 +96,14 @@ def understood(
         shape = checked(webhook.get("shape") if isinstance(webhook, dict) else None)
     except ValueError as error:
         raise Misconfigured(f"integration {name!r}: {error}") from None
-    liveness = Liveness(wanted.liveness == "event_time", int(process.max_ahead_s * SECOND))
+    ahead, behind = int(process.max_ahead_s * SECOND), wanted.max_behind_s * SECOND
+    liveness = Liveness(wanted.liveness == "event_time", ahead, behind)
     policy = UnknownPolicy(
         **wanted.unknown_devices.within(process).model_dump(), matches_others=webhooks_are_proved(settings)
     )
     after_s = wanted.offline_after_s or process.offline_after_s
-    context = Context(integration_id, liveness, wanted.field_paths, shape)
+    words = wanted.presence_words.words
+    context = Context(integration_id, liveness, FieldPaths(wanted.field_paths), shape, words)
     return context, Feed(integration_id, policy, after_s * SECOND, "webhook")
 
 
@@ -141,6 +145,9 @@ class Hooks:
             found[str(row.id)] = known if known is not None and same else (row, self._hook(row))
         self._known = found
         self.are_known = True
+        for _, hook in found.values():
+            if hook is not None:
+                warn_of_missing(hook.name, hook.context.field_paths)
 
     def _hook(self, row: WebhookRow) -> Hook | None:
         try:

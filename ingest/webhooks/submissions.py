@@ -46,7 +46,7 @@ class Submissions:
     ) -> list[Result]:
         loop = asyncio.get_running_loop()
         committed, answered = loop.create_future(), loop.create_future()
-        fresh, others = await self._let_in(hook.id, events, committed, due)
+        fresh, others, awaited = await self._let_in(hook.id, events, committed, due)
         wanted = [event for event, is_fresh in zip(events, fresh, strict=True) if is_fresh]
         self._intake.counts.duplicates += len(events) - len(wanted)
         arrival = Arrival(
@@ -66,10 +66,10 @@ class Submissions:
         if others:
             async with asyncio.timeout_at(due):
                 await asyncio.wait(others)
-            if any(other.cancelled() for other in others):
-                raise self.busy("an event that another request brought is not committed: send it again")
-        results = (arrival.results[place] for place in range(len(wanted)))
-        return [next(results) if is_fresh else DUPLICATE for is_fresh in fresh]
+                applied = await self._claims.are_applied(hook.id, awaited)
+            if not applied:
+                raise self.busy("an event that another request brought is not applied: send it again")
+        return _in_order(events, fresh, [arrival.results[place] for place in range(len(wanted))])
 
     async def _let_in(
         self, integration_id: UUID, events: Sequence[Event], committed: asyncio.Future[None], due: float
@@ -77,7 +77,7 @@ class Submissions:
         """Claim the ids of the events and wait for room. Raises: Problem, TimeoutError, DatabaseAway."""
         self.check_room()
         if not self._intake.full and all(event.id is None for event in events):
-            return Claimed([True] * len(events), set())
+            return Claimed([True] * len(events), set(), set())
         try:
             async with asyncio.timeout_at(due):
                 claimed = await self._claims.claim(integration_id, events, committed)
@@ -98,3 +98,19 @@ class Submissions:
     def busy(self, detail: str) -> Problem:
         """Return a 503 that asks to come again in some seconds, not all senders in the same."""
         return Problem(503, detail, {"retry-after": str(self._jitter.randint(2, 6))})
+
+
+def _in_order(events: Sequence[Event], fresh: Sequence[bool], results: Sequence[Result]) -> list[Result]:
+    """Return the result of each event, of which `results` are those of the fresh ones.
+
+    A second event of the same id in the request is a duplicate, but where the first is dead it is dead, too.
+    """
+    told: list[Result] = []
+    dead: dict[str, Result] = {}
+    remaining = iter(results)
+    for event, is_fresh in zip(events, fresh, strict=True):
+        result = next(remaining) if is_fresh else dead.get(event.id or "", DUPLICATE)
+        if event.id is not None and result.outcome == "dead":
+            dead[event.id] = result
+        told.append(result)
+    return told

@@ -90,9 +90,11 @@ def _assert_facts(facts: Facts) -> None:
 def assert_tellable(decoded: Decoded) -> None:
     """Errors are stored and shown too: bounded, and text that Postgres takes."""
     assert len(decoded.field_errors) <= 32
-    for name, error in decoded.field_errors:
+    for name, error, value in decoded.field_errors:
         _assert_text(name, 100)
         _assert_text(error, 300)
+        _assert_text(value, 60)
+        assert name
         assert error
     if decoded.dead is not None:
         assert decoded.observations == ()

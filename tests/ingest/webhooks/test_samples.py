@@ -44,9 +44,12 @@ async def assert_answered(service: Service, sample: Sample) -> None:
                 assert await service.pool.fetchval(HAS_DEVICE, integration, external_id) == 1, sample.name
     if any(identity for _, identity in wanted):
         again = await sent(service, f"/webhooks/{integration}", sample.request)
-        assert again.status_code == 200
+        assert again.status_code == (400 if nothing else 200)
         for result in again.json()["results"]:
-            assert result["result"] == "duplicate" or "id" not in result, sample.name
+            assert result["result"] in ("duplicate", "dead") or "id" not in result, sample.name
+        if all(identity for _, identity in wanted):
+            dead = sum(r == "dead" for r, _ in wanted)
+            assert await service.pool.fetchval(DEAD, integration) == dead, sample.name
 
 
 async def sent(service: Service, path: str, request: Request) -> httpx.Response:
