@@ -15,7 +15,7 @@ from pg_catalog.set_config('synchronous_commit', 'on', true) as durable, pg_cata
 
 -- name: bound_trial
 -- a trial that is slow shows enough; never longer than a commit may take
-select set_config('statement_timeout', case when s.setting::int between 1 and 2000 then s.setting else '2000' end, true)
+select pg_catalog.set_config('statement_timeout', case when s.setting::int between 1 and 2000 then s.setting else '2000' end, true)
 from pg_catalog.pg_settings s where s.name = 'statement_timeout';
 
 -- name: locked_devices
@@ -41,14 +41,14 @@ select * from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::te
 -- name: events_of_others
 select w.integration_id, w.event_id from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[])) as t (i, e)
 join rollcall.webhook_events w on w.integration_id = t.i and w.event_id = t.e
-where w.xmin <> pg_current_xact_id()::xid;
+where w.xmin <> pg_catalog.pg_current_xact_id()::xid;
 
 -- name: known_events
 select t.e from pg_catalog.unnest($2::text[]) as t (e)
 where exists (select 1 from rollcall.webhook_events w where w.integration_id = $1 and w.event_id = t.e);
 
 -- name: expire_webhook_events
-with old as (select ctid from rollcall.webhook_events where committed_at < now() - make_interval(days => $1) limit $2)
+with old as (select ctid from rollcall.webhook_events where committed_at < pg_catalog.now() - pg_catalog.make_interval(days => $1) limit $2)
 delete from rollcall.webhook_events w using old where w.ctid = old.ctid;
 
 -- name: receive_qos2
@@ -85,9 +85,9 @@ on conflict do nothing;
 -- name: counts_for_creation
 insert into rollcall.integration_counts (integration_id) values ($1)
 on conflict (integration_id) do update set
-    created_in_minute = case when rollcall.integration_counts.minute = date_trunc('minute', now())
+    created_in_minute = case when rollcall.integration_counts.minute = pg_catalog.date_trunc('minute', pg_catalog.now())
         then rollcall.integration_counts.created_in_minute else 0 end,
-    minute = date_trunc('minute', now())
+    minute = pg_catalog.date_trunc('minute', pg_catalog.now())
 returning created_total, created_in_minute;
 
 -- name: count_created
@@ -104,7 +104,7 @@ on conflict (integration_id) do update set unknown_dropped = c.unknown_dropped +
 insert into public.devices (id, organization_id, integration_id, external_device_id, serial_number, hardware_ids, name,
     device_type)
 select t.id, n.organization_id, n.id, t.e, t.serial,
-    case when t.hardware is not null then array(select jsonb_array_elements_text(t.hardware)) end, t.label, 'unknown'
+    case when t.hardware is not null then array(select pg_catalog.jsonb_array_elements_text(t.hardware)) end, t.label, 'unknown'
 from rows from (pg_catalog.unnest($2::uuid[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::jsonb[]), pg_catalog.unnest($6::text[])) as t (id, e, serial, hardware, label),
     public.device_integrations n
 where n.id = $1 order by t.id;
@@ -133,12 +133,12 @@ order by external_device_id offset $3 - 1 limit 1;
 
 -- name: parked_with_device
 with parked as materialized (
-    select row_number() over (order by external_device_id) as place, external_device_id as label, key, evidence, messages
+    select pg_catalog.row_number() over (order by external_device_id) as place, external_device_id as label, key, evidence, messages
     from rollcall.parked_devices
     where integration_id = $1 and external_device_id > $2 and ($3::text is null or external_device_id <= $3)),
 keys as (
-    select array_agg(key ->> 'external_id' order by place) as externals, array_agg(key ->> 'serial_number' order by place) as serials,
-        array_agg(case when jsonb_array_length(key -> 'hardware_ids') > 0 then key -> 'hardware_ids' end order by place) as hardware
+    select pg_catalog.array_agg(key ->> 'external_id' order by place) as externals, pg_catalog.array_agg(key ->> 'serial_number' order by place) as serials,
+        pg_catalog.array_agg(case when pg_catalog.jsonb_array_length(key -> 'hardware_ids') > 0 then key -> 'hardware_ids' end order by place) as hardware
     from parked),
 found as (
     select c.place from keys, rollcall.candidates($1, externals, serials, hardware) as c
@@ -147,7 +147,7 @@ found as (
 select p.label, p.key, p.evidence, p.messages from parked p join found using (place) order by p.place;
 
 -- name: count_parked
-select count(*) from rollcall.parked_devices where integration_id = $1;
+select pg_catalog.count(*) from rollcall.parked_devices where integration_id = $1;
 
 -- name: park
 -- $5: how many messages the row counted when it was read, 0 where there was none. A row that is not returned was written meanwhile.
@@ -155,7 +155,7 @@ insert into rollcall.parked_devices (integration_id, external_device_id, key, ev
 select i, e, k, v, n + 1 from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::jsonb[]), pg_catalog.unnest($4::jsonb[]), pg_catalog.unnest($5::bigint[])) as t (i, e, k, v, n)
 order by 1, 2
 on conflict (integration_id, external_device_id) do update set key = excluded.key, evidence = excluded.evidence,
-    messages = excluded.messages, last_at = now()
+    messages = excluded.messages, last_at = pg_catalog.now()
 where parked_devices.messages = excluded.messages - 1
 returning integration_id, external_device_id, messages = 1 as is_new;
 
@@ -167,7 +167,7 @@ where p.integration_id = t.i and p.external_device_id = t.e and p.messages = t.n
 -- name: mqtt_integrations
 -- place: which one of its organization's it is, the oldest first; 0 where the operator made it
 select n.id, n.name, n.settings, n.base_url, a.address as operator_address, k.secret, case when a.integration_id is null
-    then row_number() over (partition by n.organization_id order by n.created_at, n.id) else 0 end as place
+    then pg_catalog.row_number() over (partition by n.organization_id order by n.created_at, n.id) else 0 end as place
 from public.device_integrations n left join rollcall.operator_addresses a on a.integration_id = n.id
 left join rollcall.mqtt_names k on k.integration_id = n.id
 where n.integration_type = 'mqtt' and n.status = 'active' order by n.id;
@@ -177,15 +177,15 @@ insert into rollcall.mqtt_names (integration_id) select i.id from public.device_
 where i.id = any ($1::uuid[]) order by 1 on conflict do nothing;
 
 -- name: lease
-insert into rollcall.leases (name, holder, expires_at) values ($1, $2, now() + make_interval(secs => $3))
+insert into rollcall.leases (name, holder, expires_at) values ($1, $2, pg_catalog.now() + pg_catalog.make_interval(secs => $3))
 on conflict (name) do update set holder = excluded.holder, expires_at = excluded.expires_at
-    where rollcall.leases.holder = excluded.holder or rollcall.leases.expires_at < now()
+    where rollcall.leases.holder = excluded.holder or rollcall.leases.expires_at < pg_catalog.now()
 returning holder;
 
 -- name: leases_held
-with dead as (delete from rollcall.leases where starts_with(name, $1) and expires_at < now())
+with dead as (delete from rollcall.leases where pg_catalog.starts_with(name, $1) and expires_at < pg_catalog.now())
 select name, holder from rollcall.leases
-where expires_at >= now() and (name = any ($2::text[]) or starts_with(name, $1));
+where expires_at >= pg_catalog.now() and (name = any ($2::text[]) or pg_catalog.starts_with(name, $1));
 
 -- name: release_lease
 delete from rollcall.leases where name = $1 and holder = $2;
@@ -215,12 +215,12 @@ delete from rollcall.mqtt_received where session_id = $1;
 
 -- name: integration_sessions
 select m.client_id, m.subscriptions, exists (select from rollcall.leases l
-    where l.name = 'mqtt/' || m.client_id and l.expires_at >= now()) as is_held
+    where l.name = 'mqtt/' || m.client_id and l.expires_at >= pg_catalog.now()) as is_held
 from rollcall.mqtt_sessions m where m.integration_id = $1;
 
 -- name: newest_heard
 -- a JetStream's times are its server's
-select max(heard_until) from rollcall.mqtt_sessions where client_id not like '%-jetstream';
+select pg_catalog.max(heard_until) from rollcall.mqtt_sessions where client_id not like '%-jetstream';
 
 -- name: set_back
 with ahead as materialized (
@@ -242,7 +242,7 @@ update rollcall.mqtt_sessions set subscriptions = '[]' where id = $1;
 delete from rollcall.mqtt_sessions where integration_id = $1 and client_id = $2;
 
 -- name: session_connected
-update rollcall.mqtt_sessions set connected_at = now(), state = 'connected', detail = $3, subscriptions = $4::jsonb,
+update rollcall.mqtt_sessions set connected_at = pg_catalog.now(), state = 'connected', detail = $3, subscriptions = $4::jsonb,
     heard_since = coalesce($2, heard_since), heard_until = coalesce(heard_until, $5) where id = $1;
 
 -- name: session_state
@@ -256,31 +256,31 @@ select * from rollcall.sweep($1, $2, $3, $4);
 select rollcall.number_events($1);
 
 -- name: expire_events
-with old as (select ctid from rollcall.device_events where recorded_at < now() - make_interval(days => $1) limit $2)
+with old as (select ctid from rollcall.device_events where recorded_at < pg_catalog.now() - pg_catalog.make_interval(days => $1) limit $2)
 delete from rollcall.device_events e using old where e.ctid = old.ctid;
 
 -- name: evict_dead_letters
 with ranked as (
     select id, integration_id, recorded_at,
-        row_number() over (partition by integration_id, kind order by recorded_at desc, id) as place
+        pg_catalog.row_number() over (partition by integration_id, kind order by recorded_at desc, id) as place
     from rollcall.dead_letters
 ),
 gone as (
     delete from rollcall.dead_letters d using (
-        select id from ranked where place > $1 or recorded_at < now() - make_interval(days => $2) limit $3) as r
+        select id from ranked where place > $1 or recorded_at < pg_catalog.now() - pg_catalog.make_interval(days => $2) limit $3) as r
     where d.id = r.id returning d.integration_id
 )
 insert into rollcall.integration_counts as c (integration_id, dead_letters_evicted)
-select integration_id, count(*) from gone group by 1
+select integration_id, pg_catalog.count(*) from gone group by 1
 on conflict (integration_id) do update set dead_letters_evicted = c.dead_letters_evicted + excluded.dead_letters_evicted
-returning (select count(*) from gone);
+returning (select pg_catalog.count(*) from gone);
 
 -- name: expire_parked
-with old as (select ctid from rollcall.parked_devices where last_at < now() - make_interval(days => $1) limit $2)
+with old as (select ctid from rollcall.parked_devices where last_at < pg_catalog.now() - pg_catalog.make_interval(days => $1) limit $2)
 delete from rollcall.parked_devices p using old where p.ctid = old.ctid;
 
 -- name: expire_api_requests
-with old as (select ctid from rollcall.api_requests where created_at < now() - make_interval(days => $1) limit $2)
+with old as (select ctid from rollcall.api_requests where created_at < pg_catalog.now() - pg_catalog.make_interval(days => $1) limit $2)
 delete from rollcall.api_requests r using old where r.ctid = old.ctid;
 
 -- name: delete_dead_letters
@@ -302,7 +302,7 @@ select f.id, f.field, f.at, f.remote::text as remote, k.agreed::text as agreed, 
 from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::jsonb[]), pg_catalog.unnest($4::bigint[])) as f (id, field, remote, at)
 join public.devices d on d.id = f.id
 left join rollcall.device_facts k on k.device_id = f.id and k.field = f.field
-cross join lateral (select case when f.field = 'name' and to_jsonb(d.name) = f.remote then f.remote
+cross join lateral (select case when f.field = 'name' and pg_catalog.to_jsonb(d.name) = f.remote then f.remote
     else rollcall.local_fact(d, f.field) end as local) as l
 where k.remote_at is null or f.at > k.remote_at or (f.at = k.remote_at and f.remote::text collate "C" > k.remote::text)
     -- of a lifecycle the row holds nothing that could differ
@@ -322,11 +322,11 @@ update public.devices d set
     name = coalesce(f.said ->> 'name', d.name),
     serial_number = coalesce(f.said ->> 'serial_number', d.serial_number),
     hardware_ids = case when f.said ? 'hardware_ids'
-        then array(select jsonb_array_elements_text(f.said -> 'hardware_ids')) else d.hardware_ids end,
+        then array(select pg_catalog.jsonb_array_elements_text(f.said -> 'hardware_ids')) else d.hardware_ids end,
     cohort_id = coalesce(f.said ->> 'cohort_id', d.cohort_id),
     golioth_status = coalesce(f.said ->> 'golioth_status', d.golioth_status),
     metadata = case when f.said ? 'metadata' then coalesce(d.metadata, '{}') || (f.said -> 'metadata') else d.metadata end,
-    updated_at = now()
+    updated_at = pg_catalog.now()
 from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::jsonb[])) as f (id, said) where d.id = f.id;
 
 -- name: serials_taken
@@ -334,7 +334,7 @@ select serial_number from public.devices where serial_number = any ($1::text[]);
 
 -- name: open_conflicts
 insert into public.sync_conflicts (device_id, field_name, local_value, remote_value, conflict_detected_at, resolution_strategy)
-select t.*, now(), 'manual' from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::jsonb[]), pg_catalog.unnest($4::jsonb[])) as t (id, field, l, r)
+select t.*, pg_catalog.now(), 'manual' from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::jsonb[]), pg_catalog.unnest($4::jsonb[])) as t (id, field, l, r)
 where not exists (select 1 from public.sync_conflicts c
     where c.device_id = t.id and c.field_name = t.field and c.resolved_at is null)
 order by 1, 2;
@@ -346,14 +346,14 @@ where c.device_id = t.id and c.field_name = t.field and c.resolved_at is null
     and (c.local_value, c.remote_value) is distinct from (t.l, t.r);
 
 -- name: close_conflicts
-update public.sync_conflicts c set resolved_at = now(), resolution_notes = 'both sides agree again'
+update public.sync_conflicts c set resolved_at = pg_catalog.now(), resolution_notes = 'both sides agree again'
 from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[])) as t (id, field)
 where c.device_id = t.id and c.field_name = t.field and c.resolved_at is null;
 
 -- name: reconcile_integrations
 select n.id, n.name, n.integration_type, n.project_id, n.base_url, n.api_key_encrypted, n.settings,
     (select a.address from rollcall.operator_addresses a where a.integration_id = n.id) as operator_address,
-    extract(epoch from clock_timestamp() - r.started_at)::float8 as age_s,
+    extract(epoch from pg_catalog.clock_timestamp() - r.started_at)::float8 as age_s,
     coalesce(r.status = 'running', false) as unfinished,
     exists (select 1 from public.device_integrations m join rollcall.device_events e on e.subject = m.id
         where m.organization_id = n.organization_id and m.integration_type = 'mqtt' and e.kind = 'gap'
@@ -368,7 +368,7 @@ order by n.id;
 update public.device_integrations set api_key_encrypted = $3 where id = $1 and api_key_encrypted = $2;
 
 -- name: unfinished_runs
-select *, moved_at > clock_timestamp() - make_interval(secs => $2) as is_fresh from rollcall.reconcile_runs
+select *, moved_at > pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $2) as is_fresh from rollcall.reconcile_runs
 where integration_id = $1 and status = 'running' order by started_at desc;
 
 -- name: start_run
@@ -381,12 +381,12 @@ update rollcall.reconcile_runs set holder = $2 where id = $1 returning *;
 update rollcall.reconcile_runs set phase = $3, cursor = $4, complete = $5, listed = listed + $6, matched = matched + $7,
     created = created + $8, changed = changed + $9, unchanged = unchanged + $10, unknown = unknown + $11,
     missing = missing + $12, conflicts = conflicts + $13, pushed = pushed + $14, detail = $15, errors = $16,
-    moved_at = clock_timestamp()
+    moved_at = pg_catalog.clock_timestamp()
 where id = $1 and holder = $2 and status = 'running' returning *;
 
 -- name: finish_run
-update rollcall.reconcile_runs set status = $3, detail = $4, errors = $5, finished_at = clock_timestamp(),
-    moved_at = clock_timestamp()
+update rollcall.reconcile_runs set status = $3, detail = $4, errors = $5, finished_at = pg_catalog.clock_timestamp(),
+    moved_at = pg_catalog.clock_timestamp()
 where id = $1 and holder = $2 and status = 'running' returning *;
 
 -- name: drop_staged
@@ -401,31 +401,31 @@ where run_id = $1 and id > $2 order by id limit $3;
 
 -- name: drop_staged_twice
 delete from rollcall.reconcile_staging s using (
-    select external_id, max(id) as id from rollcall.reconcile_staging where run_id = $1
-    group by 1 having count(*) > 1) as newest
+    select external_id, pg_catalog.max(id) as id from rollcall.reconcile_staging where run_id = $1
+    group by 1 having pg_catalog.count(*) > 1) as newest
 where s.run_id = $1 and s.external_id = newest.external_id and s.id < newest.id;
 
 -- name: coverage
 -- known: what the listings before had, by their digests (a device that no listing ever had was made by events, one on
 -- which the two sides do not agree has none); lost: those of it that this one does not have; missing: all of them
 with listed as materialized (select external_id from rollcall.reconcile_staging where run_id = $2)
-select (select count(*) from listed) as listed,
-    count(*) filter (where i.unlisted_at is null and i.listed_digest is not null) as known,
-    count(*) filter (where i.unlisted_at is null and i.listed_digest is not null and s.external_id is null) as lost,
-    count(*) filter (where s.external_id is null) as missing
+select (select pg_catalog.count(*) from listed) as listed,
+    pg_catalog.count(*) filter (where i.unlisted_at is null and i.listed_digest is not null) as known,
+    pg_catalog.count(*) filter (where i.unlisted_at is null and i.listed_digest is not null and s.external_id is null) as lost,
+    pg_catalog.count(*) filter (where s.external_id is null) as missing
 from rollcall.device_identity i left join listed s on s.external_id = i.external_device_id
 where i.integration_id = $1;
 
 -- name: mark_unlisted
 with listed as materialized (select external_id from rollcall.reconcile_staging where run_id = $2)
-update rollcall.device_identity i set unlisted_at = case when t.is_listed then null else clock_timestamp() end
+update rollcall.device_identity i set unlisted_at = case when t.is_listed then null else pg_catalog.clock_timestamp() end
 from (select k.ctid as tid, s.external_id is not null as is_listed
     from rollcall.device_identity k left join listed s on s.external_id = k.external_device_id
     where k.integration_id = $1 and (k.unlisted_at is null) = (s.external_id is null)) as t
 where i.ctid = t.tid;
 
 -- name: staged_ids
-select min(id), max(id) from rollcall.reconcile_staging where run_id = $1;
+select pg_catalog.min(id), pg_catalog.max(id) from rollcall.reconcile_staging where run_id = $1;
 
 -- name: apply_settled
 select settled, changed from pg_catalog.set_config('lock_timeout', '2s', true) as patience,
@@ -438,14 +438,14 @@ where i.integration_id = $1 and i.external_device_id = t.e;
 
 -- name: written_now
 -- the rows of these devices that this transaction has made, and that it has changed
-select count(*) filter (where created_at = now()) as created,
-    count(*) filter (where updated_at = now() and created_at is distinct from now()) as changed
+select pg_catalog.count(*) filter (where created_at = pg_catalog.now()) as created,
+    pg_catalog.count(*) filter (where updated_at = pg_catalog.now() and created_at is distinct from pg_catalog.now()) as changed
 from public.devices where id = any ($1::uuid[]);
 
 -- name: device_rows
-select d.id, d.created_at = now() as is_new,
-    to_jsonb(d) - '{id,organization_id,integration_id,created_at,updated_at}'::text[] as device,
-    (select jsonb_object_agg(f.component, f.version) from rollcall.device_firmware f where f.device_id = d.id) as firmware
+select d.id, d.created_at = pg_catalog.now() as is_new,
+    pg_catalog.to_jsonb(d) - '{id,organization_id,integration_id,created_at,updated_at}'::text[] as device,
+    (select pg_catalog.jsonb_object_agg(f.component, f.version) from rollcall.device_firmware f where f.device_id = d.id) as firmware
 from public.devices d where d.id = any ($1::uuid[]) order by d.id;
 
 -- name: agree_facts
@@ -456,7 +456,7 @@ where k.device_id = t.id and k.field = t.field;
 
 -- name: expire_runs
 with old as (
-    select id from (select id, row_number() over (partition by integration_id order by started_at desc) as place
+    select id from (select id, pg_catalog.row_number() over (partition by integration_id order by started_at desc) as place
         from rollcall.reconcile_runs where status <> 'running') as r where place > $1 limit $2)
 delete from rollcall.reconcile_runs r using old where r.id = old.id;
 
@@ -464,7 +464,7 @@ delete from rollcall.reconcile_runs r using old where r.id = old.id;
 with old as (
     select ctid from rollcall.reconcile_staging s where not exists (
         select 1 from rollcall.reconcile_runs r where r.id = s.run_id and r.status = 'running'
-            and r.moved_at > clock_timestamp() - interval '1 day') limit $1)
+            and r.moved_at > pg_catalog.clock_timestamp() - interval '1 day') limit $1)
 delete from rollcall.reconcile_staging s using old where s.ctid = old.ctid;
 
 -- name: stored_secrets
@@ -478,7 +478,7 @@ from public.device_integrations where id > $1 order by id limit $2;
 update public.device_integrations set webhook_secret = $3 where id = $1 and webhook_secret = $2;
 
 -- name: replace_setting
-update public.device_integrations set settings = jsonb_set(settings, $4::text[], to_jsonb($3::text))
+update public.device_integrations set settings = pg_catalog.jsonb_set(settings, $4::text[], pg_catalog.to_jsonb($3::text))
 where id = $1 and settings #>> $4::text[] = $2;
 
 -- name: listing_heard

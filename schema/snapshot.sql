@@ -551,14 +551,14 @@ CREATE OR REPLACE FUNCTION rollcall.add_missing_constraint(target regclass, kind
 AS $function$
 begin
     if exists (
-        select from pg_constraint c
+        select from pg_catalog.pg_constraint c
         where c.conrelid = target and c.contype = kind and columns <@ (
-            select array_agg(a.attname::text) from pg_attribute a
+            select pg_catalog.array_agg(a.attname::text) from pg_catalog.pg_attribute a
             where a.attrelid = target and a.attnum = any (c.conkey))
     ) then
         return;
     end if;
-    execute format('alter table %s add constraint %I %s not valid', target, constraint_name, definition);
+    execute pg_catalog.format('alter table %s add constraint %I %s not valid', target, constraint_name, definition);
 end $function$
 
 CREATE OR REPLACE FUNCTION rollcall.adopt_firmware_trigger()
@@ -888,15 +888,16 @@ CREATE OR REPLACE FUNCTION rollcall.candidates(integration uuid, externals text[
 AS $function$
     with keys as materialized (
         select t.*, n.id as integration_id, n.organization_id
-        from unnest(externals, serials, hardware) with ordinality as t (external, serial, ids, place)
+        from rows from (pg_catalog.unnest(externals), pg_catalog.unnest(serials), pg_catalog.unnest(hardware))
+            with ordinality as t (external, serial, ids, place)
         cross join (select i.id, i.organization_id from public.device_integrations i where i.id = integration) as n
     ),
     named as materialized (
-        select k.place, h.name from keys k, jsonb_array_elements_text(k.ids) as h (name)
+        select k.place, h.name from keys k, pg_catalog.jsonb_array_elements_text(k.ids) as h (name)
     ),
     owners as materialized (
-        select d.id, d.created_at, u.name from public.devices d, unnest(d.hardware_ids) as u (name)
-        where d.hardware_ids && (select array_agg(distinct n.name) from named n)
+        select d.id, d.created_at, u.name from public.devices d, pg_catalog.unnest(d.hardware_ids) as u (name)
+        where d.hardware_ids && (select pg_catalog.array_agg(distinct n.name) from named n)
             -- not "=": its index would be preferred
             and d.organization_id is not distinct from (select k.organization_id from keys k limit 1)
     )
@@ -909,8 +910,7 @@ AS $function$
         union
         select n.place, o.id, o.created_at, 'hardware' from named n join owners o on o.name = n.name
     ) as c
-    order by c.place, c.created_at, c.id
-$function$
+    order by c.place, c.created_at, c.id $function$
 
 CREATE OR REPLACE FUNCTION rollcall.clock_of(at bigint, value integer, last_seen timestamp with time zone, created_at timestamp with time zone)
  RETURNS bigint
@@ -925,10 +925,10 @@ AS $function$
 declare
     stranger text;
 begin
-    execute format('alter table %s enable row level security', target);
-    execute format('revoke all on table %s from public', target);
-    for stranger in select rolname from pg_roles where rolname in ('anon', 'authenticated') loop
-        execute format('revoke all on table %s from %I', target, stranger);
+    execute pg_catalog.format('alter table %s enable row level security', target);
+    execute pg_catalog.format('revoke all on table %s from public', target);
+    for stranger in select rolname from pg_catalog.pg_roles where rolname in ('anon', 'authenticated') loop
+        execute pg_catalog.format('revoke all on table %s from %I', target, stranger);
     end loop;
 end $function$
 
@@ -997,20 +997,19 @@ CREATE OR REPLACE FUNCTION rollcall.has_index(target regclass, method text, colu
  STABLE
 AS $function$
     select exists (
-        select from pg_index i
-        join pg_class c on c.oid = i.indexrelid
-        join pg_am m on m.oid = c.relam
+        select from pg_catalog.pg_index i
+        join pg_catalog.pg_class c on c.oid = i.indexrelid
+        join pg_catalog.pg_am m on m.oid = c.relam
         where i.indrelid = target and i.indisvalid and i.indisready and m.amname = method
             and i.indexprs is null and (i.indisunique or not must_be_unique)
             and (i.indpred is null
-                or pg_get_expr(i.indpred, i.indrelid) = format('(%I IS NOT NULL)', columns[1]))
+                or pg_catalog.pg_get_expr(i.indpred, i.indrelid) = pg_catalog.format('(%I IS NOT NULL)', columns[1]))
             and columns = (
-                select array_agg(a.attname::text order by k.ordinality)
-                from unnest(i.indkey::int2[]) with ordinality k (attnum, ordinality)
-                join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+                select pg_catalog.array_agg(a.attname::text order by k.ordinality)
+                from pg_catalog.unnest(i.indkey::int2[]) with ordinality k (attnum, ordinality)
+                join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
                 where k.ordinality <= i.indnkeyatts)
-    )
-$function$
+    ) $function$
 
 CREATE OR REPLACE FUNCTION rollcall.hearing(integration uuid, OUT since bigint, OUT until bigint)
  RETURNS record
@@ -1048,9 +1047,9 @@ AS $function$
                     - case when p.from_version is distinct from p.version then interval '1 day' else interval '0' end))
             then 'ota_update'
         when r.before is null then 'factory_default' else 'unknown' end, not r.is_point
-    from unnest(ids, components) as t (device_id, component) cross join lateral (
-        select p.version, p.at, bool_or(p.is_point) as is_point,
-            lag(p.version) over (order by p.at, p.version collate "C") as before
+    from rows from (pg_catalog.unnest(ids), pg_catalog.unnest(components)) as t (device_id, component) cross join lateral (
+        select p.version, p.at, pg_catalog.bool_or(p.is_point) as is_point,
+            pg_catalog.lag(p.version) over (order by p.at, p.version collate "C") as before
         from (
             select q.version, q.at, true from rollcall.firmware_points q
             where q.device_id = t.device_id and q.component = t.component
@@ -1059,8 +1058,7 @@ AS $function$
             where f.device_id = t.device_id and f.component = t.component
         ) as p (version, at, is_point)
         group by p.version, p.at
-    ) as r where r.before is distinct from r.version
-$function$
+    ) as r where r.before is distinct from r.version $function$
 
 CREATE OR REPLACE FUNCTION rollcall.is_known_offline(online_at bigint, offline_at bigint, snapshot_offline_at bigint)
  RETURNS boolean
@@ -1079,9 +1077,8 @@ CREATE OR REPLACE FUNCTION rollcall.listed_digest(d public.devices, listed bigin
  LANGUAGE sql
  STABLE PARALLEL SAFE
 AS $function$
-    select hashtextextended(
-        row(listed, d.name, d.serial_number, d.hardware_ids, d.cohort_id, d.golioth_status, d.metadata)::text, 0)
-$function$
+    select pg_catalog.hashtextextended(
+        row(listed, d.name, d.serial_number, d.hardware_ids, d.cohort_id, d.golioth_status, d.metadata)::text, 0) $function$
 
 CREATE OR REPLACE FUNCTION rollcall.local_fact(d public.devices, field text)
  RETURNS jsonb
@@ -1098,10 +1095,10 @@ declare
 begin
     perform 1 from public.devices d where d.id = any (ids) order by d.id for no key update;
     get diagnostics found_count = row_count;
-    if found_count = cardinality(ids) then
+    if found_count = pg_catalog.cardinality(ids) then
         return '{}';
     end if;
-    return array(select i from unnest(ids) as i where not exists (select 1 from public.devices d where d.id = i));
+    return array(select i from pg_catalog.unnest(ids) as i where not exists (select 1 from public.devices d where d.id = i));
 end $function$
 
 CREATE OR REPLACE FUNCTION rollcall.micros_of(at timestamp with time zone)
@@ -1118,9 +1115,9 @@ CREATE OR REPLACE FUNCTION rollcall.note_sighting()
 AS $function$
 declare
     of_component text := coalesce(new.component_type, 'main');
-    seen_at bigint := rollcall.micros_of(coalesce(new.installed_at, new.created_at, now()));
+    seen_at bigint := rollcall.micros_of(coalesce(new.installed_at, new.created_at, pg_catalog.now()));
 begin
-    if current_setting('rollcall.applying', true) = 'on' or new.firmware_version is null then
+    if pg_catalog.current_setting('rollcall.applying', true) = 'on' or new.firmware_version is null then
         return new;
     end if;
     perform from public.devices where id = new.device_id for no key update;
@@ -1144,7 +1141,7 @@ CREATE OR REPLACE FUNCTION rollcall.notify_integration()
  LANGUAGE plpgsql
 AS $function$
 begin
-    perform pg_notify('rollcall_integrations', coalesce(new.id, old.id)::text);
+    perform pg_catalog.pg_notify('rollcall_integrations', coalesce(new.id, old.id)::text);
     return null;
 end $function$
 
@@ -1188,8 +1185,8 @@ declare
     one record;
     named text;
 begin
-    if to_regrole('rollcall_api') is null then
-        if not (select rolsuper or rolcreaterole from pg_roles where rolname = current_user) then
+    if pg_catalog.to_regrole('rollcall_api') is null then
+        if not (select rolsuper or rolcreaterole from pg_catalog.pg_roles where rolname = current_user) then
             return;
         end if;
         begin
@@ -1198,27 +1195,27 @@ begin
             null;  -- another database of this cluster was migrated at the same time
         end;
     end if;
-    if not (select rolsuper from pg_roles where rolname = current_user) then
+    if not (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
         begin
-            execute format('grant rollcall_api to %I', current_user);
+            execute pg_catalog.format('grant rollcall_api to %I', current_user);
         exception when insufficient_privilege then
             null;
         end;
     end if;
     grant usage on schema rollcall to rollcall_api;
-    for one in select r.*, to_regclass(r.target) as relation from rollcall.api_rights() r loop
+    for one in select r.*, pg_catalog.to_regclass(r.target) as relation from rollcall.api_rights() r loop
         continue when one.relation is null;
-        select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into named from pg_attribute a
+        select pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' order by a.attnum) into named from pg_catalog.pg_attribute a
         where a.attrelid = one.relation and a.attnum > 0 and not a.attisdropped
             and (one.columns = '{}' or a.attname = any (one.columns));
-        execute format('grant %s on table %s to rollcall_api',
-            (select string_agg(format('%s%s', kind, case when kind = 'delete' then '' else ' (' || named || ')' end), ', ')
-                from unnest(string_to_array(one.rights, ', ')) as kind), one.relation);
+        execute pg_catalog.format('grant %s on table %s to rollcall_api',
+            (select pg_catalog.string_agg(pg_catalog.format('%s%s', kind, case when kind = 'delete' then '' else ' (' || named || ')' end), ', ')
+                from pg_catalog.unnest(pg_catalog.string_to_array(one.rights, ', ')) as kind), one.relation);
         if one.target like 'rollcall.%' then
-            execute format('alter table %s enable row level security', one.relation);
+            execute pg_catalog.format('alter table %s enable row level security', one.relation);
         end if;
-        execute format('drop policy if exists rollcall_api on %s', one.relation);
-        execute format('create policy rollcall_api on %s to rollcall_api using (%s)', one.relation,
+        execute pg_catalog.format('drop policy if exists rollcall_api on %s', one.relation);
+        execute pg_catalog.format('create policy rollcall_api on %s to rollcall_api using (%s)', one.relation,
             case one.rows_of_it
                 when 'own' then 'organization_id = rollcall.organization()'
                 when 'device' then 'exists (select from public.devices d
@@ -1424,11 +1421,11 @@ CREATE OR REPLACE FUNCTION rollcall.reference_users(target regclass, user_column
 AS $function$
 begin
     if exists (
-        select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
         where n.nspname = 'auth' and c.relname = 'users'
-            and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'references')
+            and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'references')
     ) then
-        execute format('alter table %s add foreign key (%I) references auth.users (id) on delete set null',
+        execute pg_catalog.format('alter table %s add foreign key (%I) references auth.users (id) on delete set null',
             target, user_column);
     end if;
 end $function$
@@ -1653,8 +1650,8 @@ CREATE OR REPLACE FUNCTION rollcall.undone_if_any(gone uuid[])
  LANGUAGE plpgsql
 AS $function$
 begin
-    if cardinality(gone) > 0 then
-        raise sqlstate 'RC001' using message = 'devices are gone', detail = array_to_string(gone, ',');
+    if pg_catalog.cardinality(gone) > 0 then
+        raise sqlstate 'RC001' using message = 'devices are gone', detail = pg_catalog.array_to_string(gone, ',');
     end if;
     return gone;
 end $function$
@@ -1696,16 +1693,16 @@ CREATE OR REPLACE FUNCTION rollcall.validate_constraint(target regclass, constra
 AS $function$
 declare
     definition text := (
-        select replace(pg_get_constraintdef(oid), ' NOT VALID', '') from pg_constraint
+        select pg_catalog.replace(pg_catalog.pg_get_constraintdef(oid), ' NOT VALID', '') from pg_catalog.pg_constraint
         where conrelid = target and conname = constraint_name and not convalidated);
 begin
     if definition is null then
         return;
     end if;
-    execute format('alter table %s validate constraint %I', target, constraint_name);
+    execute pg_catalog.format('alter table %s validate constraint %I', target, constraint_name);
 exception when check_violation then
-    execute format('alter table %s drop constraint %I', target, constraint_name);
-    raise warning '%', format('%1$s has rows that break %2$s, which is left out. Repair: correct those rows, then run: '
+    execute pg_catalog.format('alter table %s drop constraint %I', target, constraint_name);
+    raise warning '%', pg_catalog.format('%1$s has rows that break %2$s, which is left out. Repair: correct those rows, then run: '
         'alter table %1$s add constraint %2$I %3$s', target, constraint_name, definition);
 end $function$
 

@@ -46,8 +46,8 @@ class Applier:
         broken: bool = await self.connection.fetchval(
             """
             select exists (
-                select from pg_index i join pg_class c on c.oid = i.indexrelid
-                join pg_namespace n on n.oid = c.relnamespace
+                select from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
+                join pg_catalog.pg_namespace n on n.oid = c.relnamespace
                 where n.nspname = $1 and c.relname = $2 and not i.indisvalid)
             """,
             *file.index,
@@ -106,9 +106,10 @@ class Applier:
         rows = await self.connection.fetch(
             """
             select pid, coalesce(nullif(application_name, ''), usename, '?') as who,
-                extract(epoch from clock_timestamp() - xact_start)::int as age_s
-            from pg_stat_activity
-            where datname = current_database() and xact_start is not null and pid <> pg_backend_pid()
+                extract(epoch from pg_catalog.clock_timestamp() - xact_start)::int as age_s
+            from pg_catalog.pg_stat_activity
+            where datname = pg_catalog.current_database() and xact_start is not null
+                and pid <> pg_catalog.pg_backend_pid()
             order by xact_start limit 3
             """
         )

@@ -37,7 +37,7 @@ class Record:
 
 async def prepare(connection: asyncpg.Connection) -> None:
     """Create the schema `rollcall` and the ledger in it where they are missing."""
-    if await connection.fetchval("select to_regclass('rollcall.migrations') is not null"):
+    if await connection.fetchval("select pg_catalog.to_regclass('rollcall.migrations') is not null"):
         return
     async with connection.transaction():
         await connection.execute(
@@ -54,7 +54,7 @@ async def prepare(connection: asyncpg.Connection) -> None:
 
 async def recorded(connection: asyncpg.Connection) -> dict[str, Record]:
     """Return what the ledger holds, by file name; nothing where there is no ledger yet."""
-    if not await connection.fetchval("select to_regclass('rollcall.migrations') is not null"):
+    if not await connection.fetchval("select pg_catalog.to_regclass('rollcall.migrations') is not null"):
         return {}
     rows = await connection.fetch("select filename, sha256, applied_at from rollcall.migrations")
     return {row["filename"]: Record(row["filename"], row["sha256"], row["applied_at"]) for row in rows}

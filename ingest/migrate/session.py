@@ -102,12 +102,12 @@ async def refuse_shared_sessions(connection: asyncpg.Connection, dsn: str) -> No
 
     Raises: MigrationRefused.
     """
-    ours = await connection.fetchval("select pg_backend_pid()")
+    ours = await connection.fetchval("select pg_catalog.pg_backend_pid()")
     if connection.get_server_pid() == ours:
         return
     other = await _open(dsn)
     try:
-        shared = await other.fetchval("select pg_backend_pid()") == ours
+        shared = await other.fetchval("select pg_catalog.pg_backend_pid()") == ours
     finally:
         await other.close(timeout=5)
     if shared:
@@ -130,7 +130,7 @@ async def only_runner(
     """
     deadline = asyncio.get_running_loop().time() + patience.runner_timeout_s
     waited = False
-    while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK):
+    while not await connection.fetchval("select pg_catalog.pg_try_advisory_lock($1)", LOCK):
         if asyncio.get_running_loop().time() > deadline:
             raise DatabaseAway(f"another runner is still migrating after {patience.runner_timeout_s:.0f} s")
         if not waited:
@@ -141,4 +141,4 @@ async def only_runner(
         yield
     finally:
         with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            await connection.execute("select pg_advisory_unlock($1)", LOCK)
+            await connection.execute("select pg_catalog.pg_advisory_unlock($1)", LOCK)

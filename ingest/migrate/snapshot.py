@@ -25,50 +25,55 @@ SNAPSHOT = MIGRATIONS.parent / "snapshot.sql"
 _RELATIONS = """
 select c.oid, n.nspname || '.' || c.relname as name, c.relname,
     case c.relkind when 'v' then 'view' else 'table' end as kind,
-    coalesce(array_to_string(c.reloptions, ', '), '') as options, c.relrowsecurity as secured,
-    case when c.relkind = 'v' then pg_get_viewdef(c.oid) end as definition
-from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    coalesce(pg_catalog.array_to_string(c.reloptions, ', '), '') as options, c.relrowsecurity as secured,
+    case when c.relkind = 'v' then pg_catalog.pg_get_viewdef(c.oid) end as definition
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where n.nspname in ('public', 'rollcall') and c.relkind in ('r', 'p', 'v')
 order by n.nspname collate "C", c.relname collate "C"
 """
 _COLUMNS = """
-select a.attrelid as oid, format('%I %s%s%s%s', a.attname, format_type(a.atttypid, a.atttypmod),
+select a.attrelid as oid, pg_catalog.format('%I %s%s%s%s', a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),
     case when a.attnotnull then ' not null' else '' end,
     case when a.attidentity <> '' then ' generated as identity' else '' end,
-    coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), '')) as line
-from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+    coalesce(' default ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid), '')) as line
+from pg_catalog.pg_attribute a left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 where a.attrelid = any ($1::oid[]) and a.attnum > 0 and not a.attisdropped
 order by a.attnum
 """
 _PARTS = """
 select oid, line from (
-    select conrelid as oid, 1 as kind, format('constraint %I %s', conname, pg_get_constraintdef(oid)) as line
-    from pg_constraint where contype in ('p', 'u', 'f', 'c', 'x')
+    select conrelid as oid, 1 as kind, pg_catalog.format('constraint %I %s', conname,
+        pg_catalog.pg_get_constraintdef(oid)) as line
+    from pg_catalog.pg_constraint where contype in ('p', 'u', 'f', 'c', 'x')
     union all
-    select i.indrelid, 2, pg_get_indexdef(i.indexrelid) || case when i.indisvalid then '' else ' -- invalid' end
-    from pg_index i where not exists (
-        select from pg_constraint k where k.conindid = i.indexrelid and k.contype in ('p', 'u', 'x'))
+    select i.indrelid, 2, pg_catalog.pg_get_indexdef(i.indexrelid)
+        || case when i.indisvalid then '' else ' -- invalid' end
+    from pg_catalog.pg_index i where not exists (
+        select from pg_catalog.pg_constraint k where k.conindid = i.indexrelid and k.contype in ('p', 'u', 'x'))
     union all
-    select tgrelid, 3, pg_get_triggerdef(oid) from pg_trigger where not tgisinternal
+    select tgrelid, 3, pg_catalog.pg_get_triggerdef(oid) from pg_catalog.pg_trigger where not tgisinternal
     union all
-    select polrelid, 4, format('policy %I for %s using (%s)', polname, polcmd, pg_get_expr(polqual, polrelid))
-    from pg_policy
+    select polrelid, 4, pg_catalog.format('policy %I for %s using (%s)', polname, polcmd,
+        pg_catalog.pg_get_expr(polqual, polrelid))
+    from pg_catalog.pg_policy
 ) as parts
 where oid = any ($1::oid[])
 order by kind, line collate "C"
 """
 _TYPES = """
-select format('type %s.%I as enum (%s)', n.nspname, t.typname, string_agg(quote_literal(e.enumlabel), ', '
+select pg_catalog.format('type %s.%I as enum (%s)', n.nspname, t.typname,
+    pg_catalog.string_agg(pg_catalog.quote_literal(e.enumlabel), ', '
     order by e.enumsortorder)) as line
-from pg_type t join pg_namespace n on n.oid = t.typnamespace join pg_enum e on e.enumtypid = t.oid
+from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace join pg_catalog.pg_enum e
+    on e.enumtypid = t.oid
 where n.nspname in ('public', 'rollcall')
 group by n.nspname, t.typname order by 1
 """
 _FUNCTIONS = """
-select pg_get_functiondef(p.oid) as definition
-from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+select pg_catalog.pg_get_functiondef(p.oid) as definition
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
 where n.nspname in ('public', 'rollcall') and p.prokind in ('f', 'p')
-    and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e')
+    and not exists (select from pg_catalog.pg_depend d where d.objid = p.oid and d.deptype = 'e')
 order by n.nspname collate "C", p.oid::regprocedure::text collate "C"
 """
 

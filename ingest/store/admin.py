@@ -53,7 +53,7 @@ async def save_integration(
         """insert into public.device_integrations as t
             (id, organization_id, integration_type, name, settings, status, webhook_enabled)
         values ($1, $2, $6, $3, $4, 'active', $7)
-        on conflict (id) do update set settings = excluded.settings, status = 'active', updated_at = now(),
+        on conflict (id) do update set settings = excluded.settings, status = 'active', updated_at = pg_catalog.now(),
             webhook_enabled = excluded.webhook_enabled
         where $5 and (t.settings, t.status, coalesce(t.webhook_enabled, false))
             is distinct from (excluded.settings, excluded.status, excluded.webhook_enabled)""",
@@ -90,7 +90,7 @@ async def save_provider(
     """Write what only an integration with a provider has."""
     await connection.execute(
         """update public.device_integrations set project_id = $2, base_url = $3, api_key_encrypted = $4,
-            updated_at = now() where id = $1""",
+            updated_at = pg_catalog.now() where id = $1""",
         identifier,
         project_id,
         base_url,
@@ -105,7 +105,7 @@ async def integrations(connection: asyncpg.Connection) -> list[Row]:
         """select n.id, o.slug as organization, n.name, n.integration_type as type, n.status,
             (n.settings - 'password') #- '{webhook,secret}' #- '{webhook,previous_secret}' #- '{tls,cert}'
                 #- '{tls,key}' #- '{nats,creds}' #- '{nats,nkey}' as settings,
-            (select count(*) from public.devices d where d.integration_id = n.id) as devices
+            (select pg_catalog.count(*) from public.devices d where d.integration_id = n.id) as devices
         from public.device_integrations n join public.organizations o on o.id = n.organization_id
         order by o.slug, n.name, n.id""",
     )
@@ -151,7 +151,7 @@ async def integration_named(connection: asyncpg.Connection, name: str | None) ->
 async def set_status(connection: asyncpg.Connection, identifier: UUID, status: str) -> None:
     """Set an integration's status: active, inactive or error."""
     await connection.execute(
-        "update public.device_integrations set status = $2, updated_at = now() where id = $1",
+        "update public.device_integrations set status = $2, updated_at = pg_catalog.now() where id = $1",
         identifier,
         status,
     )

@@ -43,12 +43,14 @@ _WRITE = """
 insert into public.firmware_artifacts as a (organization_id, integration_id, external_artifact_id, package_name,
     version, component_type, size_bytes, checksum_sha256, release_date, metadata)
 select i.organization_id, i.id, t.e, t.p, t.v, t.p, t.s, t.c, t.r, t.m
-from public.device_integrations i, unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[],
-    $7::timestamptz[], $8::jsonb[]) as t (e, p, v, s, c, r, m)
+from public.device_integrations i, rows from (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]),
+    pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::bigint[]), pg_catalog.unnest($6::text[]),
+        pg_catalog.unnest($7::timestamptz[]), pg_catalog.unnest($8::jsonb[])) as t (e, p, v, s, c, r, m)
 where i.id = $1 order by t.e
 on conflict (integration_id, external_artifact_id) do update set package_name = excluded.package_name,
     version = excluded.version, size_bytes = excluded.size_bytes, checksum_sha256 = excluded.checksum_sha256,
-    release_date = excluded.release_date, metadata = coalesce(a.metadata, '{}') || excluded.metadata, updated_at = now()
+    release_date = excluded.release_date, metadata = coalesce(a.metadata, '{}') || excluded.metadata,
+        updated_at = pg_catalog.now()
 where (a.package_name, a.version, a.size_bytes, a.checksum_sha256, a.release_date) is distinct from
     (excluded.package_name, excluded.version, excluded.size_bytes, excluded.checksum_sha256, excluded.release_date)
     or not coalesce(a.metadata, '{}') @> excluded.metadata"""

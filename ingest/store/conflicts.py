@@ -77,7 +77,7 @@ async def total(
     """Count them."""
     return int(
         await connection.fetchval(
-            """select count(*) from public.sync_conflicts c
+            """select pg_catalog.count(*) from public.sync_conflicts c
             join public.devices d on d.id = c.device_id and d.organization_id = $1
             where ($2::uuid is null or c.device_id = $2)
                 and ($3::boolean is null or (c.resolved_at is not null) = $3)""",
@@ -127,7 +127,7 @@ async def resolve(
     )
     name, user_id, token_id = who
     resolved_at: datetime | None = await connection.fetchval(
-        """update public.sync_conflicts c set resolution_strategy = $3, resolved_at = clock_timestamp(),
+        """update public.sync_conflicts c set resolution_strategy = $3, resolved_at = pg_catalog.clock_timestamp(),
             resolution_notes = $4, resolved_by = rollcall.actor_of('public.sync_conflicts', 'resolved_by', $5, $6)
         from public.devices d where d.id = c.device_id and d.organization_id = $1 and c.id = $2
             and c.resolved_at is null

@@ -78,11 +78,12 @@ async def create(connection: Connection, organization_id: UUID, new: New, actor:
     identifier: UUID | None = await connection.fetchval(
         """insert into public.device_credentials as c (device_id, credential_type, identity, encrypted_secret,
             created_at, expires_at)
-        select d.id, $3, $4, $5, now(), $6 from public.devices d where d.organization_id = $1 and d.id = $2
+        select d.id, $3, $4, $5, pg_catalog.now(), $6 from public.devices d where d.organization_id = $1 and d.id = $2
         on conflict (device_id, credential_type) do update set identity = excluded.identity,
-            encrypted_secret = excluded.encrypted_secret, created_at = now(), expires_at = excluded.expires_at,
+            encrypted_secret = excluded.encrypted_secret, created_at = pg_catalog.now(),
+                expires_at = excluded.expires_at,
             last_accessed_at = null, last_accessed_by = null
-            where c.encrypted_secret is null or c.expires_at <= now()
+            where c.encrypted_secret is null or c.expires_at <= pg_catalog.now()
         returning c.id""",
         organization_id,
         *new,
@@ -98,7 +99,7 @@ async def revoke(
     """Delete the secret and keep the row, which the audit names; False where there is no such credential."""
     kind = await connection.fetchval(
         """update public.device_credentials c set encrypted_secret = null,
-            expires_at = least(coalesce(c.expires_at, now()), now())
+            expires_at = least(coalesce(c.expires_at, pg_catalog.now()), pg_catalog.now())
         from public.devices d where d.id = c.device_id and d.organization_id = $1 and d.id = $2 and c.id = $3
         returning c.credential_type""",
         organization_id,
@@ -131,7 +132,7 @@ async def read(
     await connection.execute(
         """insert into public.device_credential_access_log (credential_id, accessed_by, accessed_at, ip_address,
             user_agent)
-        values ($1, rollcall.actor_of('public.device_credential_access_log', 'accessed_by', $2, $3), now(),
+        values ($1, rollcall.actor_of('public.device_credential_access_log', 'accessed_by', $2, $3), pg_catalog.now(),
             $4::text::inet, $5)""",
         credential_id,
         actor.user_id,
@@ -141,7 +142,7 @@ async def read(
     )
     await _note(connection, device_id, "read", found[0]["credential_type"], actor)
     secret = await connection.fetchval(
-        """update public.device_credentials set last_accessed_at = now(),
+        """update public.device_credentials set last_accessed_at = pg_catalog.now(),
             last_accessed_by = rollcall.actor_of('public.device_credentials', 'last_accessed_by', $2, $3)
         where id = $1 returning encrypted_secret""",
         credential_id,
@@ -199,7 +200,8 @@ async def rotate_credentials(
 async def _note(connection: Connection, device_id: UUID, what: str, kind: str, actor: Actor) -> None:
     await connection.execute(
         """insert into rollcall.device_events (subject, kind, component, at, source, detail)
-        values ($1, 'credential', $2, clock_timestamp(), 'api', jsonb_build_object('what', $3::text, 'by', $4::text))
+        values ($1, 'credential', $2, pg_catalog.clock_timestamp(), 'api',
+            pg_catalog.jsonb_build_object('what', $3::text, 'by', $4::text))
         on conflict do nothing""",
         device_id,
         kind,

@@ -37,7 +37,8 @@ async def queue(connection: Connection, organization_id: UUID, wanted: Wanted, d
         connection,
         """insert into rollcall.deployments (organization_id, id, device_id, integration_id, artifact_id, component,
             version, from_version, cohort_id, requested_by, deadline_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, clock_timestamp() + make_interval(secs => $11))
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
+            pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $11))
         returning id, status, artifact_id, component, version, queued_at""",
         organization_id,
         *wanted,
@@ -45,8 +46,9 @@ async def queue(connection: Connection, organization_id: UUID, wanted: Wanted, d
     )
     await connection.execute(
         """insert into rollcall.device_events (subject, kind, component, at, source, detail)
-        values ($1, 'deployment', $2, clock_timestamp(), 'api',
-            jsonb_build_object('status', 'queued', 'version', $3::text, 'deployment', $4::text, 'by', $5::text))""",
+        values ($1, 'deployment', $2, pg_catalog.clock_timestamp(), 'api',
+            pg_catalog.jsonb_build_object('status', 'queued', 'version', $3::text, 'deployment', $4::text,
+                'by', $5::text))""",
         wanted.device_id,
         wanted.component,
         wanted.version,
@@ -82,7 +84,7 @@ async def ended(
 ) -> None:
     """Note that it is over."""
     await connection.execute(
-        """update rollcall.deployments set status = $3, detail = $4, finished_at = clock_timestamp()
+        """update rollcall.deployments set status = $3, detail = $4, finished_at = pg_catalog.clock_timestamp()
         where organization_id = $1 and id = $2 and status in ('queued', 'in_progress')""",
         organization_id,
         deployment_id,
@@ -170,15 +172,16 @@ with seen as (
             or exists (select from rollcall.firmware_points q where q.device_id = p.device_id
                 and q.component = p.component and q.version = p.version and q.at >= rollcall.micros_of(p.queued_at))
             then 'succeeded'
-        when p.deadline_at <= clock_timestamp() then 'failed'
-        when p.provider_id is null and p.queued_at <= clock_timestamp() - make_interval(secs => $1) then 'failed'
+        when p.deadline_at <= pg_catalog.clock_timestamp() then 'failed'
+        when p.provider_id is null
+            and p.queued_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1) then 'failed'
         end as status
     from rollcall.deployments p
     left join rollcall.device_firmware f on f.device_id = p.device_id and f.component = p.component
     where p.status in ('queued', 'in_progress')
 ),
 done as (
-    update rollcall.deployments p set status = s.status, finished_at = clock_timestamp(), detail = case
+    update rollcall.deployments p set status = s.status, finished_at = pg_catalog.clock_timestamp(), detail = case
         when s.status = 'succeeded' then 'the device runs it'
         when p.provider_id is null then 'the provider was not given it'
         else 'the device did not run it by the deadline' end
@@ -187,11 +190,11 @@ done as (
 ),
 told as (
     insert into rollcall.device_events (subject, kind, component, at, source, detail)
-    select device_id, 'deployment', component, clock_timestamp(), 'deployments',
-        jsonb_build_object('status', status, 'version', version, 'deployment', id)
+    select device_id, 'deployment', component, pg_catalog.clock_timestamp(), 'deployments',
+        pg_catalog.jsonb_build_object('status', status, 'version', version, 'deployment', id)
     from done on conflict do nothing
 )
-select count(*) from done"""
+select pg_catalog.count(*) from done"""
 
 _PENDING = f"""
 with asked as (
@@ -200,5 +203,5 @@ with asked as (
     where p.status in ('queued', 'in_progress') and p.provider_id is not null and k.provider_key is not null
     order by p.asked_at nulls first, p.id limit $1
 )
-update rollcall.deployments p set asked_at = clock_timestamp() from asked a where p.id = a.id
+update rollcall.deployments p set asked_at = pg_catalog.clock_timestamp() from asked a where p.id = a.id
 returning p.id, p.organization_id, p.integration_id, a.provider_key, p.provider_id"""  # noqa: S608

@@ -61,8 +61,9 @@ async def devices(
         where d.organization_id = $1 and ($2::text is null or coalesce(d.status::text, 'offline') = $2)
             and ($3::text is null or d.firmware_version = $3) and ($4::text is null or d.cohort_id = $4)
             and ($5::uuid is null or d.integration_id = $5)
-            and ($6::text is null or strpos(lower(concat_ws(' ', d.name, d.serial_number, d.external_device_id,
-                array_to_string(d.hardware_ids, ' '))), lower($6)) > 0)
+            and ($6::text is null or pg_catalog.strpos(pg_catalog.lower(pg_catalog.concat_ws(' ', d.name,
+                d.serial_number, d.external_device_id,
+                pg_catalog.array_to_string(d.hardware_ids, ' '))), pg_catalog.lower($6)) > 0)
             and ($7::text is null or ({expression}, d.id) {comparison} ($7::text::{kind}, $8::uuid))
         order by {expression} {direction}, d.id {direction} limit $9""",  # noqa: S608 - out of SORTS
         organization_id,
@@ -128,7 +129,7 @@ async def timeline(
         connection,
         """select * from (
             select e.at, e.kind, e.component, e.source, e.recorded_at, e.retracted_at, e.detail::text as detail,
-                concat_ws('/', e.kind, e.component, e.source) as key
+                pg_catalog.concat_ws('/', e.kind, e.component, e.source) as key
             from rollcall.device_events e join public.devices d on d.id = e.subject and d.organization_id = $1
             where e.subject = $2) as t
         where $3::timestamptz is null or at < $3 or (at = $3 and key collate "C" > $4)

@@ -10,14 +10,17 @@ from handlers.events import Micros
 from ingest.store.refusals import acquired
 
 _SESSIONS = """
-select s.integration_id, n.name, coalesce(replace(s.client_id, '-' || k.secret, ''), s.client_id) as client_id,
+select s.integration_id, n.name, coalesce(pg_catalog.replace(s.client_id, '-' || k.secret, ''),
+    s.client_id) as client_id,
     case when s.state = 'connected' and not case
     when s.client_id like '%-jetstream' then s.integration_id = any ($3)
-        or s.heard_until > (extract(epoch from now()) - 60) * 1000000
-    else exists (select from rollcall.leases l where l.name = 'mqtt/' || s.client_id and l.expires_at >= now()) end
+        or s.heard_until > (extract(epoch from pg_catalog.now()) - 60) * 1000000
+    else exists (select from rollcall.leases l where l.name = 'mqtt/' || s.client_id
+        and l.expires_at >= pg_catalog.now()) end
     then 'unheld' else s.state end as state, s.detail, s.heard_until
 from rollcall.mqtt_sessions s join public.device_integrations n on n.id = s.integration_id
-join unnest($1::uuid[], $2::text[]) as t (i, c) on t.i = s.integration_id and t.c = s.client_id
+join rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[])) as t (i, c)
+    on t.i = s.integration_id and t.c = s.client_id
 left join rollcall.mqtt_names k on k.integration_id = s.integration_id
 order by n.name, s.client_id"""
 
@@ -59,7 +62,7 @@ class HealthRows:
         """
         async with acquired(self._pool, self._timeout_s) as connection:
             read_only = await connection.fetchval(
-                "select current_setting('transaction_read_only')::bool", timeout=self._timeout_s
+                "select pg_catalog.current_setting('transaction_read_only')::bool", timeout=self._timeout_s
             )
             ids, clients = [one for one, _ in sessions], [client for _, client in sessions]
             arguments = ids, clients, here

@@ -64,7 +64,7 @@ async def dead_letters(
     return await rows(
         connection,
         """select l.id, n.name as integration, l.kind, l.error, l.topic, l.qos, l.recorded_at,
-            octet_length(l.payload) as bytes, l.truncated
+            pg_catalog.octet_length(l.payload) as bytes, l.truncated
         from rollcall.dead_letters l join public.device_integrations n on n.id = l.integration_id
         where ($1::uuid is null or l.integration_id = $1) and ($2::text is null or l.kind = $2)
         order by l.recorded_at desc, l.id limit $3""",
@@ -90,7 +90,7 @@ async def drop_dead_letters(
 ) -> int:
     """Delete the named dead letters, or with no ids all of an integration or kind. Return how many."""
     done = await connection.execute(
-        """delete from rollcall.dead_letters l where (cardinality($1::uuid[]) = 0 or l.id = any ($1))
+        """delete from rollcall.dead_letters l where (pg_catalog.cardinality($1::uuid[]) = 0 or l.id = any ($1))
             and ($2::uuid is null or l.integration_id = $2) and ($3::text is null or l.kind = $3)""",
         ids,
         integration,
@@ -117,7 +117,7 @@ async def drop_unknown(connection: asyncpg.Connection, *, integration: UUID | No
     done = await connection.execute(
         """delete from rollcall.parked_devices p
         where ($1::uuid is null or p.integration_id = $1)
-            and (cardinality($2::text[]) = 0 or p.external_device_id = any ($2))""",
+            and (pg_catalog.cardinality($2::text[]) = 0 or p.external_device_id = any ($2))""",
         integration,
         ids,
     )

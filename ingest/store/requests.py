@@ -20,8 +20,9 @@ class Claim(NamedTuple):
 async def claim(connection: Connection, organization_id: UUID, key: str, digest: bytes) -> Claim:
     """Take the key, or return what is known of it."""
     await connection.execute(
-        """delete from rollcall.api_requests where organization_id = $1 and (created_at < now() - interval '1 day'
-            or status is null and created_at < now() - make_interval(secs => $2))""",
+        """delete from rollcall.api_requests where organization_id = $1
+            and (created_at < pg_catalog.now() - interval '1 day'
+            or status is null and created_at < pg_catalog.now() - pg_catalog.make_interval(secs => $2))""",
         organization_id,
         ABANDONED_S,
     )

@@ -20,7 +20,8 @@ UNCAPPED = UnknownPolicy("create", max_per_minute=sys.maxsize, max_total=sys.max
 """A person asks for the row: the caps are against ids that are invented."""
 _COLUMNS = """i.id, i.name, i.integration_type, coalesce(i.status, 'active') as status, i.project_id, i.base_url,
     coalesce(i.webhook_enabled, false) as webhook_enabled, i.created_at, i.updated_at,
-    (select count(*) from public.devices d where d.integration_id = i.id and d.organization_id = $1) as devices"""
+    (select pg_catalog.count(*) from public.devices d where d.integration_id = i.id
+        and d.organization_id = $1) as devices"""
 
 
 class New(NamedTuple):
@@ -71,7 +72,7 @@ async def add(connection: Connection, organization_id: UUID, new: New, most: int
         """insert into public.device_integrations (organization_id, id, integration_type, name, project_id, base_url,
             api_key_encrypted, webhook_secret, settings, status, webhook_enabled)
         select $1, $2, $3, $4, $5, $6, $7, $8, $9, 'active', $8::text is not null
-        where (select count(*) from public.device_integrations n where n.organization_id = $1) < $10""",
+        where (select pg_catalog.count(*) from public.device_integrations n where n.organization_id = $1) < $10""",
         organization_id,
         *new,
         most,
@@ -87,7 +88,7 @@ async def runs(
     limit: int,
 ) -> list[Row]:
     """Return reconciliations, newest first; none on a database that keeps none."""
-    if not await connection.fetchval("select to_regclass('rollcall.reconcile_runs') is not null"):
+    if not await connection.fetchval("select pg_catalog.to_regclass('rollcall.reconcile_runs') is not null"):
         return []
     found = await rows(
         connection,
@@ -118,7 +119,8 @@ async def dead_letters(
     return await rows(
         connection,
         """select l.id, l.integration_id, l.kind, l.error, l.topic, l.qos, l.recorded_at,
-            rollcall.timestamp_of(l.received_at) as received_at, octet_length(l.payload) as bytes, l.truncated
+            rollcall.timestamp_of(l.received_at) as received_at, pg_catalog.octet_length(l.payload) as bytes,
+                l.truncated
         from rollcall.dead_letters l
         join public.device_integrations i on i.id = l.integration_id and i.organization_id = $1
         where ($2::uuid is null or l.integration_id = $2) and ($3::text is null or l.kind = $3)

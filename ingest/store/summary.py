@@ -23,15 +23,16 @@ class Summary:
 async def summary(connection: asyncpg.Connection, events: int = 8) -> Summary:
     """Read a summary with the newest `events` of the timeline."""
     counts = await connection.fetchrow(
-        """select count(*) filter (where status <> 'offline') as online,
-            count(*) filter (where status = 'offline') as offline,
-            (select coalesce(sum(m), 0)::bigint
-                from (select max(seq) as m from rollcall.mqtt_digests group by session_id) as s) as committed,
-            (select count(*) from rollcall.dead_letters) as dead_letters
+        """select pg_catalog.count(*) filter (where status <> 'offline') as online,
+            pg_catalog.count(*) filter (where status = 'offline') as offline,
+            (select coalesce(pg_catalog.sum(m), 0)::bigint
+                from (select pg_catalog.max(seq) as m
+                    from rollcall.mqtt_digests group by session_id) as s) as committed,
+            (select pg_catalog.count(*) from rollcall.dead_letters) as dead_letters
         from public.devices"""
     )
     firmware = await connection.fetch(
-        """select coalesce(firmware_version, 'unknown') as version, count(*) as devices
+        """select coalesce(firmware_version, 'unknown') as version, pg_catalog.count(*) as devices
         from public.devices group by 1 order by 2 desc, 1 limit 6"""
     )
     newest = await rows(

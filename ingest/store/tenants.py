@@ -47,8 +47,9 @@ class Tenants:
         """Open a transaction of this organization. Raises: Refused, DatabaseAway (Contended)."""
         async with acquired(self.pool, POOL_TIMEOUT_S) as connection, connection.transaction():
             await connection.execute(
-                """select set_config('role', coalesce($1, 'none'), true),
-                    set_config('rollcall.organization', $2, true), set_config('statement_timeout', $3, true)""",
+                """select pg_catalog.set_config('role', coalesce($1, 'none'), true),
+                    pg_catalog.set_config('rollcall.organization', $2, true),
+                        pg_catalog.set_config('statement_timeout', $3, true)""",
                 self.role,
                 str(organization_id),
                 str(int(QUERY_TIMEOUT_S * 1000)),
@@ -59,7 +60,7 @@ class Tenants:
 async def _problem(pool: asyncpg.Pool) -> str | None:
     """Say why the role cannot be used, or return None: it must see the devices that we see."""
     async with acquired(pool, POOL_TIMEOUT_S) as connection:
-        if not await connection.fetchval("select to_regrole($1) is not null", ROLE):
+        if not await connection.fetchval("select pg_catalog.to_regrole($1) is not null", ROLE):
             advice = f"`create role {ROLE} nologin noinherit; grant {ROLE} to <the service's role>`"
             return f"it is missing; run {advice} and `select rollcall.open_to_api()`"
         device = await connection.fetchrow("select id, organization_id from public.devices limit 1")
@@ -67,7 +68,8 @@ async def _problem(pool: asyncpg.Pool) -> str | None:
     try:
         async with pool.acquire(timeout=POOL_TIMEOUT_S) as connection, connection.transaction():
             await connection.execute(
-                "select set_config('role', $1, true), set_config('rollcall.organization', $2, true)",
+                "select pg_catalog.set_config('role', $1, true), pg_catalog.set_config('rollcall.organization', "
+                "$2, true)",
                 ROLE,
                 str(organization_id),
             )

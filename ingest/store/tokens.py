@@ -64,7 +64,7 @@ async def listed(connection: Connection, slug: str | None) -> list[Row]:
     return await rows(
         connection,
         """select t.id, o.slug as organization, t.name, t.scopes, t.created_at, t.expires_at, t.last_used_at,
-            case when t.revoked_at is not null then 'revoked' when t.expires_at <= now() then 'expired'
+            case when t.revoked_at is not null then 'revoked' when t.expires_at <= pg_catalog.now() then 'expired'
                 else 'active' end as state
         from rollcall.api_tokens t join public.organizations o on o.id = t.organization_id
         where $1::text is null or o.slug = $1 order by t.created_at desc, t.id""",
@@ -75,7 +75,8 @@ async def listed(connection: Connection, slug: str | None) -> list[Row]:
 async def revoke(connection: Connection, identifier: UUID) -> None:
     """End a token at once. Raises: Misconfigured when there is none that is alive."""
     done = await connection.execute(
-        "update rollcall.api_tokens set revoked_at = now() where id = $1 and revoked_at is null", identifier
+        "update rollcall.api_tokens set revoked_at = pg_catalog.now() where id = $1 and revoked_at is null",
+        identifier,
     )
     if done.endswith(" 0"):
         raise Misconfigured(f"there is no token {identifier} that could be revoked")
@@ -96,7 +97,7 @@ async def find(pool: asyncpg.Pool, wanted: bytes, timeout_s: float) -> StoredTok
     async with acquired(pool, timeout_s) as connection:
         row = await connection.fetchrow(
             """select id, organization_id, name, hash, scopes, expires_at, revoked_at is not null as revoked,
-                coalesce(last_used_at < now() - make_interval(secs => $2), true) as unnoted
+                coalesce(last_used_at < pg_catalog.now() - pg_catalog.make_interval(secs => $2), true) as unnoted
             from rollcall.api_tokens where hash = $1""",
             wanted,
             USED_EVERY_S,
@@ -105,8 +106,9 @@ async def find(pool: asyncpg.Pool, wanted: bytes, timeout_s: float) -> StoredTok
             return None
         if row["unnoted"] and not row["revoked"]:
             await connection.execute(
-                """update rollcall.api_tokens set last_used_at = now()
-                where id = $1 and coalesce(last_used_at < now() - make_interval(secs => $2), true)""",
+                """update rollcall.api_tokens set last_used_at = pg_catalog.now()
+                where id = $1
+                    and coalesce(last_used_at < pg_catalog.now() - pg_catalog.make_interval(secs => $2), true)""",
                 row["id"],
                 USED_EVERY_S,
             )

@@ -12,11 +12,12 @@ COLUMN = "webhook_secret"
 
 _ENABLED = """
 select n.id, n.name, n.settings, n.webhook_secret, case when a.integration_id is null
-    then row_number() over (partition by n.organization_id order by n.created_at, n.id) else 0 end as place
+    then pg_catalog.row_number() over (partition by n.organization_id order by n.created_at, n.id) else 0 end as place
 from public.device_integrations n left join rollcall.operator_addresses a on a.integration_id = n.id
 where n.status = 'active' and n.webhook_enabled order by n.id"""
 _REPLACE_SETTING = """
-update public.device_integrations set settings = jsonb_set(settings, $2::text[], to_jsonb($4::text))
+update public.device_integrations set settings = pg_catalog.jsonb_set(settings, $2::text[],
+    pg_catalog.to_jsonb($4::text))
 where id = $1 and settings #>> $2::text[] = $3"""
 _REPLACE_COLUMN = """
 update public.device_integrations set webhook_secret = $3 where id = $1 and webhook_secret = $2"""
