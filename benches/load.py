@@ -24,7 +24,7 @@ def values(n: int, messages: int, steady: bool = False) -> tuple[int, int]:
     """Return battery and signal of message n: what its device said when it was introduced, or something new."""
     if n == messages - 1:
         return LAST
-    return STEADY if steady else (n % 100, -(n // 100 % 120))
+    return STEADY if steady else (n % 100, -1 - n // 100 % 119)
 
 
 def device(n: int, devices: int, stride: int = 1) -> str:

@@ -76,7 +76,7 @@ begin
 end $$;
 
 -- Write what was said of devices whose rows are locked. `known`: of how many of them the clocks are known; where that is fewer
--- than all, the caller seeds the others, and then this is called for these.
+-- than all, the caller seeds the others and calls this again.
 create or replace function rollcall.write_devices(
     said rollcall.said[], stream_offline_ats bigint[], resolution bigint,
     out known bigint, out changes rollcall.transition[]
@@ -174,14 +174,10 @@ begin
         from presence
     ),
     new as materialized (
-        select id, source, has_marks, device_tid, state_tid, status, new_status, last_seen_offline, new_last_seen_online,
-            new_last_seen_offline, new_last_offline, new_battery_level, new_signal_strength, new_online_at, new_offline_at,
-            new_stream_offline_at, new_alive_from, new_alive_before, new_silent_before, new_silent_at,
-            new_snapshot_online_at, new_snapshot_offline_at, new_battery_at, new_battery, new_signal_at, new_signal,
-            alive_before, silent_before, silent_at, coalesce(first, case when new_online_at is null
-                then new_snapshot_online_at end) as online_first,
-            case when known_offline and new_any_offline_at is null then new_snapshot_offline_at end as snapshot_decides_at,
-            online_at is null and snapshot_online_at is not null and new_online_at is not null as was_snapshot,
+        select device_tid, state_tid, new_status, new_last_seen_online, new_last_seen_offline, new_battery_level,
+            new_signal_strength, new_online_at, new_offline_at, new_stream_offline_at, new_alive_from, new_alive_before,
+            new_silent_before, new_silent_at, new_snapshot_online_at, new_snapshot_offline_at, new_battery_at, new_battery,
+            new_signal_at, new_signal,
             (status, last_seen_online, last_seen_offline, battery_level, signal_strength) is distinct from
                 (new_status, new_last_seen_online, new_last_seen_offline, new_battery_level, new_signal_strength)
                 as is_shown_anew,
@@ -189,7 +185,20 @@ begin
                 snapshot_offline_at, stored_battery_at, stored_battery, stored_signal_at, stored_signal) is distinct from
                 (new_online_at, new_offline_at, new_stream_offline_at, new_alive_from, new_alive_before, new_silent_before,
                 new_silent_at, new_snapshot_online_at, new_snapshot_offline_at, new_battery_at, new_battery, new_signal_at,
-                new_signal) as is_known_anew
+                new_signal) as is_known_anew,
+            case when has_marks or new_status is distinct from status
+                    or new_last_seen_offline is distinct from last_seen_offline
+                    or (alive_before, silent_at) is distinct from (new_alive_before, new_silent_at)
+                    or (online_at is null and snapshot_online_at is not null and new_online_at is not null)
+                then (id, source, status, new_status, rollcall.micros_of(last_seen_offline),
+                    new_last_offline, new_silent_at is not null or new_last_offline = any (new_silent_before),
+                    new_online_at, coalesce(first, case when new_online_at is null then new_snapshot_online_at end),
+                    new_alive_from,
+                    online_at is null and snapshot_online_at is not null and new_online_at is not null,
+                    case when known_offline and new_any_offline_at is null then new_snapshot_offline_at end,
+                    silent_before || silent_at, new_silent_before || new_silent_at,
+                    array(select pg_catalog.upper(r) - 1 from pg_catalog.unnest(new_alive_before) as r)
+                        || coalesce(new_online_at, new_snapshot_online_at))::rollcall.transition end as change
         from shown
     ),
     devices_written as (
@@ -211,17 +220,7 @@ begin
             new_silent_before, new_silent_at, new_snapshot_online_at, new_snapshot_offline_at, new_battery_at, new_battery,
             new_signal_at, new_signal from new where is_known_anew offset 0) n where s.ctid = n.state_tid
     )
-    select pg_catalog.count(*),
-        pg_catalog.array_agg((n.id, n.source, n.status, n.new_status, rollcall.micros_of(n.last_seen_offline),
-            n.new_last_offline, n.new_silent_at is not null or n.new_last_offline = any (n.new_silent_before),
-            n.new_online_at, n.online_first, n.new_alive_from, n.was_snapshot, n.snapshot_decides_at,
-            n.silent_before || n.silent_at,
-            n.new_silent_before || n.new_silent_at,
-            array(select pg_catalog.upper(r) - 1 from pg_catalog.unnest(n.new_alive_before) as r)
-                || coalesce(n.new_online_at, n.new_snapshot_online_at))::rollcall.transition)
-            filter (where n.has_marks or n.was_snapshot or n.new_status is distinct from n.status
-                or n.new_last_seen_offline is distinct from n.last_seen_offline
-                or (n.alive_before, n.silent_at) is distinct from (n.new_alive_before, n.new_silent_at))
+    select pg_catalog.count(*), pg_catalog.array_agg(n.change) filter (where n.change is distinct from null)
     into known, changes from new n;
 end $$;
 

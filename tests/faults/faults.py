@@ -15,6 +15,13 @@ CUT = "select pg_terminate_backend(pid) from pg_stat_activity where application_
 AGAIN = """delete from rollcall.migrations
 where filename in (select filename from rollcall.migrations order by filename desc limit 2)"""
 
+EDIT = """
+update public.devices set battery_level = $2, signal_strength = -1, status = $3::public.device_status
+where external_device_id = $1"""
+LOCK = "select 1 from public.devices order by random() limit $1 for update"
+STATUSES = ("online", "offline")
+DATABASE_DOWN = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+
 
 class Faults:
     """What may befall the replicas, the database and what the devices and the provider say."""
@@ -37,6 +44,8 @@ class Faults:
             "migrate": self._migrate,
             "step a clock": self._step_clocks,
             "the provider fails": self._provider_fails,
+            "edit a row": self._edit_row,
+            "lock rows": self._lock_rows,
         }
 
     async def _kill_replica(self) -> None:
@@ -110,6 +119,33 @@ class Faults:
     async def _step_clocks(self) -> None:
         for _ in range(self._chance.randrange(1, 20)):
             self._world.devices.step_a_clock()
+
+    async def _edit_row(self) -> None:
+        """Let a person write over what was measured: newer evidence corrects it, and nothing else does."""
+        name = self._world.devices.edit()
+        administrator = await self._world.administrator()
+        try:
+            await administrator.execute(
+                EDIT, name, self._chance.randrange(101), self._chance.choice(STATUSES)
+            )
+        except DATABASE_DOWN:
+            return  # the row is as it was
+        finally:
+            administrator.terminate()
+
+    async def _lock_rows(self) -> None:
+        """Hold rows of devices for longer than a commit waits: what they say is parked, and applied afterwards."""
+        administrator = await self._world.administrator()
+        try:
+            transaction = administrator.transaction()
+            await transaction.start()
+            await administrator.execute(LOCK, self._chance.randrange(1, 4))
+            await asyncio.sleep(self._chance.uniform(0.5, 4.0))
+            await transaction.rollback()
+        except DATABASE_DOWN:
+            return  # nothing is held any more
+        finally:
+            administrator.terminate()
 
     async def _provider_fails(self) -> None:
         self._world.provider.always = HttpFault("status", self._chance.choice((429, 500, 503)))

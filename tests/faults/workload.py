@@ -72,6 +72,7 @@ class Devices:
         self._chance = chance
         self._started_ms = int(time.time() * 1_000)
         self._clocks_s: dict[int, int] = {}
+        self._edited: set[int] = set()
         self._number = 0
         self._numbered = self._came_and_went = 0
         self._again: deque[Message] = deque()
@@ -84,10 +85,25 @@ class Devices:
         """Let each device that comes and goes do so once more, then say nothing new; `run` ends once all is said."""
         self._stopping = True
         self._again.extend(self._comes_or_goes() for _ in range(COMING_AND_GOING))
+        self._again.extend(self._measured(device) for device in sorted(self._edited))
+
+    def edit(self) -> str | None:
+        """Return a device whose row a person may edit, if there is one: its clock is right and stays so.
+
+        It measures once more at the end, so that evidence newer than the edit is sure to come.
+        """
+        right = sorted(set(range(DATED)) - self._clocks_s.keys())
+        if not right:
+            return None
+        device = self._chance.choice(right)
+        self._edited.add(device)
+        return f"d{device}"
 
     def step_a_clock(self) -> None:
         """Let the clock of a device be wrong, or right again."""
         device = self._chance.randrange(DATED)
+        if device in self._edited:
+            return
         self._clocks_s[device] = 0 if self._clocks_s.get(device) else self._chance.choice(CLOCK_STEPS_S)
 
     def may_be_missing(self, since: float, *, only_shared: bool = False) -> None:
@@ -183,6 +199,12 @@ class Devices:
         self._number += 1  # of its own: two messages of one number would be one
         n = self._number
         return Message(topic, orjson.dumps({**said, "fw": f"v{n}", f"n{n}": 1}), n)
+
+    def _measured(self, device: int) -> Message:
+        self._number += 1
+        n = self._number
+        body = {"battery": n % 101, "rssi": -(n % 120), "seq": n, "ts": self._started_ms + n * EVERY_MS}
+        return Message(f"devices/d{device}/telemetry", orjson.dumps(body))
 
     def _dated(self) -> Message:
         n = self._number
