@@ -121,9 +121,11 @@ def _line(problem: Any, name_of: Any) -> str:
     if problem["type"] == "missing":
         return f"{name} is not set, and it is needed"
     expected = _expected(problem)
-    if not place or SECRET_FIELDS.intersection(place) or isinstance(problem["input"], dict | list):
+    given = problem["input"]
+    holds_login = isinstance(given, str) and "@" in given
+    if not place or SECRET_FIELDS.intersection(place) or isinstance(given, dict | list) or holds_login:
         return f"{name} cannot be used: expected {expected}"
-    return f"{name} is {_shortened(problem['input'])}: expected {expected}"
+    return f"{name} is {_shortened(given)}: expected {expected}"
 
 
 def _shortened(value: object) -> str:

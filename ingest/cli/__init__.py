@@ -23,7 +23,8 @@ from ingest.cli import (
     version,
 )
 from ingest.cli.output import fail
-from ingest.errors import Misconfigured, RollcallError
+from ingest.errors import Misconfigured, Refused, RollcallError
+from ingest.log import traceback_of
 
 
 def application() -> typer.Typer:
@@ -53,7 +54,10 @@ def main() -> None:
         application()()
     except RollcallError as error:
         fail(str(error))
-        sys.exit(1 if isinstance(error, Misconfigured) else 3)
+        sys.exit(1 if isinstance(error, Misconfigured | Refused) else 3)
+    except Exception as error:
+        sys.stderr.write(traceback_of(error))
+        sys.exit(1)
 
 
 def _about() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from ingest.errors import DatabaseAway, MigrationRefused, Misconfigured
+from ingest.store.refusals import message_of
 
 LOCK = 0x526F6C6C63616C6C
 """The advisory lock's key: `Rollcall` in ASCII."""
@@ -49,11 +50,11 @@ def named_failures(what: str = "") -> Iterator[None]:
         raise
     except asyncpg.PostgresError as error:
         if (error.sqlstate or "").startswith(_AWAY):
-            raise DatabaseAway(f"{prefix}{error}") from error
+            raise DatabaseAway(f"{prefix}{message_of(error)}") from error
         advice = "; migrate as the owner of the platform's tables" if error.sqlstate == "42501" else ""
-        raise MigrationRefused(f"{prefix}{error} (SQLSTATE {error.sqlstate}){advice}") from error
+        raise MigrationRefused(f"{prefix}{message_of(error)} (SQLSTATE {error.sqlstate}){advice}") from error
     except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        raise DatabaseAway(f"{prefix}{error or type(error).__name__}") from error
+        raise DatabaseAway(f"{prefix}{message_of(error)}") from error
 
 
 @contextlib.asynccontextmanager
@@ -85,7 +86,7 @@ async def _open(dsn: str) -> asyncpg.Connection:
     try:
         return await asyncpg.connect(dsn, statement_cache_size=0, timeout=30)
     except _WRONG_URL as error:
-        raise Misconfigured(f"the database URL does not work: {error}") from error
+        raise Misconfigured(f"the database URL does not work: {message_of(error)}") from error
     except ValueError:
         # the driver's message would repeat a part of the URL, which may be the password
         raise Misconfigured(
