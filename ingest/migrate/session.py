@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from ingest.database_url import connectable
 from ingest.errors import DatabaseAway, MigrationRefused, Misconfigured
-from ingest.store.refusals import message_of
+from ingest.store.refusals import message_of, unusable
 
 LOCK = 0x526F6C6C63616C6C
 """The advisory lock's key: `Rollcall` in ASCII."""
@@ -64,7 +65,7 @@ async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     Raises: Misconfigured when the URL or the credentials in it are wrong, DatabaseAway when nobody answers.
     """
     with named_failures():
-        connection = await _open(dsn)
+        connection = await open_session(dsn)
         try:
             await connection.execute(
                 """
@@ -82,17 +83,15 @@ async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
                 await connection.close(timeout=5)
 
 
-async def _open(dsn: str) -> asyncpg.Connection:
+async def open_session(dsn: str) -> asyncpg.Connection:
+    """Open a connection that prepares nothing by name. Raises: Misconfigured, and what the driver raises."""
+    database = connectable(dsn)
     try:
-        return await asyncpg.connect(dsn, statement_cache_size=0, timeout=30)
+        return await asyncpg.connect(database.url, statement_cache_size=0, timeout=database.timeout_s(30))
     except _WRONG_URL as error:
         raise Misconfigured(f"the database URL does not work: {message_of(error)}") from error
-    except ValueError:
-        # the driver's message would repeat a part of the URL, which may be the password
-        raise Misconfigured(
-            "the database URL cannot be read: expected postgresql://user:password@host:port/database with special "
-            "characters of the password as %XX"
-        ) from None
+    except ValueError as error:
+        raise Misconfigured(unusable(error)) from None
 
 
 async def refuse_shared_sessions(connection: asyncpg.Connection, dsn: str) -> None:
@@ -106,7 +105,7 @@ async def refuse_shared_sessions(connection: asyncpg.Connection, dsn: str) -> No
     ours = await connection.fetchval("select pg_backend_pid()")
     if connection.get_server_pid() == ours:
         return
-    other = await _open(dsn)
+    other = await open_session(dsn)
     try:
         shared = await other.fetchval("select pg_backend_pid()") == ours
     finally:

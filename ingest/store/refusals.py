@@ -13,6 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ingest.database_url import EXPECTED
 from ingest.errors import DatabaseAway, Refused, Unattributed
 from ingest.store.within import Within
 
@@ -38,6 +39,13 @@ def message_of(error: BaseException) -> str:
     if isinstance(error, asyncpg.PostgresError):
         return str(error.args[0]) if error.args else type(error).__name__
     return str(error) or type(error).__name__
+
+
+def unusable(error: ValueError) -> str:
+    """Return what is wrong with a database URL that the driver refuses, without what may be its password."""
+    # the driver's own words are about its parameters; those of others repeat what they could not read
+    is_own = isinstance(error, asyncpg.exceptions.ClientConfigurationError)
+    return f"the database URL cannot be used: {error}" if is_own else EXPECTED
 
 
 def devices_gone(error: BaseException | None) -> list[UUID]:

@@ -7,17 +7,16 @@ from typing import Any
 
 import asyncpg
 
+from ingest.database_url import connectable
 from ingest.errors import DatabaseAway, Misconfigured
-from ingest.store.refusals import message_of, translated
+from ingest.store.refusals import message_of, translated, unusable
 
 Row = dict[str, Any]
 
 _WRONG_URL = (
-    ValueError,
     asyncpg.InvalidPasswordError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
-    asyncpg.exceptions.ClientConfigurationError,
 )
 _NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError)
 
@@ -29,8 +28,13 @@ async def session(url: str) -> AsyncIterator[asyncpg.Connection]:
     Raises: Misconfigured when the URL is wrong or the database is not migrated, DatabaseAway when nobody answers,
     Refused when it takes no such value.
     """
+    database = connectable(url)
     try:
-        connection = await asyncpg.connect(url, statement_cache_size=0, timeout=10, command_timeout=60)
+        connection = await asyncpg.connect(
+            database.url, statement_cache_size=0, timeout=database.timeout_s(10), command_timeout=60
+        )
+    except ValueError as error:
+        raise Misconfigured(unusable(error)) from None
     except _WRONG_URL as error:
         raise Misconfigured(f"ROLLCALL_DATABASE_URL does not work: {message_of(error)}") from None
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
