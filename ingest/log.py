@@ -5,6 +5,12 @@ import traceback
 
 CONTROL = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 """Control characters and line separators, written out."""
+_BIDIRECTIONAL = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""Marks, embeddings, overrides and isolates, which change the order in which a terminal shows text (UAX 9)."""
+_HARMLESS = {ord("\n"), ord("\t")}
+ON_ONE_LINE = {**CONTROL, **{code: f"\\u{code:04x}" for code in _BIDIRECTIONAL}}
+ON_TERMINAL = {code: text for code, text in ON_ONE_LINE.items() if code not in _HARMLESS}
+"""As ON_ONE_LINE, but lines and columns stay what they are."""
 
 
 class OneLine(logging.Formatter):
@@ -13,11 +19,11 @@ class OneLine(logging.Formatter):
     def formatException(self, ei: object) -> str:  # noqa: N802
         """Return the traceback of a record, without what the database quotes of rows."""
         error = ei[1] if isinstance(ei, tuple) else None
-        return traceback_of(error).rstrip() if isinstance(error, BaseException) else ""
+        return traceback_of(error).rstrip().translate(ON_TERMINAL) if isinstance(error, BaseException) else ""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """Return the line of a record."""
-        return super().formatMessage(record).translate(CONTROL)
+        return super().formatMessage(record).translate(ON_ONE_LINE)
 
 
 def traceback_of(error: BaseException) -> str:

@@ -4,6 +4,7 @@ Exit codes: 0 done or stopped; 1 misconfigured, a person must change something; 
 3 unavailable, something we depend on is away.
 """
 
+import logging
 import sys
 
 import typer
@@ -22,9 +23,9 @@ from ingest.cli import (
     up,
     version,
 )
-from ingest.cli.output import fail
+from ingest.cli.output import fail, visible
 from ingest.errors import Misconfigured, Refused, RollcallError
-from ingest.log import traceback_of
+from ingest.log import OneLine, traceback_of
 
 
 def application() -> typer.Typer:
@@ -50,13 +51,15 @@ def application() -> typer.Typer:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(OneLine())  # what commands log, which configure no log
     try:
         application()()
     except RollcallError as error:
         fail(str(error))
         sys.exit(1 if isinstance(error, Misconfigured | Refused) else 3)
     except Exception as error:
-        sys.stderr.write(traceback_of(error))
+        sys.stderr.write(visible(traceback_of(error)))
         sys.exit(1)
 
 

@@ -14,7 +14,7 @@ from ingest.cli.integration_broker import forgotten, tried
 from ingest.cli.integration_provider import key_of, save_key, settings_of
 from ingest.cli.integration_webhooks import Kind, encrypted, webhook_of
 from ingest.cli.options import AsJson, DatabaseUrl, Organization
-from ingest.cli.output import print_row, print_rows
+from ingest.cli.output import print_row, print_rows, say
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
 from ingest.integration_settings import mqtt_settings
@@ -171,7 +171,7 @@ def disable(name: str, organization: Organization = None, database_url: Database
             await admin.set_status(connection, row["id"], "inactive")
 
     asyncio.run(change())
-    print(f"{name} is inactive")
+    say(f"{name} is inactive")
 
 
 @app.command()
@@ -188,7 +188,7 @@ def reset_session(
     if not yes:
         typer.confirm("What the broker holds for Rollcall is lost. Go on?", abort=True)
     asyncio.run(forgotten(load_settings(database_url=database_url), name, organization))
-    print(f"{name}: the broker has forgotten the session")
+    say(f"{name}: the broker has forgotten the session")
 
 
 def _topics(given: list[str]) -> dict[str, str | list[str]] | None:
