@@ -46,7 +46,8 @@ def http_side(
         HealthRows(pool), pipeline.outage, lambda: mqtt.sessions, lambda: mqtt.misconfigured,
         lambda: mqtt.slots, pipeline.watchdog.oldest, pipeline.clock, platform.readable,
     )  # fmt: skip
-    app = application(webhooks, status, Metrics(intake, pipeline.measured, status), platform)
+    metrics = Metrics(intake, pipeline.measured, status)
+    app = application(webhooks, status, metrics, platform, settings.proxies)
     dropped = pipeline.measured.connection_dropped
     peers = Peers(settings.http_connections, settings.http_connections_each, dropped)
     return hooks, Http(app, settings.http_host, settings.http_port, bound, peers)

@@ -10,6 +10,7 @@ import sys
 import typer
 
 from ingest.cli import (
+    audit,
     dead_letters,
     devices,
     integration,
@@ -41,6 +42,7 @@ def application() -> typer.Typer:
     app.add_typer(dead_letters.app, name="dead-letters")
     app.add_typer(unknown.app, name="unknown")
     app.add_typer(keys.app, name="keys")
+    app.command("audit")(audit.audit)
     app.command("sync")(sync.sync)
     app.add_typer(token.app, name="token")
     app.command("migrate")(migrate.migrate)

@@ -166,7 +166,8 @@ def disable(name: str, organization: Organization = None, database_url: Database
     """Stop listening to a broker; its devices stay as they are."""
 
     async def change() -> None:
-        async with session(load_settings(database_url=database_url).database_url) as connection:
+        url = load_settings(database_url=database_url).database_url
+        async with session(url) as connection, connection.transaction():
             row = await admin.integration(connection, name, organization)
             await admin.set_status(connection, row["id"], "inactive")
 

@@ -11,6 +11,7 @@ from ingest.probe import probe
 from ingest.settings import Settings
 from ingest.slots.plan import SessionPlan
 from ingest.store import admin
+from ingest.store.audit import note, operator
 from ingest.store.integrations import IntegrationRow
 from ingest.store.session import Row, session
 
@@ -20,7 +21,7 @@ async def tried(settings: Settings, name: str, slug: str | None) -> Row:
 
     Raises: Misconfigured, BrokerAway.
     """
-    plan = await _stored(settings, name, slug)
+    plan = await _stored(settings, name, slug, "integration.tested")
     probed = await probe(plan, StrictClock())
     servers = ", ".join(plan.cluster.servers) if plan.cluster else f"{plan.broker.host}:{plan.broker.port}"
     return {
@@ -36,7 +37,7 @@ async def tried(settings: Settings, name: str, slug: str | None) -> Row:
 
 async def forgotten(settings: Settings, name: str, slug: str | None) -> None:
     """Open each of an integration's sessions clean, so that the broker drops what it has of it, and close it."""
-    plan = await _stored(settings, name, slug)
+    plan = await _stored(settings, name, slug, "integration.session_reset")
     if plan.cluster is not None:
         told = "it has no MQTT session. The log says how it is; its consumers are removed with `nats consumer rm`"
         raise Misconfigured(f"integration {name!r} reads a JetStream: {told} (docs/nats.md)")
@@ -46,10 +47,11 @@ async def forgotten(settings: Settings, name: str, slug: str | None) -> None:
         await opened.close()
 
 
-async def _stored(settings: Settings, name: str, slug: str | None) -> SessionPlan:
-    """Return the plan of an mqtt integration. Raises: Misconfigured."""
+async def _stored(settings: Settings, name: str, slug: str | None, action: str) -> SessionPlan:
+    """Return the plan of an mqtt integration, for an action that the audit names. Raises: Misconfigured."""
     async with session(settings.database_url) as connection:
         row = await admin.integration(connection, name, slug)
+        await note(connection, row["organization_id"], operator(), action, row["id"], row["name"])
     if row["type"] != "mqtt":
         raise Misconfigured(f"integration {name!r} is of type {row['type']}: this can only be done with mqtt")
     found = IntegrationRow(row["id"], name, row["settings"], row["base_url"], row["operator_address"])
