@@ -32,3 +32,15 @@ def test_only_a_known_vulnerability_fails_and_what_was_not_audited_is_said(
         [ROOT / "scripts/audit"], env={"PIP_AUDIT": str(command)}, capture_output=True, text=True
     )
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+
+
+def test_the_summary_of_the_checks_has_one_line_where_nothing_was_audited(tmp_path: Path) -> None:
+    command = tmp_path / "pip-audit"
+    command.write_text("#!/bin/sh\necho 'ERROR: the service is away' >&2\nexit 1\n")
+    command.chmod(0o755)
+    summary = tmp_path / "summary"
+    told = {"PIP_AUDIT": str(command), "AUDIT_SUMMARY": str(summary)}
+    subprocess.run([ROOT / "scripts/audit"], env=told, check=True, capture_output=True)
+    (line,) = summary.read_text().splitlines()
+    assert line.startswith("audit: NOT DONE, no package was audited")
+    assert 'echo "$unaudited"' in (ROOT / "scripts/check").read_text()
