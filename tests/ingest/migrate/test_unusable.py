@@ -103,3 +103,16 @@ async def test_run_behind_a_pooler_without_a_direct_url_is_refused_as_migrate_is
 async def run_all(dsn: str, statements: str) -> None:
     for statement in statements.split(";"):
         await run(dsn, statement)
+
+
+async def test_a_migration_that_a_row_violates_does_not_quote_the_row(
+    empty_database: str, tmp_path: Path
+) -> None:
+    (tmp_path / "20270101000000_odd.sql").write_text(
+        "create table public.odd (secret text, n int check (n > 0));\n"
+        "insert into public.odd values ('hunter2 of plant 7', 0);\n"
+    )
+    with pytest.raises(MigrationRefused) as refused:
+        await migrate(empty_database, folder=tmp_path)
+    assert "odd_n_check" in str(refused.value)
+    assert "plant 7" not in str(refused.value)
