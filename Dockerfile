@@ -1,9 +1,11 @@
+# By tag, as in docker-compose.yml: pin the digest before production.
 FROM python:3.13-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/rollcall
 ENV PATH=/opt/rollcall/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-COPY requirements/run.lock requirements/run.lock
-RUN pip install --require-hashes -r requirements/run.lock
+# image.lock is run.lock with what AWS and NATS need
+COPY requirements/image.lock requirements/image.lock
+RUN pip install --require-hashes -r requirements/image.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY handlers handlers
 COPY ingest ingest

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,8 +16,10 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from ingest.egress.networks import Network
 from ingest.errors import Misconfigured
 from ingest.http_peers import Peers, peer_of
+from ingest.http_proxies import behind_proxies
 from ingest.metrics import Metrics
 from ingest.problems import answered
 from ingest.status import Status
@@ -39,10 +41,12 @@ LOOK_EVERY_S = 0.5
 log = logging.getLogger(__name__)
 
 
-def application(webhooks: Webhooks, status: Status, metrics: Metrics, platform: ASGIApp) -> ASGIApp:
+def application(
+    webhooks: Webhooks, status: Status, metrics: Metrics, platform: ASGIApp, proxies: Sequence[Network] = ()
+) -> ASGIApp:
     """Return the app: webhooks stand before all layers of the others, whose requests are few.
 
-    What no route here takes goes to `platform`, the API with its pages and its own errors.
+    `proxies` may name the sender. What no route takes goes to `platform`, the API with its pages and its own errors.
     """
     routes = [
         Route("/healthz", status.healthz),
@@ -53,6 +57,7 @@ def application(webhooks: Webhooks, status: Status, metrics: Metrics, platform: 
     others = Starlette(routes=routes, exception_handlers={HTTPException: answered, Exception: answered})
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope = behind_proxies(scope, proxies)
         path, raw = scope["path"], scope.get("raw_path") or b""
         if len(path) > 1 and raw[-1:] == b"/" and path[-2] != "/":
             scope = {**scope, "path": path[:-1], "raw_path": raw[:-1]}  # one slash too many is no other page

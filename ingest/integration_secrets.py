@@ -36,6 +36,13 @@ def sealed(settings: Mapping[str, Any], integration_id: object, keyring: Keyring
     return changed
 
 
+def in_the_clear(settings: Mapping[str, Any]) -> list[str]:
+    """Return the places of the secrets that are not encrypted."""
+    return [
+        place for place, text in found(settings).items() if place not in NOT_SECRET and not is_encrypted(text)
+    ]
+
+
 def opened(
     settings: Mapping[str, Any], integration_id: object, keyring: Keyring, places: Iterable[str] = PLACES
 ) -> dict[str, Any]:

@@ -133,7 +133,12 @@ class WebhookSettings(BaseModel):
 
 
 def _host(value: str) -> str:
-    """Refuse what a resolver cannot even ask for: its error would be of no kind that a connection expects."""
+    """Refuse what a resolver cannot even ask for: its error would be of no kind that a connection expects.
+
+    A URL, or what stands before an @, may hold a password, and hosts are shown: it is not repeated either.
+    """
+    if any(one in value for one in "@/?#") or any(one.isspace() for one in value):
+        raise ValueError("a host name alone, without user, password, scheme, path or blank")
     try:
         value.encode("idna")
     except UnicodeError:

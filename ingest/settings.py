@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     """Of one organization; those that the operator made count, and are never one too many."""
     private_networks: str = ",".join(PRIVATE)
     """Of the addresses that are not public, those to which rows lead that the operator did not make."""
+    trusted_proxies: str = ""
+    """Networks of the proxies before HTTP: what they forward counts as from the address that they name."""
     files: str | None = None
     """The folder below which a file name in a row counts; None: no file counts."""
 
@@ -75,7 +77,7 @@ class Settings(BaseSettings):
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("private_networks")
+    @field_validator("private_networks", "trusted_proxies")
     @classmethod
     def _are_networks(cls, value: str) -> str:
         parsed(value)
@@ -92,6 +94,11 @@ class Settings(BaseSettings):
     def networks(self) -> tuple[Network, ...]:
         """`private_networks`, parsed."""
         return parsed(self.private_networks)
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """`trusted_proxies`, parsed."""
+        return parsed(self.trusted_proxies)
 
     @property
     def direct_url(self) -> str:
@@ -121,9 +128,11 @@ def _line(problem: Any, name_of: Any) -> str:
     if problem["type"] == "missing":
         return f"{name} is not set, and it is needed"
     expected = _expected(problem)
-    if not place or SECRET_FIELDS.intersection(place) or isinstance(problem["input"], dict | list):
+    given = problem["input"]
+    holds_login = isinstance(given, str) and "@" in given
+    if not place or SECRET_FIELDS.intersection(place) or isinstance(given, dict | list) or holds_login:
         return f"{name} cannot be used: expected {expected}"
-    return f"{name} is {_shortened(problem['input'])}: expected {expected}"
+    return f"{name} is {_shortened(given)}: expected {expected}"
 
 
 def _shortened(value: object) -> str:

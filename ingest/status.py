@@ -1,7 +1,7 @@
 """How the process is: whether it lives, whether it can do its work, and how far its sessions have heard."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -22,6 +22,12 @@ FRESH_S = 1.0
 AT_WORK = ("connected", "unheld")
 """A session that nobody holds is taken up within a lease's term: it makes no replica unfit for the rest of its work."""
 JSON = "application/json"
+HIDDEN = "its reason is in the log, and here for a token of scope read"
+Readable = Callable[[str], Awaitable[frozenset[UUID] | None]]
+
+
+async def _nothing(_: str) -> None:
+    """Take no token."""
 
 
 class Snapshot(NamedTuple):
@@ -45,7 +51,8 @@ class Status:
     """Looks at most once a FRESH_S.
 
     `outage` is the committer's, `sessions` should run, `misconfigured` cannot, `slots` run here;
-    `oldest` is the message that has waited longest for its commit.
+    `oldest` is the message that has waited longest for its commit;
+    `readable` returns the integrations that a bearer token may read, None for a token that is not valid.
     """
 
     def __init__(
@@ -57,6 +64,7 @@ class Status:
         slots: Callable[[], list[Held]],
         oldest: Callable[[], Waiting | None],
         clock: Clock,
+        readable: Readable = _nothing,
     ) -> None:
         self._rows = rows
         self._outage = outage
@@ -65,6 +73,7 @@ class Status:
         self.slots = slots
         self.oldest = oldest
         self._clock = clock
+        self._readable = readable
         self._turn = asyncio.Lock()
         self._last: tuple[float, Snapshot] | None = None
 
@@ -100,17 +109,38 @@ class Status:
         """Answer: the event loop turns."""
         return Response(b'{"status":"alive"}', media_type=JSON)
 
-    async def readyz(self, _: Request) -> Response:
-        """Answer 200 when the work can be done, else 503; the body says what is wrong."""
-        snapshot = await self.look()
-        told = {
+    async def readyz(self, request: Request) -> Response:
+        """Answer 200 when the work can be done, else 503.
+
+        Reasons, names and ids are shown to a token of scope `read` alone: of its organization's integrations.
+        """
+        snapshot, oldest, mine = await self.look(), self.oldest(), await self._mine(request)
+        is_shown = mine is not None
+        outage = snapshot.outage if is_shown or snapshot.outage is None else HIDDEN
+        body: dict[str, Any] = {
             "ready": snapshot.is_ready,
-            "database": {"writable": snapshot.outage is None, "outage": snapshot.outage},
-            "oldestUnacknowledged": _waiting(self.oldest()),
-            "sessions": [self._told(session) for session in snapshot.sessions],
-            "slots": [{"integration": one.name, "held": one.held, "of": one.of} for one in self.slots()],
+            "database": {"writable": snapshot.outage is None, "outage": outage},
+            "oldestUnacknowledged": None if oldest is None else _waiting(oldest, is_shown=is_shown),
         }
-        return Response(orjson.dumps(told), 200 if snapshot.is_ready else 503, media_type=JSON)
+        if mine is not None:
+            body["sessions"] = [self._told(one) for one in snapshot.sessions if one.integration_id in mine]
+            body["slots"] = [
+                {"integration": one.name, "held": one.held, "of": one.of}
+                for one in self.slots()
+                if one.integration_id in mine
+            ]
+        return Response(orjson.dumps(body), 200 if snapshot.is_ready else 503, media_type=JSON)
+
+    async def _mine(self, request: Request) -> frozenset[UUID] | None:
+        """Return the integrations that the request's token may read; None without a token that could be checked."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.isascii():
+            return None
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                return await self._readable(token.strip())
+        except (TimeoutError, RollcallError):
+            return None
 
     def _told(self, session: SessionHealth) -> dict[str, Any]:
         return {
@@ -128,13 +158,10 @@ def seconds(micros: Micros) -> float:
     return max(0, micros) / SECOND
 
 
-def _waiting(oldest: Waiting | None) -> dict[str, Any] | None:
-    """Return what waits for its commit; None where nothing does."""
-    return (
-        None
-        if oldest is None
-        else {"seconds": round(oldest.seconds, 3), "why": oldest.why, "late": oldest.is_late}
-    )
+def _waiting(oldest: Waiting, *, is_shown: bool) -> dict[str, Any]:
+    """Return what waits for its commit, without the reason for who may not see it."""
+    told = {"seconds": round(oldest.seconds, 3), "late": oldest.is_late}
+    return {**told, "why": oldest.why} if is_shown else told
 
 
 def _without_session(faulty: Faulty) -> SessionHealth:

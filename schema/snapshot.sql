@@ -214,6 +214,21 @@ table rollcall.api_tokens
     constraint api_tokens_scopes_check CHECK ((scopes <@ '{read,operate,secrets,admin}'::text[]))
     CREATE INDEX api_tokens_organization_id_idx ON rollcall.api_tokens USING btree (organization_id)
 
+table rollcall.audit row level security
+    id bigint not null generated as identity
+    at timestamp with time zone not null default clock_timestamp()
+    organization_id uuid not null
+    actor text not null
+    action text not null
+    subject uuid not null
+    name text not null
+    address text
+    agent text
+    constraint audit_pkey PRIMARY KEY (id)
+    CREATE INDEX audit_at_idx ON rollcall.audit USING btree (at)
+    CREATE INDEX audit_organization_id_idx ON rollcall.audit USING btree (organization_id, at)
+    policy rollcall_api for * using ((organization_id = rollcall.organization()))
+
 table rollcall.dead_letters row level security
     id uuid not null
     integration_id uuid not null
@@ -622,6 +637,7 @@ AS $function$
     ('rollcall.parked_devices', 'select', '{}', 'integration'),
     ('rollcall.reconcile_runs', 'select', '{}', 'integration'),
     ('rollcall.deployments', 'select, insert, update', '{}', 'own'),
+    ('rollcall.audit', 'insert', '{}', 'own'),
     ('rollcall.api_requests', 'select, insert, update, delete', '{}', 'own'),
     ('rollcall.device_events', 'select, insert', '{}', 'exists (select from public.devices d
         where d.id = subject and d.organization_id = rollcall.organization())

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,31 @@ def test_compose_holds_no_password(services: dict[str, Any]) -> None:
 def test_compose_mounts_the_files_that_are_tested_here(services: dict[str, Any]) -> None:
     mounts = [mount.split(":")[0] for mount in services["mosquitto"]["volumes"] if mount.startswith("./")]
     assert sorted(mounts) == ["./mosquitto/acl", "./mosquitto/mosquitto.conf"]
-    assert services["rollcall"]["command"] == ["run", "--migrate"]
+    assert services["postgres"]["volumes"][0] == "./postgres/roles.sh:/docker-entrypoint-initdb.d/roles.sh:ro"
+    assert services["migrate"]["command"] == ["migrate"]
+    assert services["rollcall"]["command"] == ["run"]
+
+
+def test_no_container_gains_privileges_and_the_service_has_no_superusers_password(
+    services: dict[str, Any],
+) -> None:
+    for name, service in services.items():
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+    for name in ("migrate", "rollcall"):
+        assert services[name]["cap_drop"] == ["ALL"]
+        assert "POSTGRES_PASSWORD" not in json.dumps(services[name])
+    assert "OWNER_PASSWORD" not in json.dumps(services["rollcall"])
+
+
+def test_the_image_has_what_every_kind_of_integration_needs() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    lock = (ROOT / "requirements/image.lock").read_text()
+    for one in extras["aws"] + extras["nats"]:
+        name = re.match(r"[\w-]+", one)
+        assert name
+        assert re.search(rf"^{name.group()}==", lock, re.MULTILINE), one
+    for line in (ROOT / "requirements/run.lock").read_text().splitlines():
+        assert line in lock
 
 
 def test_the_image_installs_the_lock_and_runs_without_root() -> None:
@@ -61,7 +86,7 @@ def test_the_image_installs_the_lock_and_runs_without_root() -> None:
     user = re.search(r"^USER (\S+)$", final, re.MULTILINE)
     assert user
     assert user.group(1) not in ("root", "0")
-    assert "pip install --require-hashes -r requirements/run.lock" in DOCKERFILE
+    assert "pip install --require-hashes -r requirements/image.lock" in DOCKERFILE
     assert re.search(r"HEALTHCHECK .*/healthz", final, re.DOTALL)
 
 

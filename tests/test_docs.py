@@ -45,6 +45,7 @@ def test_the_page_of_the_database_has_what_is_kept_and_for_how_long() -> None:
     rows = dict(re.findall(r"^\| `rollcall\.(\w+)`[^|]*\| ([^|]+?) \|$", DATABASE, re.MULTILINE))
     assert rows == {
         "device_events": f"{retention.EVENTS_KEPT_DAYS} days",
+        "audit": f"{retention.AUDIT_KEPT_DAYS} days, whatever became of what a row is about",
         "dead_letters": f"{retention.DEAD_LETTERS_KEPT_DAYS} days, and {retention.DEAD_LETTERS_KEPT:,}"
         " for each integration and kind",
         "parked_devices": f"{retention.PARKED_KEPT_DAYS} days",

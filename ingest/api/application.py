@@ -1,6 +1,7 @@
 """The application: every route of the API, its limits and its errors, out of the parts that it is given."""
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -24,6 +25,8 @@ from ingest.api.live import Live
 from ingest.api.parts import Api, Parts
 from ingest.api.problems import handle
 from ingest.api.settings import ApiSettings
+from ingest.errors import Unauthorized
+from ingest.store import sources
 
 if TYPE_CHECKING:
     from ingest.api.jwts import Jwts
@@ -74,6 +77,22 @@ def create_api(parts: Parts) -> FastAPI:
 async def close_api(app: FastAPI) -> None:
     """End what is under way towards providers."""
     await app.state.api.live.aclose()
+
+
+async def readable_integrations(app: FastAPI, token: str) -> frozenset[UUID] | None:
+    """Return the ids of the integrations that a bearer token of scope `read` may see; None for any other token.
+
+    Raises: DatabaseAway, Unavailable.
+    """
+    api: Api = app.state.api
+    try:
+        caller = await api.authenticator.caller(token)
+    except Unauthorized:
+        return None
+    if "read" not in caller.scopes:
+        return None
+    async with api.parts.tenants.of(caller.organization_id) as connection:
+        return await sources.ids(connection, caller.organization_id)
 
 
 def _jwts(settings: ApiSettings) -> "Jwts | None":

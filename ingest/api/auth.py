@@ -10,9 +10,11 @@ from uuid import UUID
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from handlers.text import shown
 from ingest.api.problems import Problem
 from ingest.errors import Unauthorized
 from ingest.store import tokens
+from ingest.store.audit import Actor
 from ingest.store.tenants import POOL_TIMEOUT_S, Tenants
 
 if TYPE_CHECKING:
@@ -107,6 +109,18 @@ Reader = Annotated[Caller, Depends(_needs("read"))]
 Operator = Annotated[Caller, Depends(_needs("operate"))]
 SecretReader = Annotated[Caller, Depends(_needs("secrets"))]
 Admin = Annotated[Caller, Depends(_needs("admin"))]
+
+
+def actor_of(request: Request, caller: Caller) -> Actor:
+    """Return who asks, for the audit."""
+    agent = request.headers.get("user-agent")
+    return Actor(
+        caller.name,
+        caller.user_id,
+        caller.token_id,
+        request.client.host if request.client else None,
+        shown(agent, MAX_AGENT) if agent else None,
+    )
 
 
 def _uuid(text: str) -> UUID | None:

@@ -7,8 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from pydantic import AwareDatetime, Field, SecretStr, field_validator
 
-from handlers.text import shown
-from ingest.api.auth import MAX_AGENT, Caller, Reader, SecretReader
+from ingest.api.auth import Reader, SecretReader, actor_of
 from ingest.api.pages import ERRORS, Asked, Shape, Text, answered, secret
 from ingest.api.parts import CurrentApi
 from ingest.api.problems import Problem, not_found
@@ -142,15 +141,3 @@ async def revoke_credential(
     if not done:
         raise not_found("credential")
     return Response(status_code=204)
-
-
-def actor_of(request: Request, caller: Caller) -> credentials.Actor:
-    """Return who asks, for the audit."""
-    agent = request.headers.get("user-agent")
-    return credentials.Actor(
-        caller.name,
-        caller.user_id,
-        caller.token_id,
-        request.client.host if request.client else None,
-        shown(agent, MAX_AGENT) if agent else None,
-    )

@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr
 
 from handlers.facts import MAX_METADATA_BYTES
 from handlers.text import shown
-from ingest.api.auth import Admin, Caller, Operator, Reader
+from ingest.api.auth import Admin, Caller, Operator, Reader, actor_of
 from ingest.api.pages import (
     ERRORS,
     Asked,
@@ -34,6 +34,7 @@ from ingest.integration_settings import mqtt_settings
 from ingest.providers.factory import create_provider
 from ingest.providers.settings import ProviderSettings
 from ingest.store import sources
+from ingest.store.audit import note
 from ingest.webhooks.auth import LONG_ENOUGH, is_short
 
 router = APIRouter(prefix="/api/integrations", tags=["integrations"], responses=ERRORS)
@@ -118,6 +119,8 @@ async def create_integration(
             raise Problem(
                 409, f"the organization has {api.parts.max_integrations} integrations, and may have no more"
             )
+        actor = actor_of(request, caller)
+        await note(connection, caller.organization_id, actor, "integration.created", identifier, asked.name)
     return answered(request, await integration_of(api, caller, identifier), status=201)
 
 
@@ -126,7 +129,12 @@ async def test_integration(
     request: Request, api: CurrentApi, caller: Operator, integration_id: UUID
 ) -> Response:
     """Ask the provider for the least that shows address, key and rights to be right."""
-    await integration_of(api, caller, integration_id)
+    tested = await integration_of(api, caller, integration_id)
+    async with api.parts.tenants.of(caller.organization_id) as connection:
+        actor = actor_of(request, caller)
+        await note(
+            connection, caller.organization_id, actor, "integration.tested", integration_id, tested.name
+        )
     try:
         async with asyncio.timeout(TESTED_WITHIN_S):
             reached = await (await api.parts.providers(integration_id)).test_connection()

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -14,6 +15,7 @@ from ingest.errors import DatabaseAway
 from ingest.integrations import Integrations
 from ingest.mqtt.backoff import Backoff
 from ingest.reconcile.reconciler import Reconciler
+from ingest.status import Readable
 
 if TYPE_CHECKING:
     from ingest.app.platform import Platform
@@ -33,6 +35,7 @@ class LatePlatform:
         self._reconciler = reconciler
         self._holder = holder
         self._app: asyncio.Future[ASGIApp] = asyncio.get_running_loop().create_future()
+        self._readable: Readable | None = None
 
     async def run(self) -> None:
         """Import it beside the loop, wire it, and do what goes on beside it, for ever.
@@ -43,6 +46,7 @@ class LatePlatform:
         while not self._app.done():
             try:
                 async with side(self._pipeline, self._mqtt, self._reconciler, self._holder) as there:
+                    self._readable = there.readable
                     self._app.set_result(there.app)
                     await there.deployments.run()
             except DatabaseAway as away:
@@ -50,6 +54,13 @@ class LatePlatform:
                     raise
                 log.warning("the API waits for the database: %s", away)
                 await asyncio.sleep(backoff.next())
+
+    async def readable(self, token: str) -> frozenset[UUID] | None:
+        """Return the integrations that a token may read; None where it is not valid, or the API is not ready yet.
+
+        Raises: DatabaseAway.
+        """
+        return await self._readable(token) if self._readable is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as the API does (ASGI)."""

@@ -8,8 +8,9 @@ import asyncpg
 
 from handlers.events import SECOND
 from ingest.crypto import Keyring
+from ingest.database_url import connectable
 from ingest.egress.gate import Egress
-from ingest.errors import DatabaseAway
+from ingest.errors import DatabaseAway, Misconfigured
 from ingest.files import Files
 from ingest.metrics import Measured
 from ingest.mqtt.clock import StrictClock
@@ -23,7 +24,7 @@ from ingest.store.apply import Applier
 from ingest.store.identity import Identities
 from ingest.store.integrations import IntegrationRows
 from ingest.store.parking import Parking
-from ingest.store.refusals import DATABASE_ERRORS, translated
+from ingest.store.refusals import DATABASE_ERRORS, translated, unusable
 from ingest.store.sessions import Sessions
 from ingest.store.strangers import Strangers
 from ingest.turns import Turns
@@ -92,19 +93,22 @@ async def open_pool(settings: Settings, *, least: int = 1, most: int = 6) -> asy
 
     Behind a transaction pooler (a direct URL is set) no statement is prepared by name.
 
-    Raises: DatabaseAway.
+    Raises: DatabaseAway, Misconfigured.
     """
+    database = connectable(settings.database_url)
     cache = 0 if settings.database_direct_url else 100
     try:
         return await asyncpg.create_pool(
-            settings.database_url,
+            database.url,
             min_size=least,
             max_size=most,
-            timeout=10,
+            timeout=database.timeout_s(10),
             command_timeout=30,
             statement_cache_size=cache,
             reset=_as_it_is,
             server_settings={"application_name": "rollcall"},  # a pgbouncer refuses others
         )
+    except ValueError as error:
+        raise Misconfigured(unusable(error)) from None
     except DATABASE_ERRORS as error:
         raise DatabaseAway(str(translated(error))) from error

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -11,7 +12,7 @@ from fastapi import FastAPI
 
 from handlers.events import Decoded, Micros, Observation
 from handlers.webhooks.delivery import Event
-from ingest.api.application import close_api, create_api
+from ingest.api.application import close_api, create_api, readable_integrations
 from ingest.api.parts import Parts, Synced
 from ingest.api.settings import load_api_settings
 from ingest.app.pipeline import Pipeline, open_pool
@@ -31,6 +32,7 @@ from ingest.reconcile.plan import provider_of
 from ingest.reconcile.reconciler import Reconciler
 from ingest.replay import Replay
 from ingest.slots.plan import SessionPlan
+from ingest.status import Readable
 from ingest.store.apply import Applier
 from ingest.store.creation import UnknownPolicy
 from ingest.store.deployments import Progress
@@ -51,6 +53,7 @@ class Platform:
 
     app: FastAPI
     deployments: Deployments
+    readable: Readable
 
 
 @contextlib.asynccontextmanager
@@ -89,7 +92,8 @@ async def platform_side(
         closing.push_async_callback(close_api, app)
         # six terms: asking the providers may take longer than three
         turns = pipeline.turns("deployments", holder, EVERY_S, terms=6)
-        yield Platform(app, Deployments(Progress(pool), providers, turns))
+        deployments = Deployments(Progress(pool), providers, turns)
+        yield Platform(app, deployments, partial(readable_integrations, app))
 
 
 class _Rest:

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-from starlette.types import ASGIApp
-
+from ingest.app.late import LatePlatform
 from ingest.app.pipeline import Pipeline
 from ingest.http import Http, application
 from ingest.http_peers import Peers
@@ -34,7 +33,7 @@ def http_side(
     pipeline: Pipeline,
     mqtt: Integrations,
     signatures: Signatures,
-    platform: ASGIApp,
+    platform: LatePlatform,
     bound: Callable[[int], None],
 ) -> tuple[Hooks, Http]:
     """Wire the webhooks and the pages about the process's health before the platform's API."""
@@ -45,9 +44,10 @@ def http_side(
     webhooks = Webhooks(hooks, submissions, signatures, pipeline.clock, pipeline.measured.webhook)
     status = Status(
         HealthRows(pool), pipeline.outage, lambda: mqtt.sessions, lambda: mqtt.misconfigured,
-        lambda: mqtt.slots, pipeline.watchdog.oldest, pipeline.clock,
+        lambda: mqtt.slots, pipeline.watchdog.oldest, pipeline.clock, platform.readable,
     )  # fmt: skip
-    app = application(webhooks, status, Metrics(intake, pipeline.measured, status), platform)
+    metrics = Metrics(intake, pipeline.measured, status)
+    app = application(webhooks, status, metrics, platform, settings.proxies)
     dropped = pipeline.measured.connection_dropped
     peers = Peers(settings.http_connections, settings.http_connections_each, dropped)
     return hooks, Http(app, settings.http_host, settings.http_port, bound, peers)

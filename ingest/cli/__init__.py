@@ -4,11 +4,13 @@ Exit codes: 0 done or stopped; 1 misconfigured, a person must change something; 
 3 unavailable, something we depend on is away.
 """
 
+import logging
 import sys
 
 import typer
 
 from ingest.cli import (
+    audit,
     dead_letters,
     devices,
     integration,
@@ -22,8 +24,9 @@ from ingest.cli import (
     up,
     version,
 )
-from ingest.cli.output import fail
-from ingest.errors import Misconfigured, RollcallError
+from ingest.cli.output import fail, visible
+from ingest.errors import Misconfigured, Refused, RollcallError
+from ingest.log import OneLine, traceback_of
 
 
 def application() -> typer.Typer:
@@ -39,6 +42,7 @@ def application() -> typer.Typer:
     app.add_typer(dead_letters.app, name="dead-letters")
     app.add_typer(unknown.app, name="unknown")
     app.add_typer(keys.app, name="keys")
+    app.command("audit")(audit.audit)
     app.command("sync")(sync.sync)
     app.add_typer(token.app, name="token")
     app.command("migrate")(migrate.migrate)
@@ -49,11 +53,16 @@ def application() -> typer.Typer:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(OneLine())  # what commands log, which configure no log
     try:
         application()()
     except RollcallError as error:
         fail(str(error))
-        sys.exit(1 if isinstance(error, Misconfigured) else 3)
+        sys.exit(1 if isinstance(error, Misconfigured | Refused) else 3)
+    except Exception as error:
+        sys.stderr.write(visible(traceback_of(error)))
+        sys.exit(1)
 
 
 def _about() -> None:

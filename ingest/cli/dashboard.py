@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from ingest.cli.output import say, shown
 from ingest.errors import RollcallError
 from ingest.store.session import Row, session
 from ingest.store.summary import Summary, summary
@@ -46,9 +47,9 @@ class Dashboard:
             f"Rollcall  pid {service.pid}, http://127.0.0.1:{service.http_port}/readyz and /metrics",
             "",
             "Try next, in another terminal:",
-            f'  {postgres.psql} {postgres.dsn} -c "{query} order by 1"',
+            f'  {postgres.psql} "{postgres.dsn}" -c "{query} order by 1"',
             f"  mosquitto_pub -p {broker.port} -q 1 -t {topic} -m {message}",
-            f"  rollcall devices show sim-00001 --database-url {postgres.dsn}",
+            f'  rollcall devices show sim-00001 --database-url "{postgres.dsn}"',
             f"  kill -9 {service.pid}    # it is started again{', and nothing is lost' if broker.keeps else ''}",
             "",
         ]
@@ -68,12 +69,12 @@ class Dashboard:
         shown: set[str] | None = None
         while True:
             now = await self._read()
-            print(self._line(now) if now else "the database is away", flush=True)
+            say(self._line(now) if now else "the database is away")
             if now is not None:
                 events = [_event(event) for event in reversed(now.events)]
                 fresh = [event for event in events if shown is not None and event not in shown]
                 if fresh:
-                    print("\n".join(f"  {event}" for event in fresh[-EVENTS_A_SECOND:]), flush=True)
+                    say("\n".join(f"  {event}" for event in fresh[-EVENTS_A_SECOND:]))
                 shown = set(events)
             await asyncio.sleep(REFRESH_S)
 
@@ -91,7 +92,7 @@ class Dashboard:
         return (last - first) / (ended - began) if ended > began else 0.0
 
     def _line(self, now: Summary) -> str:
-        firmware = ", ".join(f"{version} x{count}" for version, count in now.firmware)
+        firmware = ", ".join(f"{shown(version)} x{count}" for version, count in now.firmware)
         return (
             f"online {now.online}  offline {now.offline}  published {self._fleet.published}  "
             f"committed {now.committed} ({self._rate():.0f}/s)  dead letters {now.dead_letters}  "
@@ -114,7 +115,9 @@ class Dashboard:
         most = max((count for _, count in now.firmware), default=1)
         firmware = Table.grid(padding=(0, 2))
         for version, count in now.firmware:
-            firmware.add_row(version, f"{count}", Text("█" * max(1, 40 * count // most), style="cyan"))
+            firmware.add_row(
+                Text(shown(version)), f"{count}", Text("█" * max(1, 40 * count // most), style="cyan")
+            )
         events = Group(*(Text(_event(event), style=_style(event), no_wrap=True) for event in now.events))
         return Panel(
             Group(counts, Text(), firmware, Text(), events), title="rollcall", subtitle="Ctrl-C stops"
@@ -124,7 +127,8 @@ class Dashboard:
 def _event(event: Row) -> str:
     at: datetime = event["at"]
     detail = " ".join(str(value) for value in (event["detail"] or {}).values())
-    return f"{at.astimezone(UTC):%H:%M:%S}  {event['name']}  {event['kind']}  {event['component']} {detail}".rstrip()
+    line = f"{at.astimezone(UTC):%H:%M:%S}  {event['name']}  {event['kind']}  {event['component']} {detail}"
+    return shown(line.rstrip())
 
 
 def _style(event: Row) -> str:

@@ -8,7 +8,7 @@ import typer
 
 from ingest.app import open_pool
 from ingest.cli.options import AsJson, DatabaseUrl, Integration, Limit
-from ingest.cli.output import print_row, print_rows
+from ingest.cli.output import print_row, print_rows, say
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
 from ingest.planner import Planner
@@ -94,7 +94,7 @@ def replay(ids: Annotated[list[UUID], typer.Argument()], database_url: DatabaseU
 
     results = asyncio.run(again())
     for identifier, error in results:
-        print(f"{identifier} {'applied' if error is None else 'stays: ' + error}")
+        say(f"{identifier} {'applied' if error is None else 'stays: ' + error}")
     if len(results) < len(set(ids)) or any(error for _, error in results):
         raise typer.Exit(1)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -13,8 +14,8 @@ from ingest.cli.integration_broker import forgotten, tried
 from ingest.cli.integration_provider import key_of, save_key, settings_of
 from ingest.cli.integration_webhooks import Kind, encrypted, webhook_of
 from ingest.cli.options import AsJson, DatabaseUrl, Organization
-from ingest.cli.output import print_row, print_rows
-from ingest.crypto import Keyring, password_context
+from ingest.cli.output import print_row, print_rows, say
+from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
 from ingest.integration_settings import mqtt_settings
 from ingest.providers.settings import ProviderSettings
@@ -71,6 +72,9 @@ def add(
     ] = None,
     topic_arn: Annotated[list[str] | None, typer.Option(help="For sns: a topic that may send.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Change it when it is there.")] = False,
+    plain_secrets: Annotated[
+        bool, typer.Option("--plain-secrets", help="Without ROLLCALL_KEYS: store secrets in the clear.")
+    ] = False,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Add an integration. A running Rollcall connects, asks the provider, or takes webhooks, at once."""
@@ -94,43 +98,44 @@ def add(
     provider = None
     if kind != "mqtt" and key_env is not None:
         provider = ProviderSettings(kind, project_id, base_url, key_of(key_env), values)
-    secret = _password(password, password_env) if kind == "mqtt" else None
-    print(asyncio.run(_add(settings, name, organization, kind, values, secret, provider, replace=replace)))
+    if kind == "mqtt" and (secret := _password(password, password_env)) is not None:
+        values["password"] = secret
+    new = _New(name, organization, kind, values, provider, replace=replace, plain=plain_secrets)
+    print(asyncio.run(_add(settings, new)))
     if webhook_auth and not webhook_secret and "secret" in values["webhook"]:
         typer.echo(f"the secret of its webhooks, shown only now: {values['webhook']['secret']}", err=True)
 
 
-async def _add(
-    settings: Settings,
-    name: str,
-    slug: str,
-    kind: str,
-    values: Row,
-    secret: str | None,
-    provider: ProviderSettings | None,
-    *,
-    replace: bool,
-) -> UUID:
+@dataclass(frozen=True, slots=True)
+class _New:
+    """An integration to add. `values` are its settings with secrets in the clear; `plain`: they may stay so."""
+
+    name: str
+    organization: str
+    kind: str
+    values: Row
+    provider: ProviderSettings | None
+    replace: bool
+    plain: bool
+
+
+async def _add(settings: Settings, new: _New) -> UUID:
     keyring = Keyring.from_setting(settings.keys)
     async with session(settings.database_url) as connection, connection.transaction():
-        organization_id = await admin.organization(connection, slug)
-        identifier = await admin.integration_id(connection, organization_id, name, kind)
-        stored = encrypted(values, keyring, identifier)
-        if secret is not None:
-            context = password_context(identifier)
-            stored["password"] = keyring.encrypt(secret, context) if keyring.can_encrypt else secret
+        organization_id = await admin.organization(connection, new.organization)
+        identifier = await admin.integration_id(connection, organization_id, new.name, new.kind)
         await admin.save_integration(
             connection,
             identifier,
             organization_id,
-            name,
-            stored,
-            replace=replace,
-            kind=kind,
-            takes_webhooks="webhook" in values,
+            new.name,
+            encrypted(new.values, keyring, identifier, plain=new.plain),
+            replace=new.replace,
+            kind=new.kind,
+            takes_webhooks="webhook" in new.values,
         )
-        if provider is not None:
-            await save_key(connection, identifier, provider, keyring)
+        if new.provider is not None:
+            await save_key(connection, identifier, new.provider, keyring)
     return identifier
 
 
@@ -161,12 +166,13 @@ def disable(name: str, organization: Organization = None, database_url: Database
     """Stop listening to a broker; its devices stay as they are."""
 
     async def change() -> None:
-        async with session(load_settings(database_url=database_url).database_url) as connection:
+        url = load_settings(database_url=database_url).database_url
+        async with session(url) as connection, connection.transaction():
             row = await admin.integration(connection, name, organization)
             await admin.set_status(connection, row["id"], "inactive")
 
     asyncio.run(change())
-    print(f"{name} is inactive")
+    say(f"{name} is inactive")
 
 
 @app.command()
@@ -183,7 +189,7 @@ def reset_session(
     if not yes:
         typer.confirm("What the broker holds for Rollcall is lost. Go on?", abort=True)
     asyncio.run(forgotten(load_settings(database_url=database_url), name, organization))
-    print(f"{name}: the broker has forgotten the session")
+    say(f"{name}: the broker has forgotten the session")
 
 
 def _topics(given: list[str]) -> dict[str, str | list[str]] | None:

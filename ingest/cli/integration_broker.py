@@ -10,6 +10,7 @@ from ingest.planner import Planner
 from ingest.probe import probe
 from ingest.settings import Settings
 from ingest.store import admin
+from ingest.store.audit import note, operator
 from ingest.store.integrations import IntegrationRow
 from ingest.store.session import Row, session
 
@@ -19,7 +20,7 @@ async def tried(settings: Settings, name: str, slug: str | None) -> Row:
 
     Raises: Misconfigured, BrokerAway.
     """
-    planner, row = await _stored(settings, name, slug)
+    planner, row = await _stored(settings, name, slug, "integration.tested")
     plan = planner.plan(row)
     probed = await probe(plan, StrictClock())
     servers = ", ".join(plan.cluster.servers) if plan.cluster else f"{plan.broker.host}:{plan.broker.port}"
@@ -36,7 +37,7 @@ async def tried(settings: Settings, name: str, slug: str | None) -> Row:
 
 async def forgotten(settings: Settings, name: str, slug: str | None) -> None:
     """Open each of an integration's sessions clean, so that the broker drops what it has of it, and close it."""
-    planner, row = await _stored(settings, name, slug)
+    planner, row = await _stored(settings, name, slug, "integration.session_reset")
     async with session(settings.database_url) as connection:
         secret, known = await admin.sessions_of(connection, row.id)
     plan = planner.plan(row._replace(secret=secret))
@@ -50,10 +51,16 @@ async def forgotten(settings: Settings, name: str, slug: str | None) -> None:
         await opened.close()
 
 
-async def _stored(settings: Settings, name: str, slug: str | None) -> tuple[Planner, IntegrationRow]:
-    """Return what plans, and an mqtt integration without the secret of its names. Raises: Misconfigured."""
+async def _stored(
+    settings: Settings, name: str, slug: str | None, action: str
+) -> tuple[Planner, IntegrationRow]:
+    """Return what plans, and an mqtt integration without the secret of its names; the audit names `action`.
+
+    Raises: Misconfigured.
+    """
     async with session(settings.database_url) as connection:
         row = await admin.integration(connection, name, slug)
+        await note(connection, row["organization_id"], operator(), action, row["id"], row["name"])
     if row["type"] != "mqtt":
         raise Misconfigured(f"integration {name!r} is of type {row['type']}: this can only be done with mqtt")
     found = IntegrationRow(row["id"], name, row["settings"], row["base_url"], row["operator_address"])

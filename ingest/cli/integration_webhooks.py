@@ -7,9 +7,9 @@ import sys
 from typing import Literal
 from uuid import UUID
 
-from ingest.crypto import Keyring
+from ingest.crypto import HOW_TO_MAKE_ONE, Keyring
 from ingest.errors import Misconfigured
-from ingest.integration_secrets import sealed
+from ingest.integration_secrets import in_the_clear, sealed
 from ingest.store.session import Row
 from ingest.webhooks.auth import LONG_ENOUGH, Authenticator, is_short
 from ingest.webhooks.sns import Signatures
@@ -57,6 +57,16 @@ def made(auth: str) -> str:
     return secrets.token_urlsafe(32)
 
 
-def encrypted(values: Row, keyring: Keyring, identifier: UUID) -> Row:
-    """Return the settings as they are stored; without a key in the clear."""
-    return sealed(values, identifier, keyring) if keyring.can_encrypt else dict(values)
+def encrypted(values: Row, keyring: Keyring, identifier: UUID, *, plain: bool) -> Row:
+    """Return the settings as they are stored; without a key secrets stay in the clear where `plain` allows it.
+
+    Raises: Misconfigured.
+    """
+    if keyring.can_encrypt:
+        return sealed(values, identifier, keyring)
+    if not plain and (places := in_the_clear(values)):
+        raise Misconfigured(
+            f"{', '.join(places)} would be stored in the clear, for ROLLCALL_KEYS is not set: set it to"
+            f" {HOW_TO_MAKE_ONE}, or pass --plain-secrets"
+        )
+    return dict(values)

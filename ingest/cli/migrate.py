@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ingest.cli.options import AsJson, DatabaseUrl
-from ingest.cli.output import console, print_json, print_rows
+from ingest.cli.output import console, print_json, print_rows, visible
 from ingest.errors import MigrationRefused
 from ingest.migrate import MigrationReport
 from ingest.migrate import migrate as run_migrations
@@ -37,8 +37,10 @@ def migrate(
         return
     from rich.console import Console
 
-    tell = None if as_json else Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print
-    report = asyncio.run(run_migrations(dsn, dry_run=dry_run, on_progress=tell))
+    progress = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=as_json)
+    report = asyncio.run(
+        run_migrations(dsn, dry_run=dry_run, on_progress=lambda text: progress.print(visible(text)))
+    )
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
@@ -50,7 +52,7 @@ def _show_status(dsn: str, *, as_json: bool) -> None:
     rows = [dataclasses.asdict(s) for s in statuses]
     print_rows(rows, ["filename", "state", "applied_at"], as_json=as_json)
     for sentence in [] if as_json else asyncio.run(advice(dsn)):
-        console().print(f"\n{sentence}", markup=False, highlight=False)
+        console().print(f"\n{visible(sentence)}", markup=False, highlight=False)
     refused = [s.filename for s in statuses if s.state in ("changed", "missing")]
     if refused:
         raise MigrationRefused(f"not the files that this database had: {', '.join(refused)}")
@@ -67,4 +69,4 @@ def _show_report(report: MigrationReport) -> None:
     )
     if report.newer:
         lines.append(f"applied by a later release: {', '.join(report.newer)}")
-    console().print("\n".join(lines), markup=False, highlight=False)
+    console().print(visible("\n".join(lines)), markup=False, highlight=False)

@@ -9,20 +9,37 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ingest.log import ON_ONE_LINE, ON_TERMINAL
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 Row = dict[str, Any]
+_IN_JSON = {code: f"\\u{code:04x}" for code in ON_TERMINAL}
 
 
 def fail(message: str) -> None:
     """Print an error to stderr."""
-    print(f"rollcall: {message}", file=sys.stderr)
+    print(f"rollcall: {visible(message)}", file=sys.stderr)
+
+
+def say(text: str) -> None:
+    """Print lines to stdout."""
+    print(visible(text), flush=True)
+
+
+def visible(text: str) -> str:
+    """Return a text whose control characters, of terminals and of writing directions, are written out.
+
+    Source: ECMA-48 (C0, C1); Unicode Standard Annex 9.
+    """
+    return text.translate(ON_TERMINAL)
 
 
 def print_json(value: Any) -> None:
-    """Print `value` as JSON; times as ISO 8601, bytes as text."""
-    print(json.dumps(value, indent=2, default=_plain, ensure_ascii=False))
+    """Print `value` as JSON; times as ISO 8601, bytes as text. On a terminal control characters are escaped, too."""
+    text = json.dumps(value, indent=2, default=_plain, ensure_ascii=False)
+    print(text.translate(_IN_JSON) if sys.stdout.isatty() else text)
 
 
 def print_rows(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool) -> None:
@@ -51,7 +68,7 @@ def print_row(row: Row, *, as_json: bool) -> None:
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in row.items():
-        table.add_row(Text(name, style="bold"), Text(shown(value)))
+        table.add_row(Text(visible(name), style="bold"), Text(shown(value)))
     console().print(table)
 
 
@@ -69,8 +86,9 @@ def shown(value: Any) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     if isinstance(value, dict | list):
-        return json.dumps(value, default=_plain)
-    return str(_plain(value)) if isinstance(value, bytes) else str(value)
+        return json.dumps(value, default=_plain).translate(ON_ONE_LINE)
+    text = str(_plain(value)) if isinstance(value, bytes) else str(value)
+    return text.translate(ON_ONE_LINE)
 
 
 def _plain(value: Any) -> Any:

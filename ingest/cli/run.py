@@ -79,11 +79,13 @@ def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
 
 async def _run(settings: Settings, *, migrate_first: bool) -> None:
     from ingest.app import serve
+    from ingest.migrate.platform import check_start
 
     if migrate_first:
         from ingest.migrate import migrate
 
         await migrate(settings.direct_url)
+    await check_start(settings.database_url, settings.direct_url)
     stop = asyncio.Event()
     with stopped_by_signals(stop):
         await serve(settings, stop)

@@ -40,7 +40,8 @@ def create(
     until = datetime.now(UTC) + timedelta(days=expires_in_days) if expires_in_days else None
 
     async def make() -> tuple[UUID, str]:
-        async with session(load_settings(database_url=database_url).database_url) as connection:
+        url = load_settings(database_url=database_url).database_url
+        async with session(url) as connection, connection.transaction():
             organization_id = await tokens.organization_of(connection, organization)
             return await tokens.create(connection, organization_id, name, scopes, until)
 
@@ -70,7 +71,8 @@ def revoke(identifier: UUID, database_url: DatabaseUrl = None) -> None:
     """End a token at once."""
 
     async def end() -> None:
-        async with session(load_settings(database_url=database_url).database_url) as connection:
+        url = load_settings(database_url=database_url).database_url
+        async with session(url) as connection, connection.transaction():
             await tokens.revoke(connection, identifier)
 
     asyncio.run(end())

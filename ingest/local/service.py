@@ -19,10 +19,11 @@ class Service:
     """The service against one database."""
 
     def __init__(self, log: Path, database_url: str, http_port: int) -> None:
-        command = [sys.executable, "-m", "ingest.cli", "run", "--database-url", database_url]
+        command = [sys.executable, "-m", "ingest.cli", "run"]
         self._child = Child(
             command,
             log,
+            ROLLCALL_DATABASE_URL=database_url,
             ROLLCALL_DATABASE_DIRECT_URL="",
             ROLLCALL_LEASE_TTL_S=str(LEASE_TTL_S),
             ROLLCALL_HTTP="on",

@@ -11,6 +11,7 @@ from ingest.errors import DatabaseAway, MigrationRefused
 from ingest.migrate import ledger
 from ingest.migrate.files import MigrationFile
 from ingest.migrate.session import CROWDED, Patience, named_failures
+from ingest.store.refusals import message_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,8 @@ class Applier:
         except asyncpg.IntegrityConstraintViolationError as error:
             await self._patiently(file, self._drop_invalid)
             if file.repair is None:
-                raise MigrationRefused(f"{file.name}: {error}") from error
-            reason = " ".join(str(error).split())
+                raise MigrationRefused(f"{file.name}: {_violation(error)}") from error
+            reason = " ".join(_violation(error).split())
             self.warn(f"{file.name} was skipped: {reason}. To repair: {file.repair}; then migrate again")
             return False
         return True
@@ -114,3 +115,9 @@ class Applier:
             """
         )
         return ", ".join(f"{r['who']} (pid {r['pid']}, for {r['age_s']} s)" for r in rows) or "none"
+
+
+def _violation(error: asyncpg.IntegrityConstraintViolationError) -> str:
+    """Return what violates a constraint: a key that comes twice or leads nowhere is named, a row is not quoted."""
+    detail = error.detail or ""
+    return f"{message_of(error)} {detail}" if detail.startswith("Key (") else message_of(error)

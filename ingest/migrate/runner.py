@@ -11,6 +11,7 @@ from ingest.migrate import ledger
 from ingest.migrate.apply import Applier
 from ingest.migrate.files import MIGRATIONS, MigrationFile, discover
 from ingest.migrate.ledger import FileStatus
+from ingest.migrate.platform import refuse_unusable
 from ingest.migrate.session import Patience, connected, only_runner, refuse_shared_sessions
 
 DEFAULT_PATIENCE = Patience()
@@ -54,6 +55,7 @@ async def migrate(
     files = discover(folder)
     tell = on_progress or (lambda _: None)
     async with connected(dsn) as connection:
+        await refuse_unusable(connection)
         if dry_run:
             return await _rehearse(connection, files)
         await refuse_shared_sessions(connection, dsn)

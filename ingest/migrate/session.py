@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from ingest.database_url import connectable
 from ingest.errors import DatabaseAway, MigrationRefused, Misconfigured
+from ingest.store.refusals import message_of, unusable
 
 LOCK = 0x526F6C6C63616C6C
 """The advisory lock's key: `Rollcall` in ASCII."""
@@ -49,11 +51,11 @@ def named_failures(what: str = "") -> Iterator[None]:
         raise
     except asyncpg.PostgresError as error:
         if (error.sqlstate or "").startswith(_AWAY):
-            raise DatabaseAway(f"{prefix}{error}") from error
+            raise DatabaseAway(f"{prefix}{message_of(error)}") from error
         advice = "; migrate as the owner of the platform's tables" if error.sqlstate == "42501" else ""
-        raise MigrationRefused(f"{prefix}{error} (SQLSTATE {error.sqlstate}){advice}") from error
+        raise MigrationRefused(f"{prefix}{message_of(error)} (SQLSTATE {error.sqlstate}){advice}") from error
     except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        raise DatabaseAway(f"{prefix}{error or type(error).__name__}") from error
+        raise DatabaseAway(f"{prefix}{message_of(error)}") from error
 
 
 @contextlib.asynccontextmanager
@@ -63,7 +65,7 @@ async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     Raises: Misconfigured when the URL or the credentials in it are wrong, DatabaseAway when nobody answers.
     """
     with named_failures():
-        connection = await _open(dsn)
+        connection = await open_session(dsn)
         try:
             await connection.execute(
                 """
@@ -81,17 +83,15 @@ async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
                 await connection.close(timeout=5)
 
 
-async def _open(dsn: str) -> asyncpg.Connection:
+async def open_session(dsn: str) -> asyncpg.Connection:
+    """Open a connection that prepares nothing by name. Raises: Misconfigured, and what the driver raises."""
+    database = connectable(dsn)
     try:
-        return await asyncpg.connect(dsn, statement_cache_size=0, timeout=30)
+        return await asyncpg.connect(database.url, statement_cache_size=0, timeout=database.timeout_s(30))
     except _WRONG_URL as error:
-        raise Misconfigured(f"the database URL does not work: {error}") from error
-    except ValueError:
-        # the driver's message would repeat a part of the URL, which may be the password
-        raise Misconfigured(
-            "the database URL cannot be read: expected postgresql://user:password@host:port/database with special "
-            "characters of the password as %XX"
-        ) from None
+        raise Misconfigured(f"the database URL does not work: {message_of(error)}") from error
+    except ValueError as error:
+        raise Misconfigured(unusable(error)) from None
 
 
 async def refuse_shared_sessions(connection: asyncpg.Connection, dsn: str) -> None:
@@ -105,7 +105,7 @@ async def refuse_shared_sessions(connection: asyncpg.Connection, dsn: str) -> No
     ours = await connection.fetchval("select pg_catalog.pg_backend_pid()")
     if connection.get_server_pid() == ours:
         return
-    other = await _open(dsn)
+    other = await open_session(dsn)
     try:
         shared = await other.fetchval("select pg_catalog.pg_backend_pid()") == ours
     finally:

@@ -7,6 +7,7 @@ import asyncpg
 
 from ingest.egress.address import address_of
 from ingest.errors import Misconfigured
+from ingest.store.audit import note, operator
 from ingest.store.session import Row, rows
 
 
@@ -49,6 +50,9 @@ async def save_integration(
     Its address is marked as the operator's: this is asked for by people who have the database.
     Raises: Misconfigured when it is there and `replace` is False.
     """
+    is_new = not await connection.fetchval(
+        "select exists (select from public.device_integrations where id = $1)", identifier
+    )
     done = await connection.execute(
         """insert into public.device_integrations as t
             (id, organization_id, integration_type, name, settings, status, webhook_enabled)
@@ -68,6 +72,8 @@ async def save_integration(
     if done.endswith(" 0") and not replace:
         raise Misconfigured(f"the integration {name!r} is there already: pass --replace to change it")
     await mark_address(connection, identifier, address_of(kind, None, settings))
+    action = "integration.created" if is_new else "integration.changed"
+    await note(connection, organization_id, operator(), action, identifier, name)
 
 
 async def mark_address(connection: asyncpg.Connection, identifier: UUID, address: str) -> None:
@@ -118,8 +124,8 @@ async def integration(connection: asyncpg.Connection, name: str, slug: str | Non
     """
     found = await rows(
         connection,
-        """select n.id, n.name, n.status, n.integration_type as type, n.settings, o.slug as organization, n.base_url,
-            a.address as operator_address
+        """select n.id, n.organization_id, n.name, n.status, n.integration_type as type, n.settings,
+            o.slug as organization, n.base_url, a.address as operator_address
         from public.device_integrations n join public.organizations o on o.id = n.organization_id
             left join rollcall.operator_addresses a on a.integration_id = n.id
         where (n.name = $1 or n.id::text = $1) and ($2::text is null or o.slug = $2) order by o.slug""",
@@ -150,11 +156,15 @@ async def integration_named(connection: asyncpg.Connection, name: str | None) ->
 
 async def set_status(connection: asyncpg.Connection, identifier: UUID, status: str) -> None:
     """Set an integration's status: active, inactive or error."""
-    await connection.execute(
-        "update public.device_integrations set status = $2, updated_at = pg_catalog.now() where id = $1",
+    row = await connection.fetchrow(
+        """update public.device_integrations set status = $2, updated_at = pg_catalog.now() where id = $1
+        returning organization_id, name""",
         identifier,
         status,
     )
+    if row is not None:
+        actor = operator()
+        await note(connection, row["organization_id"], actor, "integration.changed", identifier, row["name"])
 
 
 def only(found: list[Row], what: str, how: str) -> Row:

@@ -10,21 +10,12 @@ import asyncpg
 
 from ingest.crypto import Keyring, is_encrypted
 from ingest.errors import SecretUnreadable
+from ingest.store.audit import Actor, note
 from ingest.store.refusals import acquired
 from ingest.store.session import Row, rows
 
 Connection = Any
 AT_ONCE = 500
-
-
-class Actor(NamedTuple):
-    """Who does it: a user of the platform or a token of ours, from where, with what."""
-
-    name: str
-    user_id: UUID | None
-    token_id: UUID | None
-    address: str | None = None
-    agent: str | None = None
 
 
 class New(NamedTuple):
@@ -90,6 +81,7 @@ async def create(connection: Connection, organization_id: UUID, new: New, actor:
     )
     if identifier is not None:
         await _note(connection, new.device_id, "created", new.credential_type, actor)
+        await note(connection, organization_id, actor, "credential.created", identifier, new.identity)
     return identifier
 
 
@@ -97,18 +89,19 @@ async def revoke(
     connection: Connection, organization_id: UUID, device_id: UUID, credential_id: UUID, actor: Actor
 ) -> bool:
     """Delete the secret and keep the row, which the audit names; False where there is no such credential."""
-    kind = await connection.fetchval(
+    found = await connection.fetchrow(
         """update public.device_credentials c set encrypted_secret = null,
             expires_at = least(coalesce(c.expires_at, pg_catalog.now()), pg_catalog.now())
         from public.devices d where d.id = c.device_id and d.organization_id = $1 and d.id = $2 and c.id = $3
-        returning c.credential_type""",
+        returning c.credential_type, c.identity""",
         organization_id,
         device_id,
         credential_id,
     )
-    if kind is not None:
-        await _note(connection, device_id, "revoked", kind, actor)
-    return kind is not None
+    if found is not None:
+        await _note(connection, device_id, "revoked", found["credential_type"], actor)
+        await note(connection, organization_id, actor, "credential.revoked", credential_id, found["identity"])
+    return found is not None
 
 
 async def read(
@@ -141,6 +134,7 @@ async def read(
         actor.agent,
     )
     await _note(connection, device_id, "read", found[0]["credential_type"], actor)
+    await note(connection, organization_id, actor, "credential.read", credential_id, found[0]["identity"])
     secret = await connection.fetchval(
         """update public.device_credentials set last_accessed_at = pg_catalog.now(),
             last_accessed_by = rollcall.actor_of('public.device_credentials', 'last_accessed_by', $2, $3)

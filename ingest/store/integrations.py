@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from ingest.database_url import connectable
 from ingest.store.queries import queries
 from ingest.store.refusals import DATABASE_ERRORS, acquired, translated
 
@@ -80,8 +81,9 @@ class IntegrationRows:
         Read the rows after entering, not before: what changed in between would be missed.
         """
         changed = asyncio.Event()
+        database = connectable(self._direct_url)
         try:
-            connection = await asyncpg.connect(self._direct_url, timeout=self._timeout_s)
+            connection = await asyncpg.connect(database.url, timeout=database.timeout_s(self._timeout_s))
         except DATABASE_ERRORS as error:
             raise translated(error) from error
         try:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ingest.database_url import EXPECTED
 from ingest.errors import DatabaseAway, Refused, Unattributed
 from ingest.store.within import Within
 
@@ -33,6 +34,20 @@ class Contended(DatabaseAway):
     """Another writer was in the way: try again at once, with jitter."""
 
 
+def message_of(error: BaseException) -> str:
+    """Return what the driver or the network said, without Postgres' DETAIL and HINT: they quote rows."""
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.args[0]) if error.args else type(error).__name__
+    return str(error) or type(error).__name__
+
+
+def unusable(error: ValueError) -> str:
+    """Return what is wrong with a database URL that the driver refuses, without what may be its password."""
+    # the driver's own words are about its parameters; those of others repeat what they could not read
+    is_own = isinstance(error, asyncpg.exceptions.ClientConfigurationError)
+    return f"the database URL cannot be used: {error}" if is_own else EXPECTED
+
+
 def devices_gone(error: BaseException | None) -> list[UUID]:
     """Return the ids of the devices that were found gone where that is what `error` says, else none."""
     if isinstance(error, asyncpg.PostgresError) and error.sqlstate == DEVICES_GONE:
@@ -45,13 +60,10 @@ FAULTS: Final = (Refused, Unattributed)
 
 
 def translated(error: BaseException) -> Refused | DatabaseAway:
-    """Return what `error`, raised by asyncpg or the network under it, means to the committer.
-
-    Postgres' DETAIL and HINT are left out: they quote rows.
-    """
+    """Return what `error`, raised by asyncpg or the network under it, means to the committer."""
     if isinstance(error, asyncpg.PostgresError):
         sqlstate = error.sqlstate or "XX000"
-        said = f"{error.args[0] if error.args else type(error).__name__}"
+        said = message_of(error)
         if sqlstate in RETRIED_AT_ONCE:
             return Contended(f"{sqlstate}: {said}")
         if sqlstate != STATEMENT_TIMEOUT and (sqlstate in OUTAGES or sqlstate[:2] in OUTAGE_CLASSES):

@@ -13,6 +13,7 @@ DEAD_LETTERS_KEPT_DAYS = 90
 PARKED_KEPT_DAYS = 30
 WEBHOOK_EVENTS_KEPT_DAYS = 1
 API_REQUESTS_KEPT_DAYS = 1
+AUDIT_KEPT_DAYS = 730
 RUNS_KEPT = 100
 """Reconciliations, per integration."""
 
@@ -30,6 +31,7 @@ class Retention:
         await self._drained("expire_parked", PARKED_KEPT_DAYS, chunk)
         await self._drained("expire_webhook_events", WEBHOOK_EVENTS_KEPT_DAYS, chunk)
         await self._drained("expire_api_requests", API_REQUESTS_KEPT_DAYS, chunk)
+        await self._drained("expire_audit", AUDIT_KEPT_DAYS, chunk)
         await self._drained("expire_runs", RUNS_KEPT, chunk)
         await self._drained("expire_staging", chunk)
         await self._evicted(chunk)

@@ -52,6 +52,12 @@ async def integrations(
     )
 
 
+async def ids(connection: Connection, organization_id: UUID) -> frozenset[UUID]:
+    """Return the ids of all integrations of an organization."""
+    query = "select id from public.device_integrations where organization_id = $1"
+    return frozenset([row["id"] for row in await connection.fetch(query, organization_id)])
+
+
 async def integration(connection: Connection, organization_id: UUID, integration_id: UUID) -> Row | None:
     """Return one integration."""
     found = await rows(

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ingest.store.refusals import DATABASE_ERRORS, acquired, translated
+from ingest.store.refusals import DATABASE_ERRORS, acquired, message_of, translated
 
 Connection = Any
 ROLE = "rollcall_api"
@@ -79,7 +79,7 @@ async def _problem(pool: asyncpg.Pool) -> str | None:
     except asyncpg.PostgresError as error:
         if (error.sqlstate or "")[:2] not in ("42", "22"):
             raise translated(error) from error
-        return str(error)
+        return message_of(error)
     except DATABASE_ERRORS as error:
         raise translated(error) from error
     return (

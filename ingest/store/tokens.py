@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from ingest.errors import Misconfigured
+from ingest.store.audit import note, operator
 from ingest.store.refusals import acquired
 from ingest.store.session import Row, rows
 
@@ -56,6 +57,7 @@ async def create(
         sorted(set(scopes), key=SCOPES.index),
         expires_at,
     )
+    await note(connection, organization_id, operator(), "token.created", identifier, name)
     return identifier, token
 
 
@@ -74,12 +76,14 @@ async def listed(connection: Connection, slug: str | None) -> list[Row]:
 
 async def revoke(connection: Connection, identifier: UUID) -> None:
     """End a token at once. Raises: Misconfigured when there is none that is alive."""
-    done = await connection.execute(
-        "update rollcall.api_tokens set revoked_at = pg_catalog.now() where id = $1 and revoked_at is null",
+    token = await connection.fetchrow(
+        """update rollcall.api_tokens set revoked_at = pg_catalog.now() where id = $1 and revoked_at is null
+        returning organization_id, name""",
         identifier,
     )
-    if done.endswith(" 0"):
+    if token is None:
         raise Misconfigured(f"there is no token {identifier} that could be revoked")
+    await note(connection, token["organization_id"], operator(), "token.revoked", identifier, token["name"])
 
 
 async def organization_of(connection: Connection, slug: str) -> UUID:

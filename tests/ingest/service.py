@@ -13,6 +13,7 @@ import orjson
 
 from ingest.app import serve
 from ingest.settings import load_settings
+from ingest.store import tokens
 from tests.http_client import http_client
 from tests.servers.mosquitto import MosquittoServer
 from tests.waiting import until
@@ -24,6 +25,7 @@ class Service:
     def __init__(self, pool: asyncpg.Pool, broker: MosquittoServer | None, port: int) -> None:
         self.pool = pool
         self._broker = broker
+        self._tokens: dict[UUID, str] = {}
         self.url = f"http://127.0.0.1:{port}"
 
     @property
@@ -89,6 +91,24 @@ class Service:
         """Publish one message and wait for the broker's PUBACK."""
         async with aiomqtt.Client("127.0.0.1", self.broker.port) as client:
             await client.publish(topic, payload, qos=qos, retain=retain)
+
+    async def ready(self) -> httpx.Response:
+        """Ask /readyz with a token that may read every organization's integrations, one after the other.
+
+        The answer is the last one, with the sessions and slots of all.
+        """
+        shown: dict[str, list[Any]] = {"sessions": [], "slots": []}
+        async with http_client(base_url=self.url) as client:
+            for organization in [row["id"] for row in await self.pool.fetch("select id from organizations")]:
+                if organization not in self._tokens:
+                    made = await tokens.create(self.pool, organization, "ready", ["read"], None)
+                    self._tokens[organization] = made[1]
+                told = {"authorization": f"Bearer {self._tokens[organization]}"}
+                answer = await client.get("/readyz", headers=told)
+                for name, found in shown.items():
+                    found += answer.json().get(name, ())
+        shown["sessions"].sort(key=lambda one: one["integration"])
+        return httpx.Response(answer.status_code, json={**answer.json(), **shown})
 
     async def sees(self, query: str, value: Any, *arguments: Any, within_s: float = 10) -> None:
         """Wait until the query's value is `value`."""

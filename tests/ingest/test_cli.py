@@ -242,7 +242,7 @@ def test_an_integration_for_webhooks_has_a_secret_that_is_shown_once_and_stored_
 def test_the_secret_of_webhooks_may_come_from_stdin_and_is_not_shown(rollcall, sql, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("a secret of mine\n"))
     command = ["integration", "add", "cloud", "--organization", "acme", "--webhook-auth", "bearer"]
-    code, _, err = rollcall(*command, "--webhook-secret", "-")
+    code, _, err = rollcall(*command, "--webhook-secret", "-", "--plain-secrets")
     assert (code, err) == (0, "")
     (row,) = sql("select integration_type, settings from device_integrations")
     assert row["integration_type"] == "mqtt"
@@ -312,3 +312,47 @@ def test_a_file_that_is_not_there_is_named(rollcall):
     code, _, err = rollcall("integration", "add", "p", "--organization", "a", "--ca-file", "/nowhere.pem")
     assert code == 1
     assert "--ca-file /nowhere.pem" in err
+
+
+@pytest.mark.parametrize(
+    "options, place",
+    [
+        (["--password", "hunter2hunter2"], "password"),
+        (["--webhook-auth", "bearer"], "webhook.secret"),
+        (["--cert-file", "cert.pem", "--key-file", "key.pem"], "tls.key"),
+    ],
+)
+def test_a_secret_is_not_stored_in_the_clear_unless_that_was_asked_for(
+    rollcall, sql, tmp_path, options, place
+):
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).write_text("hunter2hunter2")
+    command = ["integration", "add", "plant", "--organization", "acme", *options]
+    code, out, err = rollcall(*command)
+    assert code == 1
+    assert f"{place} would be stored in the clear" in err or f", {place} would be stored" in err
+    assert "--plain-secrets" in err
+    assert "hunter2" not in out + err
+    assert sql("select 1 from device_integrations") == []
+    assert rollcall(*command, "--plain-secrets")[0] == 0
+    assert len(sql("select 1 from device_integrations")) == 1
+
+
+@pytest.mark.parametrize("host", ["joe:hunter2@broker", "mqtt://joe:hunter2@broker:1883", "broker/hunter2"])
+def test_a_host_with_a_login_in_it_is_refused_and_not_repeated(rollcall, sql, host):
+    code, out, err = rollcall("integration", "add", "plant", "--organization", "acme", "--host", host)
+    assert code == 1
+    assert "host" in err
+    assert "joe:hunter2" not in out + err
+    assert sql("select 1 from device_integrations") == []
+
+
+def test_a_row_that_the_database_refuses_is_not_quoted_in_an_error(rollcall, sql, monkeypatch):
+    monkeypatch.setenv("ROLLCALL_KEYS", KEYS)
+    sql("alter table device_integrations add constraint odd check (name <> 'plant') not valid")
+    command = ["integration", "add", "plant", "--organization", "acme", "--username", "joe-of-plant-7"]
+    code, out, err = rollcall(*command)
+    assert code == 1
+    assert "23514" in err
+    assert "joe-of-plant-7" not in out + err
+    assert "Traceback" not in err

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingest.errors import Misconfigured
+from ingest.store import tokens
 from ingest.webhooks.route import Webhooks
 from tests.http_client import http_client
 from tests.ingest.service import Service, running
@@ -76,13 +76,11 @@ async def test_a_broker_that_is_away_is_named_and_a_session_at_work_makes_it_rea
             "ready": True,
             "database": {"writable": True, "outage": None},
             "oldestUnacknowledged": None,
-            "sessions": [],
-            "slots": [],
         }
         await service.add_integration("away", port=1, password="hunter2")
 
         async def red() -> bool:
-            answer = await client.get("/readyz")
+            answer = await service.ready()
             assert "hunter2" not in answer.text
             states = [session["state"] for session in answer.json()["sessions"]]
             return answer.status_code == 503 and states == ["away"]
@@ -91,7 +89,7 @@ async def test_a_broker_that_is_away_is_named_and_a_session_at_work_makes_it_rea
         await service.add_integration("plant")
 
         async def green() -> bool:
-            answer = await client.get("/readyz")
+            answer = await service.ready()
             lags = [session["lagSeconds"] for session in answer.json()["sessions"]]
             return answer.status_code == 200 and len(lags) == 2 and lags[1] is not None
 
@@ -107,7 +105,7 @@ async def test_an_integration_whose_row_cannot_be_used_is_named_like_a_session_t
         bad = await service.add_integration("bad", port="x", password=["hunter2"], nats=nats)
 
         async def is_shown(status: int) -> bool:
-            answer = await client.get("/readyz")
+            answer = await service.ready()
             assert "hunter2" not in answer.text
             found = [one for one in answer.json()["sessions"] if one["integrationId"] == str(bad)]
             states = [(one["state"], one["clientId"]) for one in found]
@@ -120,12 +118,60 @@ async def test_an_integration_whose_row_cannot_be_used_is_named_like_a_session_t
         await service.connected(await service.add_integration("plant"))
         await until(lambda: is_shown(200), 10, "it is shown, and another is at work")
         await service.pool.execute("update device_integrations set status = 'inactive' where id = $1", bad)
-        await until(lambda: _tells(client, ["connected"]), 10, "nothing is wrong any more")
+        await until(lambda: _tells(service, ["connected"]), 10, "nothing is wrong any more")
 
 
-async def _tells(client: httpx.AsyncClient, states: list[str]) -> bool:
-    answer = await client.get("/readyz")
+async def _tells(service: Service, states: list[str]) -> bool:
+    answer = await service.ready()
     return [one["state"] for one in answer.json()["sessions"]] == states
+
+
+async def test_readyz_names_nothing_to_who_shows_no_token_and_no_integration_of_others_to_who_does(
+    database: str, mosquitto: MosquittoServer
+) -> None:
+    async with running(database, mosquitto) as service, http_client(base_url=service.url) as client:
+        mine, other = await service.add_integration("mine"), await service.add_integration("other")
+        await service.connected(mine)
+        await service.connected(other)
+        shown = (await service.ready()).json()
+        assert [one["integration"] for one in shown["sessions"]] == ["mine", "other"]
+        organization = await service.pool.fetchval("select id from organizations where slug = 'mine'")
+        _, reads = await tokens.create(service.pool, organization, "r", ["read"], None)
+        _, operates = await tokens.create(service.pool, organization, "o", ["operate"], None)
+        found = (await client.get("/readyz", headers={"authorization": f"Bearer {reads}"})).json()
+        assert [one["integrationId"] for one in found["sessions"]] == [str(mine)]
+        assert [one["integration"] for one in found["slots"]] == ["mine"]
+        for given in ({}, {"authorization": f"Bearer {operates}"}, {"authorization": "Bearer rc_guessed"}):
+            answer = await client.get("/readyz", headers=given)
+            assert answer.status_code == 200
+            assert answer.json() == {
+                "ready": True,
+                "database": {"writable": True, "outage": None},
+                "oldestUnacknowledged": None,
+            }
+
+
+async def test_an_outage_is_shown_without_its_words_to_who_shows_no_token(
+    database: str, mosquitto: MosquittoServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    refuse = """create function refuse() returns trigger language plpgsql as
+        $$ begin raise 'the secret of plant 7' using errcode = '57000'; end $$;
+        create trigger refuse before insert or update on devices for each row execute function refuse()"""
+    async with running(database, mosquitto) as service, http_client(base_url=service.url) as client:
+        await service.connected(await service.add_integration("plant"))
+        await service.pool.execute(refuse)
+        await service.publish("devices/d1/telemetry", '{"battery": 7}')
+        await until(lambda: "the secret of plant 7" in caplog.text, 15, "the outage is in the log")
+
+        async def shown() -> bool:
+            return "the secret of plant 7" in (await service.ready()).text
+
+        await until(shown, 10, "the outage is shown to the token")
+        answer = await client.get("/readyz")
+        assert answer.status_code == 503
+        assert not answer.json()["database"]["writable"]
+        assert "plant" not in answer.text
+        await service.pool.execute("drop trigger refuse on devices")
 
 
 async def test_an_answer_does_not_wait_for_a_delayed_ack(database: str) -> None:

@@ -8,7 +8,10 @@ import sys
 import threading
 from pathlib import Path
 
+import asyncpg
 import pytest
+
+from ingest.local.postgres import binaries, system_user
 
 READY_WITHIN_S = 60
 ENOUGH_S = 90
@@ -170,3 +173,30 @@ def test_what_it_says_to_try_next_works(up):
 
 def output(command: str) -> str:
     return subprocess.run(command, shell=True, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+async def test_nobody_else_on_the_machine_gets_into_its_database(up, tmp_path):
+    run = up("--devices", "1")
+    url = run.until(r"Postgres  (postgresql://\S+)")[1]
+    run.until(r"online 1 ")
+    pgpass = tmp_path / "data" / "postgres" / "pgpass"
+    assert pgpass.stat().st_mode & 0o077 == 0
+    secret = pgpass.read_text().strip().rpartition(":")[2]
+    assert len(secret) == 64
+    assert secret not in "\n".join([*run.lines, *of_folder(tmp_path)])
+    for password in (None, "guessed"):
+        with pytest.raises(asyncpg.PostgresError):
+            await asyncpg.connect(url.partition("?")[0], password=password, passfile="/nowhere", timeout=10)
+    connection = await asyncpg.connect(url)
+    assert await connection.fetchval("show password_encryption") == "scram-sha-256"
+    await connection.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's Postgres runs as another user")
+def test_no_folder_is_opened_without_a_line_in_the_log(tmp_path, caplog):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "postgres").mkdir()
+    system_user(closed / "postgres", binaries())
+    assert closed.stat().st_mode & 0o001
+    assert f"chmod o+x {closed}" in caplog.text

@@ -26,7 +26,7 @@ async def test_what_is_read_is_connected_and_what_nobody_has_heard_for_a_minute_
         integration = await service.add_integration(protocol="jetstream", nats={"servers": [nats.address]})
         await service.connected(integration)
         async with http_client(base_url=service.url) as client:
-            (told,) = (await client.get("/readyz")).json()["sessions"]
+            (told,) = (await service.ready()).json()["sessions"]
             assert 'state="connected"' in (await client.get("/metrics")).text
         assert told["state"] == "connected"
     async with running(database, None) as service:

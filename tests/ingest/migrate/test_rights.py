@@ -69,6 +69,8 @@ async def test_a_role_that_owns_nothing_is_refused_and_told_who_should_migrate(r
     await build(role.database, BEFORE)
     with pytest.raises(MigrationRefused, match="owner"):
         await migrate(role.dsn)
+    await run(role.database, f"grant select on all tables in schema public to {role.name}")
+    await run(role.database, f"create policy all_rows on devices for select to {role.name} using (true)")
     name = role.database.rpartition("/")[2]
     await run(role.database, f"grant create on database {name} to {role.name}")
     with pytest.raises(MigrationRefused, match=r"2026.*owner"):

@@ -9,7 +9,6 @@ import pytest
 from ingest.planner import Planner
 from ingest.slots.plan import SessionPlan
 from ingest.store.integrations import IntegrationRow
-from tests.http_client import http_client
 from tests.ingest.service import Service, running
 from tests.servers.mosquitto import MosquittoServer
 from tests.waiting import until
@@ -224,8 +223,7 @@ async def test_where_the_dead_letter_is_refused_too_nothing_is_acknowledged_unti
         await service.publish("devices/d1/telemetry", "no JSON")
         await service.publish("devices/d1/telemetry", '{"battery": 7}')
         await until(lambda: "a dead letter is refused" in caplog.text, 15, "the refusal is in the log")
-        async with http_client(base_url=service.url) as client:
-            ready = await client.get("/readyz")
+        ready = await service.ready()
         assert (ready.status_code, "a dead letter is refused" in ready.text) == (503, True)
         assert await service.pool.fetchval(DEAD) == 0
         await service.pool.execute("alter table rollcall.dead_letters drop constraint odd")

@@ -57,8 +57,7 @@ async def queued(service: Service) -> int:
 
 
 async def ready(service: Service) -> tuple[int, dict[str, object]]:
-    async with http_client(base_url=service.url) as client:
-        answer = await client.get("/readyz")
+    answer = await service.ready()
     return answer.status_code, answer.json()
 
 

@@ -59,7 +59,7 @@ async def test_telemetry_of_every_qos_comes_once_over_any_slot(
         newest = "select sum(value)::int from rollcall.device_readings where name = 'n'"
         await service.sees(newest, sum(range(250, 300)))
         async with http_client(base_url=service.url) as client:
-            assert (await client.get("/readyz")).json()["slots"] == [
+            assert (await service.ready()).json()["slots"] == [
                 {"integration": "m", "held": [0, 1, 2], "of": 3}
             ]
             assert 'rollcall_slots_held{integration="m"' in (await client.get("/metrics")).text
