@@ -284,7 +284,7 @@ with old as (select ctid from rollcall.api_requests where created_at < pg_catalo
 delete from rollcall.api_requests r using old where r.ctid = old.ctid;
 
 -- name: expire_audit
-with old as (select id from rollcall.audit where at < now() - make_interval(days => $1) order by at limit $2)
+with old as (select id from rollcall.audit where at < pg_catalog.now() - pg_catalog.make_interval(days => $1) order by at limit $2)
 delete from rollcall.audit a using old where a.id = old.id;
 
 -- name: delete_dead_letters
