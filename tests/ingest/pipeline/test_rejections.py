@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 import aiomqtt
@@ -48,6 +49,23 @@ async def test_a_bad_value_does_not_stay_unseen(database: str, mosquitto: Mosqui
         assert await service.pool.fetchval(KEPT) == 0
 
 
+async def test_a_bad_value_of_a_webhook_does_not_stay_unseen_nor_one_of_an_entry_by_its_index(
+    database: str, mosquitto: MosquittoServer
+) -> None:
+    async with running(database, mosquitto) as service, http_client(base_url=service.url) as client:
+        hook = await service.add_webhooks("w", webhook={"auth": "none"})
+        await service.connected(await service.add_integration("plant"))
+        await client.post(f"/webhooks/{hook}", json=[{"device_id": "d1", "battery": 300, "rssi": -60}])
+        await service.publish("devices/d2/telemetry", b'[{"fw": "1"}, {"fw": "2", "battery": 301}]')
+        await service.sees(KEPT, 2)
+        rows = await service.pool.fetch(
+            "select d.external_device_id, f.field, f.value from rollcall.field_errors f"
+            " join devices d on d.id = f.device_id order by 1"
+        )
+        assert [tuple(row) for row in rows] == [("d1", "battery", "300"), ("d2", "battery", "301")]
+        assert await labelled(service, "rollcall_field_errors_total", integration_id=str(hook)) == 1
+
+
 async def test_ten_thousand_bad_messages_among_good_ones_do_not_write_a_row_each(
     database: str, mosquitto: MosquittoServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -60,6 +78,7 @@ async def test_ten_thousand_bad_messages_among_good_ones_do_not_write_a_row_each
             " for each row execute function count_write()"
         )
         await service.connected(await service.add_integration("plant"))
+        began = time.monotonic()
         async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
             for n in range(10_000):
                 await client.publish(
@@ -68,12 +87,12 @@ async def test_ten_thousand_bad_messages_among_good_ones_do_not_write_a_row_each
             await client.publish("devices/good/telemetry", b'{"battery": 50}', qos=1)
         await service.sees("select battery_level from devices where external_device_id = 'good'", 50)
         await service.sees(KEPT, 5)
-        assert await service.pool.fetchval("select count(*) from writes") == 5
-        committed = await labelled(service, "rollcall_committed_total")
+        minutes = 1 + int((time.monotonic() - began) // 60)
+        assert 5 <= await service.pool.fetchval("select count(*) from writes") <= 5 * minutes
         assert await labelled(service, "rollcall_field_errors_total", field="battery") >= 9_000
-        assert await labelled(service, "rollcall_batch_messages_count") < committed / 10
-    (line,) = lines(caplog, "fields could not be used")
-    assert line == "integration plant: 1 fields could not be used: battery (device 'd0')"
+    told = lines(caplog, "fields could not be used")
+    assert len(told) <= minutes
+    assert told[0] == "integration plant: 1 fields could not be used: battery (device 'd0')"
 
 
 async def test_a_device_whose_row_is_locked_does_not_keep_others_errors_from_being_written(
