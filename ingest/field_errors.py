@@ -8,13 +8,16 @@ import asyncio
 import logging
 import random
 
+from handlers.text import MAX_ERROR, fitted
 from ingest.errors import DatabaseAway, Refused, Unattributed
-from ingest.pipeline.field_errors import FieldErrors
+from ingest.pipeline.field_errors import Due, FieldErrors
 from ingest.store.field_errors import FieldErrorRow, FieldErrorRows
 
 EVERY_S = 1.0
 AWAY_S = 10.0
 """The pause where the database is away."""
+MAX_TEXT = 128
+"""Characters of a field's name and of its value."""
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +45,20 @@ class FieldErrorWriter:
         due = self._field_errors.due()
         if not due:
             return
-        rows = [
-            FieldErrorRow(
-                one.device_id, one.field, one.noted.error.value, one.noted.error.error, one.noted.at
-            )
-            for one in due
-        ]
         try:
-            await self._rows.keep(rows)
+            await self._rows.keep([_row(one) for one in due])
         except (Refused, Unattributed) as fault:
-            log.warning("errors of %d fields are not kept: %s", len(rows), fault)
+            log.warning("errors of %d fields are not kept: %s", len(due), fault)
         self._field_errors.settle(due)
+
+
+def _row(due: Due) -> FieldErrorRow:
+    """Return the row of an error, its texts short and storable whatever made them."""
+    error = due.noted.error
+    return FieldErrorRow(
+        due.device_id,
+        fitted(due.field, MAX_TEXT),
+        fitted(error.value, MAX_TEXT),
+        fitted(error.error, MAX_ERROR),
+        due.noted.at,
+    )
