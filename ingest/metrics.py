@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
+from uuid import UUID
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -25,10 +26,7 @@ COUNTERS = (
     ("rollcall_committed", "committed", "Messages and events whose commit succeeded."),
     ("rollcall_acknowledged", "acknowledged", "Messages and events that were acknowledged or answered."),
     ("rollcall_duplicates", "duplicates", "Messages and events that were known and not applied again."),
-    ("rollcall_dead_letters", "dead_letters", "Messages and events that became dead letters."),
-    ("rollcall_field_errors", "field_errors", "Fields that could not be used in messages that could."),
     ("rollcall_skewed_times", "skewed", "Messages and events with a time that could not be used."),
-    ("rollcall_unknown_dropped", "dropped_unknown", "Unknown devices there was no room or policy to keep."),
     ("rollcall_qos0_dropped", "dropped_qos0", "QoS 0 messages that were dropped for want of room."),
 )
 """Name without _total, field of Counts, help."""
@@ -65,7 +63,7 @@ class Measured:
         self.batches = Buckets(BATCHES)
         self.commit_seconds = Buckets(SECONDS)
         self.webhook_seconds = Buckets(SECONDS)
-        self.webhook_requests: Counter[tuple[str, int]] = Counter()
+        self.webhook_requests: Counter[tuple[UUID | None, str, int]] = Counter()
         self.api_requests: Counter[tuple[int]] = Counter()
         self.dropped_connections = 0
         self.runs: Counter[tuple[str, str]] = Counter()
@@ -90,9 +88,9 @@ class Measured:
         """Count an HTTP connection that made room for another, or for which there was none."""
         self.dropped_connections += 1
 
-    def webhook(self, route: str, status: int, seconds: float) -> None:
-        """Count a webhook request."""
-        self.webhook_requests[route, status] += 1
+    def webhook(self, route: str, integration_id: UUID | None, status: int, seconds: float) -> None:
+        """Count a webhook request; None: it named no integration that takes webhooks."""
+        self.webhook_requests[integration_id, route, status] += 1
         self.webhook_seconds.observe(seconds)
 
 
@@ -107,7 +105,9 @@ class Metrics:
     async def expose(self, _: Request) -> Response:
         """Answer a scrape."""
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Families([*self._process(), *self._sessions(await self._status.look())]))
+        registry.register(
+            _Families([*self._process(), *self._by_integration(), *self._sessions(await self._status.look())])
+        )
         ProcessCollector(registry=registry)
         return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
@@ -127,9 +127,6 @@ class Metrics:
             "Since the oldest message that waits for its commit came; 0 where none does.",
             0.0 if oldest is None else oldest.seconds,
         )
-        yield _counted(
-            "rollcall_webhook_requests", "Webhook requests.", ("route", "status"), measured.webhook_requests
-        )
         yield _counted("rollcall_api_requests", "Requests to the API.", ("status",), measured.api_requests)
         dropped = "HTTP connections dropped for want of room."
         yield CounterMetricFamily("rollcall_http_dropped", dropped, measured.dropped_connections)
@@ -137,6 +134,25 @@ class Metrics:
         ended, did = "Reconciliations that ended.", "What they did to devices."
         yield _counted("rollcall_reconcile_runs", ended, ("integration", "status"), measured.runs)
         yield _counted("rollcall_reconciled_devices", did, ("integration", "result"), measured.reconciled)
+
+    def _by_integration(self) -> Iterator[Metric]:
+        """Yield what is counted for each integration: what was not used, and webhook requests."""
+        rejections, labels = self._intake.counts.rejections, ("integration", "integration_id")
+
+        def named(counts: Mapping[Any, int]) -> dict[tuple[Any, ...], int]:
+            return {(rejections.name(one), one or "", *rest): n for (one, *rest), n in counts.items()}
+
+        dead = "Messages and events that became dead letters."
+        yield _counted("rollcall_dead_letters", dead, (*labels, "kind"), named(rejections.dead_letters))
+        unused = "Fields that could not be used in messages that could."
+        yield _counted("rollcall_field_errors", unused, (*labels, "field"), named(rejections.fields))
+        dropped, unknown = "Unknown devices there was no room or policy to keep.", rejections.unknown
+        by_id = named({(one,): count for one, count in unknown.items()})
+        yield _counted("rollcall_unknown_dropped", dropped, labels, by_id)
+        requests = named(self._measured.webhook_requests)
+        yield _counted(
+            "rollcall_webhook_requests", "Webhook requests.", (*labels, "route", "status"), requests
+        )
 
     def _sessions(self, snapshot: Snapshot) -> Iterator[Metric]:
         outage = "1 while the database cannot be written."

@@ -259,6 +259,32 @@ select rollcall.number_events($1);
 with old as (select ctid from rollcall.device_events where recorded_at < pg_catalog.now() - pg_catalog.make_interval(days => $1) limit $2)
 delete from rollcall.device_events e using old where e.ctid = old.ctid;
 
+-- name: keep_field_errors
+-- a row that somebody holds locked is passed over: nobody waits here, and nobody waits for this
+with free as materialized (
+    select d.id from public.devices d where d.id = any ($1::uuid[]) for key share skip locked
+)
+insert into rollcall.field_errors as f (device_id, field, value, reason, at)
+select t.device_id, t.field, t.value, t.reason, t.at from rows from (pg_catalog.unnest($1::uuid[]),
+    pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[]),
+    pg_catalog.unnest($5::bigint[])) as t (device_id, field, value, reason, at)
+join free on free.id = t.device_id order by t.device_id, t.field
+on conflict (device_id, field) do update set value = excluded.value, reason = excluded.reason, at = excluded.at
+where f.at <= excluded.at;
+
+-- name: trim_field_errors
+delete from rollcall.field_errors f using (
+    select r.device_id, r.field,
+        pg_catalog.row_number() over (partition by r.device_id order by r.at desc, r.field) as place
+    from rollcall.field_errors r where r.device_id = any ($1::uuid[])) as old
+where old.place > $2 and f.device_id = old.device_id and f.field = old.field;
+
+-- name: expire_field_errors
+with old as (
+    select f.device_id, f.field from rollcall.field_errors f
+    where f.at < (extract(epoch from pg_catalog.now()) * 1000000)::bigint - $1::bigint * 86400000000 limit $2)
+delete from rollcall.field_errors f using old where f.device_id = old.device_id and f.field = old.field;
+
 -- name: evict_dead_letters
 with ranked as (
     select id, integration_id, recorded_at,

@@ -403,6 +403,18 @@ table rollcall.device_streams with (fillfactor=70)
     constraint device_streams_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
     constraint device_streams_pkey PRIMARY KEY (device_id, order_window)
 
+table rollcall.field_errors row level security
+    device_id uuid not null
+    field text not null
+    value text not null
+    reason text not null
+    at bigint not null
+    constraint field_errors_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
+    constraint field_errors_pkey PRIMARY KEY (device_id, field)
+    policy rollcall_api for * using ((EXISTS ( SELECT
+   FROM public.devices d
+  WHERE ((d.id = field_errors.device_id) AND (d.organization_id = rollcall.organization())))))
+
 table rollcall.firmware_points
     device_id uuid not null
     component text not null
@@ -630,6 +642,7 @@ AS $function$
     ('rollcall.device_state', 'select', '{}', 'device'),
     ('rollcall.device_firmware', 'select', '{}', 'device'),
     ('rollcall.device_readings', 'select', '{}', 'device'),
+    ('rollcall.field_errors', 'select', '{}', 'device'),
     ('rollcall.device_facts', 'select, insert, update', '{}', 'device'),
     ('rollcall.device_identity', 'select, insert', '{}', 'integration'),
     ('rollcall.integration_counts', 'select, insert, update', '{}', 'integration'),
@@ -637,7 +650,6 @@ AS $function$
     ('rollcall.parked_devices', 'select', '{}', 'integration'),
     ('rollcall.reconcile_runs', 'select', '{}', 'integration'),
     ('rollcall.deployments', 'select, insert, update', '{}', 'own'),
-    ('rollcall.audit', 'insert', '{}', 'own'),
     ('rollcall.api_requests', 'select, insert, update, delete', '{}', 'own'),
     ('rollcall.device_events', 'select, insert', '{}', 'exists (select from public.devices d
         where d.id = subject and d.organization_id = rollcall.organization())

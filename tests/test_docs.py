@@ -49,6 +49,7 @@ def test_the_page_of_the_database_has_what_is_kept_and_for_how_long() -> None:
         "dead_letters": f"{retention.DEAD_LETTERS_KEPT_DAYS} days, and {retention.DEAD_LETTERS_KEPT:,}"
         " for each integration and kind",
         "parked_devices": f"{retention.PARKED_KEPT_DAYS} days",
+        "field_errors": f"{retention.FIELD_ERRORS_KEPT_DAYS} days",
         "webhook_events": f"{retention.WEBHOOK_EVENTS_KEPT_DAYS} day",
         "api_requests": f"{retention.API_REQUESTS_KEPT_DAYS} day",
         "reconcile_runs": f"the last {retention.RUNS_KEPT} of each integration",

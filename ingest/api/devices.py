@@ -70,6 +70,21 @@ class Timeline(Shape):
     next_cursor: str | None
 
 
+class UnusedField(Shape):
+    """A field that could not be used: the newest value that it had, why, and when its message was received."""
+
+    field: str
+    value: str
+    reason: str
+    at: datetime
+
+
+class FieldErrors(Shape):
+    """The newest error of each field of a device, at most 32."""
+
+    errors: list[UnusedField]
+
+
 class Install(Shape):
     """A version on a component, and since when."""
 
@@ -173,3 +188,13 @@ async def get_firmware_history(
     page, last = page_of(found, limit)
     following = cursor_of(last["installed_at"], last["id"]) if last else None
     return answered(request, FirmwareHistory(history=[Install(**row) for row in page], next_cursor=following))
+
+
+@router.get("/{device_id}/field-errors", response_model=FieldErrors, operation_id="getFieldErrors")
+async def get_field_errors(request: Request, api: CurrentApi, caller: Reader, device_id: UUID) -> Response:
+    """Return which fields of a device's messages could not be used, and why; kept for 30 days."""
+    async with api.parts.tenants.of(caller.organization_id) as connection:
+        if await fleet.device(connection, caller.organization_id, device_id) is None:
+            raise not_found("device")
+        found = await fleet.field_errors(connection, caller.organization_id, device_id)
+    return answered(request, FieldErrors(errors=[UnusedField(**row) for row in found]))

@@ -88,6 +88,7 @@ async def serve(
             reconciler,
             platform,
             pipeline.watchdog,
+            pipeline.field_errors,
         ]
         parts += [mqtt] if settings.mqtt == "on" else []
         parts += [hooks, http] if settings.http == "on" else []

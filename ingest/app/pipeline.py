@@ -3,6 +3,7 @@
 import logging
 import random
 from dataclasses import dataclass
+from uuid import UUID
 
 import asyncpg
 
@@ -11,16 +12,20 @@ from ingest.crypto import Keyring
 from ingest.database_url import connectable
 from ingest.egress.gate import Egress
 from ingest.errors import DatabaseAway, Misconfigured
+from ingest.field_errors import FieldErrorWriter
 from ingest.files import Files
 from ingest.metrics import Measured
 from ingest.mqtt.clock import StrictClock
 from ingest.pipeline.batches import Batches
 from ingest.pipeline.committer import Committer
+from ingest.pipeline.field_errors import FieldErrors
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.pile import Counts
+from ingest.pipeline.rejections import Rejections
 from ingest.pipeline.watchdog import Watchdog
 from ingest.settings import Settings
 from ingest.store.apply import Applier
+from ingest.store.field_errors import FieldErrorRows
 from ingest.store.identity import Identities
 from ingest.store.integrations import IntegrationRows
 from ingest.store.parking import Parking
@@ -50,23 +55,28 @@ class Pipeline:
     watchdog: Watchdog
     egress: Egress
     files: Files
+    field_errors: FieldErrorWriter
 
     @classmethod
     def of(cls, settings: Settings, pool: asyncpg.Pool) -> "Pipeline":
         """Wire it."""
-        jitter, measured, counts = random.Random(), Measured(), Counts()
+        jitter, measured, identities = random.Random(), Measured(), Identities(pool)
+        names: dict[UUID, str] = {}
+        field_errors = FieldErrors(identities.of)
+        counts = Counts(rejections=Rejections(names, field_errors))
         intake = Intake(counts, max_batch=settings.max_batch)
         resolution = int(settings.presence_resolution_s * SECOND)
         applier = Applier(pool, presence_resolution=resolution)
-        identities = Identities(pool)
         parking = Parking(pool, identities, applier)
         batches = Batches(identities, parking, Strangers(pool, identities, parking))
         committer = Committer(intake, applier, batches, counts, jitter=jitter, observe=measured.commit)
         keyring = Keyring.from_setting(settings.keys)
-        rows = IntegrationRows(pool, settings.direct_url)
+        rows = IntegrationRows(pool, settings.direct_url, names=names)
+        writer = FieldErrorWriter(field_errors, FieldErrorRows(pool), jitter)
         return cls(
             settings, pool, keyring, jitter, StrictClock(), measured, intake, parking, committer,
             Sessions(pool), rows, Watchdog(intake, committer), Egress(settings.networks), Files(settings.files),
+            writer,
         )  # fmt: skip
 
     def outage(self) -> str | None:

@@ -1,6 +1,7 @@
 """The ways in, wired: the sessions with the brokers, and HTTP."""
 
 from collections.abc import Callable
+from uuid import UUID
 
 from ingest.app.late import LatePlatform
 from ingest.app.pipeline import Pipeline
@@ -39,9 +40,15 @@ def http_side(
     """Wire the webhooks and the pages about the process's health before the platform's API."""
     settings, pool, intake, jitter = pipeline.settings, pipeline.pool, pipeline.intake, pipeline.jitter
     reader = HookReader(settings, pipeline.keyring, signatures)
-    hooks = Hooks(pipeline.rows, WebhookRows(pool), reader, pipeline.parking, jitter)
+    hooks = Hooks(pipeline.rows, WebhookRows(pool, pipeline.rows.names), reader, pipeline.parking, jitter)
     submissions = Submissions(intake, Claims(WebhookEvents(pool)), pipeline.outage, jitter)
-    webhooks = Webhooks(hooks, submissions, signatures, pipeline.clock, pipeline.measured.webhook)
+    rejections = intake.counts.rejections
+
+    def observe(route: str, integration_id: UUID | None, status: int, seconds: float) -> None:
+        pipeline.measured.webhook(route, integration_id, status, seconds)
+        rejections.answer(integration_id, status)
+
+    webhooks = Webhooks(hooks, submissions, signatures, pipeline.clock, observe)
     status = Status(
         HealthRows(pool), pipeline.outage, lambda: mqtt.sessions, lambda: mqtt.misconfigured,
         lambda: mqtt.slots, pipeline.watchdog.oldest, pipeline.clock, platform.readable,

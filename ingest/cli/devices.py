@@ -48,7 +48,7 @@ def show(
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Show a device: its row, the clocks behind it, its firmware and its timeline."""
+    """Show a device: its row, the clocks behind it, its firmware, its unusable fields and its timeline."""
 
     async def fetch() -> Row:
         async with session(load_settings(database_url=database_url).database_url) as connection:
@@ -58,12 +58,14 @@ def show(
     if as_json:
         print_json(row)
         return
-    nested = {name: row.pop(name) for name in ("clocks", "firmware", "timeline")}
+    nested = {name: row.pop(name) for name in ("clocks", "firmware", "field_errors", "timeline")}
     print_row(row, as_json=False)
     print("\nclocks")
     print_row(nested["clocks"], as_json=False)
     print("\nfirmware")
     print_rows(nested["firmware"], ["component", "version", "at"], as_json=False)
+    print("\nfields that could not be used, newest first")
+    print_rows(nested["field_errors"], ["at", "field", "value", "reason"], as_json=False)
     print("\ntimeline, newest first")
     print_rows(
         nested["timeline"], ["at", "kind", "component", "source", "retracted_at", "detail"], as_json=False

@@ -124,7 +124,7 @@ class Committer:
         Webhook events that another process has committed meanwhile are answered and not applied. Returns what could
         not be committed: it heads the next round, and nothing of it is acknowledged.
         """
-        dead = len(pile.dead_letters)
+        dead = _by_kind(pile)
         while True:
             try:
                 pile = await self._attributed(pile, ready)
@@ -141,7 +141,8 @@ class Committer:
                 self._note_outage(str(undecided))
                 return undecided.pile
             else:
-                self._counts.dead_letters += max(0, len(pile.dead_letters) - dead)
+                for (integration_id, kind), count in (_by_kind(pile) - dead).items():
+                    self._counts.rejections.bury(integration_id, kind, count)
                 self._held = 0
                 self._acknowledge(pile)
                 return None
@@ -232,9 +233,14 @@ class Committer:
             self._dropped = +self._dropped
             self._dropped_written_at = time.monotonic()
         self._dropped.update(+batch.turned_away)
-        self._counts.dropped_unknown += batch.turned_away.total()
+        self._counts.rejections.drop_unknown(batch.turned_away)
 
     def _acknowledge(self, pile: Pile) -> None:
         for part in pile.parts:
             part.settled()
         self._counts.acknowledged += pile.count
+
+
+def _by_kind(pile: Pile) -> Counter[tuple[UUID, str]]:
+    """Count the dead letters of a pile by integration and kind."""
+    return Counter((one.integration_id, one.kind) for one in pile.dead_letters)

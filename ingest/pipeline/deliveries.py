@@ -77,17 +77,20 @@ class Delivery:
     def fill(self, pile: Pile) -> None:
         """Put each event's observations into their devices' evidence, and what means nothing aside."""
         counts, devices = pile.counts, pile.of(self._arrival.feed)
+        integration_id = self._arrival.feed.integration_id
         for place, event in enumerate(self._events):
             fate = self._fates.get(place)
             if event.id in self._known or fate is LEFT_OUT:
                 continue
             observations, field_errors, skewed, _ = event.decoded
             if (dead := fate or event.decoded.dead) is not None:
-                counts.dead_letters += 1
+                counts.rejections.bury(integration_id, dead.kind)
                 pile.dead_letters.append(_dead_letter(self._arrival, event, dead))
                 continue
             coalesce(observations, devices)
-            counts.field_errors += len(field_errors)
+            if field_errors:
+                device = observations[0].device if observations else None
+                counts.rejections.misread(integration_id, device, field_errors, self._arrival.received_at)
             counts.skewed += skewed
         counts.received += len(self._events)
 

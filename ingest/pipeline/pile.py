@@ -1,7 +1,7 @@
 """The pile: what one commit takes. Coalesced as it comes, so that little is left to do when its turn has come."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -9,6 +9,7 @@ from uuid import UUID
 
 from handlers.events import DeadReason, DeviceKey, Micros, Source
 from handlers.evidence import Evidence
+from ingest.pipeline.rejections import Rejections
 from ingest.store.batch import Batch, DeadLetter
 from ingest.store.creation import UnknownPolicy
 
@@ -39,11 +40,9 @@ class Counts:
     commits: int = 0
     acknowledged: int = 0
     duplicates: int = 0
-    dead_letters: int = 0
-    field_errors: int = 0
     skewed: int = 0
-    dropped_unknown: int = 0
     dropped_qos0: int = 0
+    rejections: Rejections = field(default_factory=Rejections)
 
 
 class Part(Protocol):

@@ -7,14 +7,14 @@ from uuid import UUID, uuid4, uuid5
 
 from handlers.dialects.absorb import absorb
 from handlers.dialects.plain import decode
-from handlers.events import DeadReason, DeviceKey, Micros, Publish
+from handlers.events import DeadReason, DeviceKey, FieldError, Micros, Publish
 from handlers.text import shown
 from ingest.digests import unpacked
 from ingest.mqtt.port import Inbound, Released
 from ingest.mqtt.unreadable import UNREADABLE, Unreadable
 from ingest.pipeline.drain import Drain
 from ingest.pipeline.origin import Origin
-from ingest.pipeline.pile import LEFT_OUT, NO_FATES, Fates, Feed, Pile
+from ingest.pipeline.pile import LEFT_OUT, NO_FATES, Counts, Fates, Feed, Pile
 from ingest.store.batch import Batch, DeadLetter, SessionProgress
 
 MAX_CONTENT_TYPE = 255
@@ -81,8 +81,9 @@ class Publishes:
             if dead is not None:
                 self._bury(publish, dead, pile)
             elif field_errors or skewed:
-                counts.field_errors += len(field_errors)
                 counts.skewed += skewed
+                if field_errors:
+                    self._note(publish, field_errors, counts)
         counts.received += len(self._inbounds)
         counts.duplicates += len(self._others) - len(self._released()) - len(self._markers())
 
@@ -92,8 +93,13 @@ class Publishes:
         device = None if route is None else route.device.external_id
         return self._drain is None or self._drain.dates(device, publish.received_at)
 
+    def _note(self, publish: Publish, errors: Sequence[FieldError], counts: Counts) -> None:
+        route = self._origin.context.topics.route(publish.topic)
+        device = None if route is None else route.device
+        counts.rejections.misread(self._origin.feed.integration_id, device, errors, publish.received_at)
+
     def _bury(self, publish: Publish, reason: DeadReason, pile: Pile) -> None:
-        pile.counts.dead_letters += 1
+        pile.counts.rejections.bury(self._origin.feed.integration_id, reason.kind)
         pile.dead_letters.append(dead_letter(self._origin, publish, reason))
 
     def with_fates(self, fates: Fates) -> "Publishes":

@@ -117,6 +117,18 @@ async def readings(connection: Connection, organization_id: UUID, device_id: UUI
     )
 
 
+async def field_errors(connection: Connection, organization_id: UUID, device_id: UUID) -> list[Row]:
+    """Return the newest error of each field, newest first."""
+    return await rows(
+        connection,
+        """select f.field, f.value, f.reason, rollcall.timestamp_of(f.at) as at from rollcall.field_errors f
+        join public.devices d on d.id = f.device_id and d.organization_id = $1
+        where f.device_id = $2 order by f.at desc, f.field""",
+        organization_id,
+        device_id,
+    )
+
+
 async def timeline(
     connection: Connection,
     organization_id: UUID,

@@ -26,7 +26,7 @@ async def devices(
 
 
 async def device(connection: asyncpg.Connection, reference: str, slug: str | None, events: int) -> Row:
-    """Return one device by id, external id, serial number or name: its row, clocks, firmware and timeline.
+    """Return one device by id, external id, serial number or name: its row and what Rollcall knows beside it.
 
     Raises: Misconfigured when there is none, or more than one.
     """
@@ -54,7 +54,14 @@ async def device(connection: asyncpg.Connection, reference: str, slug: str | Non
         row["id"],
         events,
     )
-    return {**row, "clocks": clocks[0] if clocks else {}, "firmware": firmware, "timeline": timeline}
+    field_errors = await rows(
+        connection,
+        """select f.field, f.value, f.reason, rollcall.timestamp_of(f.at) as at from rollcall.field_errors f
+        where f.device_id = $1 order by f.at desc, f.field""",
+        row["id"],
+    )
+    details = {"clocks": clocks[0] if clocks else {}, "firmware": firmware, "field_errors": field_errors}
+    return {**row, **details, "timeline": timeline}
 
 
 async def dead_letters(

@@ -42,8 +42,17 @@ class News(NamedTuple):
 class IntegrationRows:
     """Reads the rows and listens to their changes. Methods raise DatabaseAway."""
 
-    def __init__(self, pool: asyncpg.Pool, direct_url: str, *, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        direct_url: str,
+        *,
+        names: dict[UUID, str] | None = None,
+        timeout_s: float = 30.0,
+    ) -> None:
         self._pool = pool
+        self.names = {} if names is None else names
+        """Names of the integrations that were read since the start, for metrics and the log."""
         self._direct_url = direct_url
         self._timeout_s = timeout_s
 
@@ -55,6 +64,7 @@ class IntegrationRows:
             if unnamed:
                 await connection.execute(queries()["name_sessions"], unnamed, timeout=self._timeout_s)
                 rows = await connection.fetch(queries()["mqtt_integrations"], timeout=self._timeout_s)
+        self.names.update({row["id"]: row["name"] for row in rows})
         return [
             IntegrationRow(
                 r["id"],

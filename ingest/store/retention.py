@@ -11,6 +11,7 @@ DEAD_LETTERS_KEPT = 10_000
 """Per integration and kind of error."""
 DEAD_LETTERS_KEPT_DAYS = 90
 PARKED_KEPT_DAYS = 30
+FIELD_ERRORS_KEPT_DAYS = 30
 WEBHOOK_EVENTS_KEPT_DAYS = 1
 API_REQUESTS_KEPT_DAYS = 1
 AUDIT_KEPT_DAYS = 730
@@ -29,6 +30,7 @@ class Retention:
         """Delete until nothing is past its bound; each chunk is its own transaction."""
         await self._drained("expire_events", EVENTS_KEPT_DAYS, chunk)
         await self._drained("expire_parked", PARKED_KEPT_DAYS, chunk)
+        await self._drained("expire_field_errors", FIELD_ERRORS_KEPT_DAYS, chunk)
         await self._drained("expire_webhook_events", WEBHOOK_EVENTS_KEPT_DAYS, chunk)
         await self._drained("expire_api_requests", API_REQUESTS_KEPT_DAYS, chunk)
         await self._drained("expire_audit", AUDIT_KEPT_DAYS, chunk)

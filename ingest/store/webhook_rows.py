@@ -35,16 +35,21 @@ class WebhookRow(NamedTuple):
 
 
 class WebhookRows:
-    """Reads the rows, and puts encrypted secrets in the place of clear ones. Methods raise DatabaseAway."""
+    """Reads the rows, and puts encrypted secrets in the place of clear ones. Methods raise DatabaseAway.
 
-    def __init__(self, pool: asyncpg.Pool, *, timeout_s: float = 30.0) -> None:
+    `names` is given the name of each integration that is read.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, names: dict[UUID, str], *, timeout_s: float = 30.0) -> None:
         self._pool = pool
+        self._names = names
         self._timeout_s = timeout_s
 
     async def enabled(self) -> list[WebhookRow]:
         """Return the active integrations with webhook_enabled."""
         async with acquired(self._pool, self._timeout_s) as connection:
             rows = await connection.fetch(_ENABLED, timeout=self._timeout_s)
+        self._names.update({row["id"]: row["name"] for row in rows})
         return [
             WebhookRow(r["id"], r["name"], settings_object(r["settings"]), r[COLUMN], r["place"])
             for r in rows

@@ -6,6 +6,7 @@ The order of the checks: integration, size, authentication, handshake, shape.
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from uuid import UUID
 
 import orjson
 from starlette.datastructures import QueryParams
@@ -28,14 +29,16 @@ from ingest.webhooks.submissions import AWAY, Submissions
 
 PATH = "/webhooks"
 METHODS = ("POST", "OPTIONS")
+INTEGRATION = "rollcall.integration_id"
+"""Where the scope of a request holds the id of its integration, once that is known."""
 MAX_UNPROVEN = 8_192
 """Bytes of a body that is decoded before it has proved itself; AWS' confirmation of a destination has about 600."""
 NOT_EVENTS = ("application/x-www-form-urlencoded", "multipart/", "image/", "audio/", "video/")
 
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 
-Observe = Callable[[str, int, float], None]
-"""Is told the route, the status and the seconds of each request."""
+Observe = Callable[[str, UUID | None, int, float], None]
+"""Is given the route, the integration if it takes webhooks, the status and the seconds of each request."""
 
 
 class Webhooks:
@@ -83,13 +86,15 @@ class Webhooks:
             await failure(scope, receive, send)
             raise
         route = PATH if scope["path"] == PATH else PATH + "/{integration_id}"
-        self._observe(route, response.status_code, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        self._observe(route, scope.get(INTEGRATION), response.status_code, seconds)
         response.raw_headers.append(NOSNIFF)
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         headers = _headers(scope["headers"])
         hook = self._hook(scope, headers)
+        scope[INTEGRATION] = hook.id
         if scope["method"] == "OPTIONS":
             return allowed(headers)
         with self.gate.entered(hook.id):

@@ -172,6 +172,17 @@ def test_a_device_is_shown_with_its_clocks_and_timeline(rollcall, lamp, referenc
     assert "timeline, newest first" in rollcall("devices", "show", reference)[1]
 
 
+def test_a_field_that_could_not_be_used_does_not_stay_unseen(rollcall, lamp, sql):
+    sql(
+        "insert into rollcall.field_errors (device_id, field, value, reason, at)"
+        f" values ('{lamp}', 'battery', '300', 'is above 100', 1767225600000000)"
+    )
+    (shown,) = json.loads(rollcall("devices", "show", "lamp", "--json")[1])["field_errors"]
+    assert (shown["field"], shown["value"], shown["reason"]) == ("battery", "300", "is above 100")
+    assert shown["at"].startswith("2026-01-01T00:00:00")
+    assert "is above 100" in rollcall("devices", "show", "lamp")[1]
+
+
 @pytest.fixture
 def letter(sql, plant):
     """The id of a dead letter whose payload is not UTF-8."""

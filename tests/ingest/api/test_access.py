@@ -26,6 +26,7 @@ ROUTES = [
     Route("read", "GET", "/api/devices", 200, lists=True),
     Route("read", "GET", "/api/devices/{device}", 200),
     Route("read", "GET", "/api/devices/{device}/timeline", 200),
+    Route("read", "GET", "/api/devices/{device}/field-errors", 200),
     Route("read", "GET", "/api/devices/{device}/firmware", 200),
     Route("read", "GET", "/api/devices/{device}/status", 200),
     Route("read", "GET", "/api/devices/{device}/deployments", 200),

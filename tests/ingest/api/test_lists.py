@@ -95,6 +95,25 @@ async def test_the_timeline_pages_through_transitions_of_one_moment(world: World
     assert moments == sorted(moments, reverse=True)
 
 
+async def test_a_field_that_could_not_be_used_does_not_stay_unseen_nor_is_another_organizations_shown(
+    world: World, acme: Organization, other: Organization
+) -> None:
+    await world.pool.execute(
+        """insert into rollcall.field_errors (device_id, field, value, reason, at)
+        values ($1, 'battery', '300', 'is above 100', 1767225600000000), ($1, 'rssi', '"x"', 'is text', 1),
+            ($2, 'battery', '301', 'is above 100', 1)""",
+        acme.device,
+        other.device,
+    )
+    path = f"/api/devices/{acme.device}/field-errors"
+    found = (await world.get(path, acme.tokens["read"])).json()["errors"]
+    assert found[0] == {
+        "field": "battery", "value": "300", "reason": "is above 100", "at": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    assert [one["field"] for one in found] == ["battery", "rssi"]
+    assert (await world.get(path, other.tokens["read"])).status_code == 404
+
+
 async def test_conflicts_are_counted_and_paged(world: World, acme: Organization) -> None:
     await world.pool.execute(
         """insert into sync_conflicts (device_id, field_name, local_value, remote_value, conflict_detected_at)

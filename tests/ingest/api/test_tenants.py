@@ -21,7 +21,8 @@ READABLE = [
     "public.devices", "public.device_integrations", "public.device_firmware_history", "public.firmware_artifacts",
     "public.device_credentials", "public.sync_conflicts", "rollcall.device_state", "rollcall.device_firmware",
     "rollcall.device_readings", "rollcall.device_facts", "rollcall.device_events", "rollcall.device_identity",
-    "rollcall.dead_letters", "rollcall.parked_devices", "rollcall.deployments", "rollcall.api_requests",
+    "rollcall.field_errors", "rollcall.dead_letters", "rollcall.parked_devices", "rollcall.deployments",
+    "rollcall.api_requests",
 ]  # fmt: skip
 SEEN = "select count(*) from (select organization_id from devices) d"
 
@@ -82,6 +83,8 @@ async def _something_everywhere(world: World) -> None:
         "insert into rollcall.device_firmware (device_id, component, version, at)"
         " select id, 'main', '1', 1 from devices",
         "insert into rollcall.device_readings (device_id, name, value, unit, at) select id, 't', 1, '', 1 from devices",
+        "insert into rollcall.field_errors (device_id, field, value, reason, at)"
+        " select id, 'f', '', '', 1 from devices",
         "insert into rollcall.device_facts (device_id, field, remote, remote_at)"
         " select id, 'name', '1', 1 from devices",
         "insert into rollcall.device_events (subject, kind, at, source) select id, 'online', now(), 'x' from devices",
