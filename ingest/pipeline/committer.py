@@ -157,6 +157,8 @@ class Committer:
         why = ""
         for _ in range(MAX_ROUNDS):
             try:
+                if ready is None:
+                    pile = await self._culprits.beforehand(pile)
                 await self._commit_with_retries(pile, ready)
             except RowsUnmade as unmade:
                 log.warning("%s: what they sent are dead letters", unmade)

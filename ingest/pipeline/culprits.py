@@ -12,7 +12,7 @@ from collections import Counter
 from uuid import UUID
 
 from handlers.events import DeadReason
-from ingest.errors import Refused, RollcallError, Unattributed
+from ingest.errors import DatabaseAway, Refused, RollcallError, Unattributed
 from ingest.pipeline.batches import Batches, refusal
 from ingest.pipeline.pile import LEFT_OUT, Pile
 from ingest.pipeline.refusals import RefusedDevices
@@ -22,6 +22,8 @@ from ingest.store.refusals import POSTPONED, ROW_LOCKED
 FEW_LOCKED = 10
 """Locked rows that are parked although nothing else of the batch can be written; more of them are an outage."""
 
+MAX_HELD = 10_000
+"""Devices whose locked rows are remembered."""
 MAX_ALONE = 16
 """Entries of one device that are refused one by one; what else it sent is parked, because each costs trials."""
 
@@ -45,6 +47,19 @@ class Culprits:
         self._applier = applier
         self._batches = batches
         self._refusals = refusals
+        self._held: set[UUID] = set()
+        """Devices whose rows somebody kept locked when they were last looked at."""
+
+    async def beforehand(self, pile: Pile) -> Pile:
+        """Return `pile` with those parked that somebody still keeps locked: they are not waited for again."""
+        if not self._held or not (devices := self._devices_of(pile) & self._held):
+            return pile
+        try:
+            locked = await self._applier.locked(devices)
+        except (Refused, DatabaseAway):  # the commit meets the same
+            return pile
+        self._held -= devices - locked
+        return pile.postponing(locked) if locked else pile
 
     async def without(self, pile: Pile, fault: Fault) -> Pile:
         """Return `pile` with what is at fault dead-lettered or parked, ready to be committed again.
@@ -69,6 +84,9 @@ class Culprits:
     def _parked(self, pile: Pile, devices: set[UUID], locked: set[UUID], fault: Fault) -> Pile:
         if len(locked) > FEW_LOCKED and not devices - locked:
             raise Undecided(pile, str(fault))
+        if len(self._held) > MAX_HELD:
+            self._held.clear()
+        self._held |= locked
         log.warning("somebody keeps the rows of %d devices locked: what they sent is parked", len(locked))
         return pile.postponing(locked)
 

@@ -132,6 +132,21 @@ async def test_a_new_row_behind_an_insert_that_is_not_committed_stops_no_other(s
     assert await service.pool.fetchval(DEAD) == 0
 
 
+async def test_a_row_that_somebody_holds_is_waited_for_once_and_not_with_each_message(
+    service: Service,
+) -> None:
+    await known(service, "held", "d1")
+    async with locked(service, "external_device_id = 'held'"):
+        await said(service, ("held", 2))
+        await service.sees(PARKED, 1)
+        for level in range(3, 9):
+            await said(service, ("held", level), ("d1", level))
+            await service.sees(BATTERY, level, "d1", within_s=1.5)
+    await service.sees(BATTERY, 8, "held", within_s=15)
+    await said(service, ("held", 9))
+    await service.sees(BATTERY, 9, "held", within_s=1.5)
+
+
 async def test_an_organization_that_somebody_holds_stops_no_device_that_is_known(service: Service) -> None:
     await known(service, "d1")
     async with service.pool.acquire() as person, person.transaction():
