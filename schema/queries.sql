@@ -18,11 +18,18 @@ from pg_catalog.set_config('synchronous_commit', 'on', true) as durable, pg_cata
 select pg_catalog.set_config('statement_timeout', case when s.setting::int between 1 and 2000 then s.setting else '2000' end, true)
 from pg_catalog.pg_settings s where s.name = 'statement_timeout';
 
+-- name: bound_locks
+select pg_catalog.set_config('lock_timeout', $1, true);
+
 -- name: locked_devices
 -- those of $1 whose rows somebody else holds now
 select d.id from public.devices d where d.id = any ($1::uuid[])
 except
 select d.id from (select x.id from public.devices x where x.id = any ($1) for no key update skip locked) as d;
+
+-- name: integrations_gone
+select t.id from pg_catalog.unnest($1::uuid[]) as t (id)
+where not exists (select from public.device_integrations n where n.id = t.id);
 
 -- name: sessions_lost
 select t.id, t.epoch from rows from (pg_catalog.unnest($1::bigint[]), pg_catalog.unnest($2::bigint[])) as t (id, epoch)
@@ -78,8 +85,12 @@ select c.place, c.id, c.how from rollcall.candidates($1, $2, $3, $4) as c
 where $5::boolean or coalesce((select d.integration_id from public.devices d where d.id = c.id), $1) = $1;
 
 -- name: bind_identities
+-- a row that somebody holds is bound another time: the foreign key would wait for it
+with free as materialized (
+    select d.id from public.devices d where d.id = any ($3::uuid[]) for key share of d skip locked)
 insert into rollcall.device_identity (integration_id, external_device_id, device_id)
-select $1::uuid, e, d from rows from (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::uuid[])) as t (e, d) order by 1, 2
+select $1::uuid, t.e, t.d from rows from (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::uuid[])) as t (e, d)
+join free f on f.id = t.d order by 1, 2
 on conflict do nothing;
 
 -- name: counts_for_creation

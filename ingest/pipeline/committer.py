@@ -24,6 +24,8 @@ MAX_VANISHED = 5
 MAX_ROUNDS = 4
 """Attributions of one pile: after each, what was found at fault is left out of it."""
 DROPPED_EVERY_S = 1.0
+MISSING = "23503"
+"""SQLSTATE of a row that is named and is not there."""
 HELD_S = 5.0
 """A pile of which nothing can be committed is tried again after this long at the latest, with what came meanwhile."""
 
@@ -153,26 +155,34 @@ class Committer:
 
         Raises: Undecided, SessionsLost, EventsKnown.
         """
-        fault: Fault | None = None
+        why = ""
         for _ in range(MAX_ROUNDS):
             try:
+                if ready is None:
+                    pile = await self._culprits.beforehand(pile)
                 await self._commit_with_retries(pile, ready)
             except RowsUnmade as unmade:
                 log.warning("%s: what they sent are dead letters", unmade)
+                why = str(unmade)
                 pile = pile.with_fates(pile.naming(unmade.unmade))
-            except FAULTS as found:
-                fault = found
+            except FAULTS as fault:
+                why = str(fault)
                 pile = await self._without_culprits(pile, fault)
             else:
                 return pile
             ready = None
-        raise Undecided(pile, str(fault))
+        raise Undecided(pile, why)
 
     async def _without_culprits(self, pile: Pile, fault: Fault) -> Pile:
         self.waits_for = str(fault)
         if self.outage is None:
             log.warning("a commit of %d is refused, looking for the cause: %s", pile.count, fault)
         try:
+            if fault.sqlstate == MISSING and (
+                gone := await self._applier.integrations_gone(pile.integrations)
+            ):
+                log.warning("%d integrations were deleted while messages of them were in hand", len(gone))
+                return pile.unkept_of(gone)
             return await self._culprits.without(pile, fault)
         except (Refused, DatabaseAway) as error:
             raise Undecided(pile, str(error)) from error

@@ -8,10 +8,11 @@ alone takes too long, is parked, and written once that has passed.
 """
 
 import logging
+from collections import Counter
 from uuid import UUID
 
 from handlers.events import DeadReason
-from ingest.errors import Refused, RollcallError, Unattributed
+from ingest.errors import DatabaseAway, Refused, RollcallError, Unattributed
 from ingest.pipeline.batches import Batches, refusal
 from ingest.pipeline.pile import LEFT_OUT, Pile
 from ingest.pipeline.refusals import RefusedDevices
@@ -20,6 +21,11 @@ from ingest.store.refusals import POSTPONED, ROW_LOCKED
 
 FEW_LOCKED = 10
 """Locked rows that are parked although nothing else of the batch can be written; more of them are an outage."""
+
+MAX_HELD = 10_000
+"""Devices whose locked rows are remembered."""
+MAX_ALONE = 16
+"""Entries of one device that are refused one by one; what else it sent is parked, because each costs trials."""
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +47,19 @@ class Culprits:
         self._applier = applier
         self._batches = batches
         self._refusals = refusals
+        self._held: set[UUID] = set()
+        """Devices whose rows somebody kept locked when they were last looked at."""
+
+    async def beforehand(self, pile: Pile) -> Pile:
+        """Return `pile` with those parked that somebody still keeps locked: they are not waited for again."""
+        if not self._held or not (devices := self._devices_of(pile) & self._held):
+            return pile
+        try:
+            locked = await self._applier.locked(devices)
+        except (Refused, DatabaseAway):  # the commit meets the same
+            return pile
+        self._held -= devices - locked
+        return pile.postponing(locked) if locked else pile
 
     async def without(self, pile: Pile, fault: Fault) -> Pile:
         """Return `pile` with what is at fault dead-lettered or parked, ready to be committed again.
@@ -53,6 +72,10 @@ class Culprits:
         self._refusals.found_among(devices)
         found = _Found()
         await self._sift(pile, range(pile.count), found)
+        if not found.dead and not found.postponed and fault.sqlstate not in POSTPONED:
+            # none is refused alone, so some are together: each is tried beside those before it
+            found.beside = set()
+            await self._sift(pile, range(pile.count), found)
         kept = pile.with_fates(found.dead).postponing(found.postponed)
         if found.is_doubtful and not self._devices_of(kept) - found.refused:
             raise Undecided(pile, str(fault))
@@ -61,6 +84,9 @@ class Culprits:
     def _parked(self, pile: Pile, devices: set[UUID], locked: set[UUID], fault: Fault) -> Pile:
         if len(locked) > FEW_LOCKED and not devices - locked:
             raise Undecided(pile, str(fault))
+        if len(self._held) > MAX_HELD:
+            self._held.clear()
+        self._held |= locked
         log.warning("somebody keeps the rows of %d devices locked: what they sent is parked", len(locked))
         return pile.postponing(locked)
 
@@ -69,19 +95,27 @@ class Culprits:
         batch, _ = self._batches.known(pile)
         return set(batch.devices)
 
+    def _devices_of_entry(self, pile: Pile, entry: int) -> set[UUID]:
+        return self._devices_of(pile.with_fates({n: LEFT_OUT for n in range(pile.count) if n != entry}))
+
     async def _sift(self, pile: Pile, entries: range, found: "_Found") -> None:
         """Put into `found` which of these entries fail. Raises: Undecided where so many do that it is an outage."""
-        only = pile.with_fates({n: LEFT_OUT for n in range(pile.count) if n not in entries})
-        batch = await self._batches.resolved(only)
+        beside = found.beside or ()
+        only = pile.with_fates(
+            {n: LEFT_OUT for n in range(pile.count) if n not in entries and n not in beside}
+        )
+        batch = await self._batches.resolved(only.postponing(found.postponed) if found.postponed else only)
         fault = await self._applier.trial(batch)
         if fault is None:
+            if found.beside is not None:
+                found.beside.update(entries)
             return
         if len(entries) > 1:
             middle = (entries.start + entries.stop) // 2
             await self._sift(pile, range(entries.start, middle), found)
             await self._sift(pile, range(middle, entries.stop), found)
             return
-        devices = set(batch.devices)
+        devices = set(batch.devices) if not beside else self._devices_of_entry(pile, entries.start)
         if not devices:
             raise Undecided(pile, f"a dead letter is refused: {fault}" if batch.dead_letters else str(fault))
         if self._refusals.too_many(fault.sqlstate, devices):
@@ -90,9 +124,7 @@ class Culprits:
             log.warning("what one device sent is parked, its write takes too long: %s", fault)
             found.postponed |= devices
         else:
-            found.refused |= devices
-            found.is_doubtful |= isinstance(fault, Unattributed)
-            found.dead[entries.start] = refusal(fault)
+            found.refuse(entries.start, devices, fault)
 
 
 class _Found:
@@ -104,3 +136,14 @@ class _Found:
         self.postponed: set[UUID] = set()
         self.is_doubtful = False
         """Whether some of the refusals say nothing about the data (SQLSTATE 22, 23)."""
+        self.beside: set[int] | None = None
+        """Entries that can be written together, where the others are tried beside them; None: they are tried alone."""
+        self._times: Counter[UUID] = Counter()
+
+    def refuse(self, entry: int, devices: set[UUID], fault: Fault) -> None:
+        """Note that an entry is refused; a device of which many are is postponed."""
+        self.refused |= devices
+        self.is_doubtful |= isinstance(fault, Unattributed)
+        self.dead[entry] = refusal(fault)
+        self._times.update(devices)
+        self.postponed |= {one for one in devices if self._times[one] >= MAX_ALONE}

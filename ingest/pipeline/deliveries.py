@@ -13,7 +13,7 @@ from handlers.events import DeadReason, DeviceKey, Micros
 from handlers.evidence import coalesce
 from handlers.text import shown
 from handlers.webhooks.delivery import Event
-from ingest.pipeline.pile import LEFT_OUT, NO_FATES, Fates, Feed, Pile
+from ingest.pipeline.pile import GONE, NO_FATES, UNKEPT, Fates, Feed, Pile
 from ingest.store.batch import Batch, DeadLetter
 from ingest.store.letters import WEBHOOK
 
@@ -80,7 +80,7 @@ class Delivery:
         integration_id = self._arrival.feed.integration_id
         for place, event in enumerate(self._events):
             fate = self._fates.get(place)
-            if event.id in self._known or fate is LEFT_OUT:
+            if event.id in self._known or fate in UNKEPT:
                 continue
             observations, field_errors, skewed, _ = event.decoded
             if (dead := fate or event.decoded.dead) is not None:
@@ -97,6 +97,11 @@ class Delivery:
     def with_fates(self, fates: Fates) -> "Delivery":
         """Return it with these events, by their place in it, not applied."""
         return Delivery(self._arrival, self._events, self._first, {**fates, **self._fates}, self._known)
+
+    def unkept(self) -> "Delivery":
+        """Return it with no event applied or kept."""
+        fates = dict.fromkeys(range(len(self._events)), GONE)
+        return Delivery(self._arrival, self._events, self._first, fates, self._known)
 
     def names(self) -> list[Collection[DeviceKey]]:
         """Return of each event the devices that it would be applied to."""

@@ -16,6 +16,10 @@ from ingest.store.creation import UnknownPolicy
 LEFT_OUT: Final = DeadReason("left_out", "")
 """The fate of an entry that is neither applied nor kept: others are tried without it."""
 
+GONE: Final = DeadReason("integration_gone", "the integration was deleted before this was committed")
+"""The fate of an entry whose integration was deleted meanwhile: nothing of it can be kept, no dead letter either."""
+UNKEPT: Final = frozenset({LEFT_OUT, GONE})
+
 Fates = Mapping[int, DeadReason]
 """What becomes of entries instead of being applied, by their place: a dead letter with this reason, or LEFT_OUT."""
 NO_FATES: Final[Fates] = MappingProxyType({})
@@ -56,6 +60,9 @@ class Part(Protocol):
 
     def with_fates(self, fates: Fates) -> "Part":
         """Return it with these entries, by their place in it, not applied; fates it has already stay."""
+
+    def unkept(self) -> "Part":
+        """Return it with no entry applied or kept: its integration is GONE."""
 
     def names(self) -> list[Collection[DeviceKey]]:
         """Return of each entry the devices that it would be applied to: none of a dead or known one."""
@@ -108,6 +115,11 @@ class Pile:
         self.entries_in_hand += len(part)
         part.fill(self)
 
+    @property
+    def integrations(self) -> set[UUID]:
+        """The integrations that its entries came for."""
+        return {part.feed.integration_id for part in self.parts}
+
     def of(self, feed: Feed) -> dict[DeviceKey, Evidence]:
         """Return the evidence of one feed, by device."""
         devices = self.evidence.get(feed)
@@ -152,6 +164,12 @@ class Pile:
     def without(self, lost: frozenset[tuple[int, int]]) -> "Pile":
         """Return the pile of what did not come by these sessions; what did is given up."""
         return self._again([part for part in self.parts if not part.left_to_another(lost)])
+
+    def unkept_of(self, integrations: Collection[UUID]) -> "Pile":
+        """Return it with nothing kept of what came for these integrations: they are gone."""
+        return self._again(
+            [part.unkept() if part.feed.integration_id in integrations else part for part in self.parts]
+        )
 
     def without_events(self, known: frozenset[tuple[UUID, str]]) -> "Pile":
         """Return the pile with these webhook events answered and not applied."""

@@ -14,7 +14,7 @@ from ingest.mqtt.port import Inbound, Released
 from ingest.mqtt.unreadable import UNREADABLE, Unreadable
 from ingest.pipeline.drain import Drain
 from ingest.pipeline.origin import Origin
-from ingest.pipeline.pile import LEFT_OUT, NO_FATES, Counts, Fates, Feed, Pile
+from ingest.pipeline.pile import GONE, NO_FATES, UNKEPT, Counts, Fates, Feed, Pile
 from ingest.store.batch import Batch, DeadLetter, SessionProgress
 
 MAX_CONTENT_TYPE = 255
@@ -64,11 +64,11 @@ class Publishes:
         fates = map(self._fates.get, count()) if self._fates else repeat(None)
         for publish, digest, fate in zip(self._inbounds, self._digests, fates, strict=False):
             if digest is None or type(publish) is not Publish:
-                if digest is not None and isinstance(publish, Unreadable):
+                if digest is not None and isinstance(publish, Unreadable) and fate is not GONE:
                     self._bury(publish, UNREADABLE, pile)
                 continue
             if fate is not None:
-                if fate is not LEFT_OUT:
+                if fate not in UNKEPT:
                     self._bury(publish, fate, pile)
                 continue
             if gone and not self._is_dated(publish):
@@ -110,6 +110,16 @@ class Publishes:
             digests=self._digests,
             drain=self._drain,
             fates={**fates, **self._fates},
+        )
+
+    def unkept(self) -> "Publishes":
+        """Return it with no arrival applied or kept."""
+        return Publishes(
+            self._origin,
+            self._inbounds,
+            digests=self._digests,
+            drain=self._drain,
+            fates=dict.fromkeys(range(len(self._inbounds)), GONE),
         )
 
     def names(self) -> list[Collection[DeviceKey]]:

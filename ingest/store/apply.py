@@ -95,6 +95,12 @@ class Applier:
             )
         return {row[0] for row in rows}
 
+    async def integrations_gone(self, integration_ids: Collection[UUID]) -> set[UUID]:
+        """Return those of these integrations that have no row any more. Raises: Refused, DatabaseAway."""
+        async with acquired(self._pool, self._timeout_s) as connection:
+            rows = await connection.fetch(queries()["integrations_gone"], list(integration_ids))
+        return {row[0] for row in rows}
+
     async def _apply(
         self, connection: Connection, batch: Batch, behind: Mapping[int, int], patience: str = LOCK_PATIENCE
     ) -> None:

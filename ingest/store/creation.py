@@ -1,8 +1,8 @@
 """New rows for devices that nobody knew, within the integration's caps, which are counted in the database."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -18,6 +18,8 @@ from ingest.store.timeline import record
 Connection = Any
 MAX_REFUSED = 16
 """Rows that are refused one by one before the other keys of the batch are left for later: each costs a savepoint."""
+HALVES_PATIENCE = "250ms"
+"""How long halves wait for a lock: whoever holds it has been waited for before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +34,33 @@ class UnknownPolicy:
     """Whether a serial number or hardware id may mean a row of another integration: not where nobody proves himself."""
 
 
-class Created(NamedTuple):
-    """Ids of the rows that were made, and why others were not; a key in neither was not tried."""
+@dataclass(slots=True)
+class Created:
+    """Ids of the rows that were made, and why others were not; a key in none of these was not tried."""
 
-    ids: dict[DeviceKey, UUID]
-    refused: dict[DeviceKey, Refused | Unattributed]
+    ids: dict[DeviceKey, UUID] = field(default_factory=dict)
+    refused: dict[DeviceKey, Refused | Unattributed] = field(default_factory=dict)
+    held: list[DeviceKey] = field(default_factory=list)
+    """Keys whose rows wait for somebody's lock."""
+    waits: int = 0
+    """How often somebody's lock was waited for in vain."""
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether so much was refused that the other keys were not tried."""
+        return len(self.refused) + self.waits >= MAX_REFUSED
 
 
 async def room_for_creation(connection: Connection, integration_id: UUID, policy: UnknownPolicy) -> int:
-    """Return how many rows may be made now; locks the integration's counts, so that two replicas make none twice."""
-    counts = await connection.fetchrow(queries()["counts_for_creation"], integration_id)
+    """Return how many rows may be made now; locks the integration's counts, so that two replicas make none twice.
+
+    None while somebody else keeps them locked.
+    """
+    try:
+        async with connection.transaction():
+            counts = await connection.fetchrow(queries()["counts_for_creation"], integration_id)
+    except asyncpg.LockNotAvailableError:
+        return 0
     room: int = min(
         policy.max_total - counts["created_total"], policy.max_per_minute - counts["created_in_minute"]
     )
@@ -62,7 +81,7 @@ async def create(connection: Connection, integration_id: UUID, keys: Sequence[De
     serials = [key.serial_number for key in wanted if key.serial_number]
     rows = await connection.fetch(queries()["serials_taken"], serials) if serials else []
     taken = frozenset(row["serial_number"] for row in rows)
-    created = Created({}, {})
+    created = Created()
     await _insert(connection, integration_id, wanted, taken, created)
     ids = created.ids
     await connection.execute(
@@ -84,7 +103,7 @@ async def _insert(
     created: Created,
 ) -> None:
     """Insert all at once, and where that is refused in halves, each within a savepoint."""
-    if not keys or len(created.refused) >= MAX_REFUSED:
+    if not keys or created.is_given_up:
         return
     ids = {key: uuid4() for key in keys}
     try:
@@ -98,15 +117,22 @@ async def _insert(
                 [orjson.dumps(key.hardware_ids).decode() if key.hardware_ids else None for key in keys],
                 [label(key) for key in keys],
             )
+            # what the platform defers to the commit is tried here, too, where it is known whose row it is
+            await connection.execute("set constraints all immediate")
     except asyncpg.PostgresError as error:
         fault = translated(error)
         if not isinstance(fault, Refused | Unattributed):
             raise
+        if fault.sqlstate in POSTPONED:
+            created.waits += 1
+            await connection.execute(queries()["bound_locks"], HALVES_PATIENCE)
         if len(keys) > 1:
             middle = len(keys) // 2
             for half in (keys[:middle], keys[middle:]):
                 await _insert(connection, integration_id, half, taken, created)
-        elif fault.sqlstate not in POSTPONED:
+        elif fault.sqlstate in POSTPONED:
+            created.held.append(keys[0])
+        else:
             created.refused[keys[0]] = fault
         return
     created.ids.update(ids)

@@ -15,7 +15,8 @@ import orjson
 from handlers.events import DeviceKey
 from handlers.identity import Candidate, Match, match
 from ingest.errors import Refused, Unattributed
-from ingest.store.creation import UnknownPolicy, create, room_for_creation
+from ingest.store.columns import LOCK_PATIENCE
+from ingest.store.creation import Created, UnknownPolicy, create, room_for_creation
 from ingest.store.queries import queries
 from ingest.store.refusals import acquired
 from ingest.store.timeline import record
@@ -29,6 +30,8 @@ MAX_PRELOADED = 250_000
 PRELOAD_FROM = 200
 """Keys asked for at once of an integration of which nothing is cached: then all its bindings are read, in one go."""
 FULL_FOR_S = 1.0
+HELD_FOR_S = 10.0
+MAX_HELD = 10_000
 ROUNDS = 3
 """Of matching after creating: keys that share a serial number find the row that was made for the first of them."""
 
@@ -50,6 +53,8 @@ class Identities:
         self._known: dict[UUID, dict[DeviceKey, UUID]] = {}
         self._full_until: dict[UUID, float] = {}
         """Until when an integration that may create nothing is not asked again: a flood would ask with every batch."""
+        self._held_until: dict[Reported, float] = {}
+        """Until when a row is not tried again that waited for somebody's lock: others wait meanwhile."""
         self._reported = set() if reported is None else reported
 
     def of(self, integration_id: UUID) -> dict[DeviceKey, UUID]:
@@ -85,6 +90,7 @@ class Identities:
                 return {key: known[key] for key in keys}
         refused: dict[DeviceKey, Refused | Unattributed] = {}
         async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
+            await connection.execute(queries()["bound_locks"], LOCK_PATIENCE)
             found = await self._find(
                 connection, integration_id, sorted(set(keys), key=_order), policy, refused
             )
@@ -114,6 +120,7 @@ class Identities:
     ) -> dict[DeviceKey, UUID]:
         found = await _bound(connection, integration_id, keys)
         rest = await self._match(connection, integration_id, _without(keys, found), found, policy)
+        rest = [key for key in rest if self._held_until.get((integration_id, key), 0.0) <= monotonic()]
         if not rest or not self.may_create(integration_id, policy):
             return found
         room = await room_for_creation(connection, integration_id, policy)
@@ -127,14 +134,26 @@ class Identities:
             if not rest or room <= 0:
                 break
             # what is refused is tried again in the next round: another writer may have made the same row just now
-            made, not_made = await create(connection, integration_id, rest[:room])
-            await _bind(connection, integration_id, made)
-            found.update(made)
-            refused.update(not_made)
-            room -= len(made) + len(not_made)
+            created = await create(connection, integration_id, rest[:room])
+            await _bind(connection, integration_id, created.ids)
+            found.update(created.ids)
+            refused.update(created.refused)
+            room -= len(created.ids) + len(created.refused)
+            self._note_held(integration_id, created)
+            if created.is_given_up:
+                # the others wait where ids wait for which there is no room
+                self._full_until[integration_id] = monotonic() + FULL_FOR_S
+                break
+            rest = [key for key in rest if key not in created.held]
         for key in found:
             refused.pop(key, None)
         return found
+
+    def _note_held(self, integration_id: UUID, created: Created) -> None:
+        if len(self._held_until) > MAX_HELD:
+            self._held_until.clear()
+        for key in created.held:
+            self._held_until[integration_id, key] = monotonic() + HELD_FOR_S
 
     async def _match(
         self,
