@@ -60,9 +60,6 @@ class Planner:
             shared = tuple(topics.shared()) if wanted.slots > 1 and not jetstream else ()
         except ValueError as error:
             raise Misconfigured(f"integration {row.name!r}: topics: {error}") from error
-        ahead = int(self._settings.max_ahead_s * SECOND)
-        liveness = Liveness(wanted.liveness == "event_time", ahead, wanted.max_behind_s * SECOND)
-        paths, words = FieldPaths(wanted.field_paths), wanted.presence_words.words
         unknown = wanted.unknown_devices.within(self._settings)
         after_s = wanted.offline_after_s or self._settings.offline_after_s
         return SessionPlan(
@@ -70,7 +67,7 @@ class Planner:
             name=row.name,
             broker=self._broker(row, wanted),
             protocol=wanted.protocol,
-            context=Context(row.id, topics, liveness, paths, words=words),
+            context=self._context(row.id, topics, wanted),
             policy=UnknownPolicy(
                 unknown.policy,
                 unknown.max_per_minute,
@@ -87,6 +84,12 @@ class Planner:
             cluster=self._cluster(row.name, wanted) if jetstream else None,
             secret="" if jetstream else row.secret,
         )
+
+    def _context(self, integration_id: UUID, topics: Topics, wanted: MqttSettings) -> Context:
+        ahead = int(self._settings.max_ahead_s * SECOND)
+        liveness = Liveness(wanted.liveness == "event_time", ahead, wanted.max_behind_s * SECOND)
+        paths, words = FieldPaths(wanted.field_paths), wanted.presence_words.words
+        return Context(integration_id, topics, liveness, paths, words=words)
 
     def _cluster(self, name: str, wanted: MqttSettings) -> Cluster:
         nats = wanted.nats

@@ -1,4 +1,4 @@
-"""Which addresses are reachable: public ones, and of the others those that the operator lists."""
+"""Reachable addresses: public ones, and of the others those that the operator lists."""
 
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network

@@ -1,4 +1,4 @@
-"""What came in and was not used, by integration: counted for metrics, and logged once a minute and kind.
+"""Rejections: input that was not used, counted by integration for metrics, and logged once a minute and kind.
 
 A log line holds no payload, no value and no header: those stay in the dead letter and in the row of the field's error.
 """

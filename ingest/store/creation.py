@@ -126,8 +126,7 @@ async def _insert(
         if fault.sqlstate in POSTPONED:
             created.waits += 1
             await connection.execute(queries()["bound_locks"], HALVES_PATIENCE)
-        if len(keys) > 1:
-            middle = len(keys) // 2
+        if (middle := len(keys) // 2) > 0:
             for half in (keys[:middle], keys[middle:]):
                 await _insert(connection, integration_id, half, taken, created)
         elif fault.sqlstate in POSTPONED:

@@ -1,4 +1,4 @@
-"""What clouds send, posted to a real service: the answer, the row and the dead letters are as written."""
+"""Cases of clouds, posted to a real service: the answer, the row and the dead letters are as written."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""What devices send, published to a real broker: the row, the dead letters and the field errors are as written."""
+"""Cases of devices, published to a real broker: row, dead letters and field errors are as written."""
 
 import re
 from datetime import UTC, datetime

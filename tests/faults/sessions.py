@@ -1,4 +1,4 @@
-"""What may befall the sessions that there are: fewer of them, and more again."""
+"""Faults of sessions: fewer of them, and more again."""
 
 from tests.faults.faults import Fault
 from tests.faults.world import World

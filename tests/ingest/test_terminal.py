@@ -1,4 +1,4 @@
-"""What devices and clouds say cannot steer the terminal on which it is shown."""
+"""Text of devices and clouds cannot steer the terminal on which it is shown."""
 
 import asyncio
 import json

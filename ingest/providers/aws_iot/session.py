@@ -1,4 +1,4 @@
-"""What botocore sends by, and what it knows of this machine: nothing.
+"""The botocore session: it sends through our client, and knows nothing of this machine.
 
 Neither a profile nor a file nor a variable of the machine's (AWS_ENDPOINT_URL, AWS_PROFILE, AWS_CONFIG_FILE, ...) has a
 say: keys and addresses come from the integration's row alone. Redirects are not followed: the signature would go along.

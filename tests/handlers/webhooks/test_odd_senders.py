@@ -1,4 +1,4 @@
-"""What clouds and their customers really send: marks, text inside text, attributes in headers, words of their own."""
+"""Bodies that clouds and customers really send: marks, text inside text, attributes in headers, own words."""
 
 import base64
 import dataclasses

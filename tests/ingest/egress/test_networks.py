@@ -1,4 +1,4 @@
-"""Which addresses rows of tenants may lead to."""
+"""Addresses that rows of tenants may lead to."""
 
 import pytest
 

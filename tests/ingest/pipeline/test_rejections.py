@@ -1,4 +1,4 @@
-"""What was not used is seen: by device and field, by integration, and in the log, once a minute and kind."""
+"""Input that was not used is seen: by device and field, by integration, and in the log, once a minute and kind."""
 
 import asyncio
 import logging
