@@ -69,9 +69,6 @@ def translated(error: BaseException) -> Refused | DatabaseAway:
         if sqlstate != STATEMENT_TIMEOUT and (sqlstate in OUTAGES or sqlstate[:2] in OUTAGE_CLASSES):
             return DatabaseAway(f"{sqlstate}: {said}")
         return Refused(sqlstate, said) if sqlstate[:2] in ("22", "23") else Unattributed(sqlstate, said)
-    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
-        # the driver's own DataError, which quotes the value
-        return Refused("22000", "a value that its column's type cannot hold")
     return DatabaseAway(f"{type(error).__name__}: {error}")
 
 
