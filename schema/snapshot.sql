@@ -650,6 +650,7 @@ AS $function$
     ('rollcall.parked_devices', 'select', '{}', 'integration'),
     ('rollcall.reconcile_runs', 'select', '{}', 'integration'),
     ('rollcall.deployments', 'select, insert, update', '{}', 'own'),
+    ('rollcall.audit', 'insert', '{}', 'own'),
     ('rollcall.api_requests', 'select, insert, update, delete', '{}', 'own'),
     ('rollcall.device_events', 'select, insert', '{}', 'exists (select from public.devices d
         where d.id = subject and d.organization_id = rollcall.organization())

@@ -26,7 +26,7 @@ MAX_MARKER = 16
 class Publishes:
     """Consecutive arrivals of one session: a `Part` of a pile."""
 
-    __slots__ = ("_digests", "_drain", "_fates", "_inbounds", "_origin", "_others")
+    __slots__ = ("_digests", "_drain", "_fates", "_inbounds", "_origin", "_others", "_seq")
 
     def __init__(
         self,
@@ -36,10 +36,13 @@ class Publishes:
         digests: list[bytes | None] | None = None,
         drain: Drain | None = None,
         fates: Fates = NO_FATES,
+        seq: int | None = None,
     ) -> None:
         self._origin = origin
         self._inbounds = inbounds
         self._fates = fates
+        self._seq = seq
+        """Of its last arrival among the session's; None until it was part of a batch."""
         if digests is None:
             self._drain = origin.drain
             self._digests = origin.digests.judged(inbounds, origin.marker_topic)
@@ -110,6 +113,7 @@ class Publishes:
             digests=self._digests,
             drain=self._drain,
             fates={**fates, **self._fates},
+            seq=self._seq,
         )
 
     def unkept(self) -> "Publishes":
@@ -120,6 +124,7 @@ class Publishes:
             digests=self._digests,
             drain=self._drain,
             fates=dict.fromkeys(range(len(self._inbounds)), GONE),
+            seq=self._seq,
         )
 
     def names(self) -> list[Collection[DeviceKey]]:
@@ -147,12 +152,11 @@ class Publishes:
                 else:
                     batch.received.append((session_id, inbound.packet_id, unpacked(digest)))
         batch.released += [(session_id, one.packet_id) for one in self._released()]
-        progress.seq += len(self._inbounds)
-        batch.sessions.append(
-            SessionProgress(
-                session_id, progress.seq, b"".join(packs), self._heard_until(), self._origin.epoch
-            )
-        )
+        if self._seq is None:  # a batch that is tried again has its place already
+            progress.seq += len(self._inbounds)
+            self._seq = progress.seq
+        heard_until, epoch = self._heard_until(), self._origin.epoch
+        batch.sessions.append(SessionProgress(session_id, self._seq, b"".join(packs), heard_until, epoch))
 
     def left_to_another(self, lost: frozenset[tuple[int, int]]) -> bool:
         """Give up what came by one of these sessions: it is not acknowledged, and comes again to who has it now."""

@@ -46,6 +46,7 @@ returns table (target text, rights text, columns text[], rows_of_it text) langua
     ('rollcall.parked_devices', 'select', '{}', 'integration'),
     ('rollcall.reconcile_runs', 'select', '{}', 'integration'),
     ('rollcall.deployments', 'select, insert, update', '{}', 'own'),
+    ('rollcall.audit', 'insert', '{}', 'own'),
     ('rollcall.api_requests', 'select, insert, update, delete', '{}', 'own'),
     ('rollcall.device_events', 'select, insert', '{}', 'exists (select from public.devices d
         where d.id = subject and d.organization_id = rollcall.organization())
