@@ -89,7 +89,8 @@ class Applier:
 
     async def locked(self, device_ids: Collection[UUID]) -> set[UUID]:
         """Return those of these devices whose rows somebody else holds locked now. Raises: Refused, DatabaseAway."""
-        async with acquired(self._pool, self._timeout_s) as connection:
+        async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
+            await connection.execute(queries()["bound_locks"], TRIAL_PATIENCE)  # somebody may hold the table
             rows = await connection.fetch(
                 queries()["locked_devices"], list(device_ids), timeout=self._timeout_s
             )

@@ -51,7 +51,9 @@ class Created:
         return len(self.refused) + self.waits >= MAX_REFUSED
 
 
-async def room_for_creation(connection: Connection, integration_id: UUID, policy: UnknownPolicy) -> int:
+async def room_for_creation(
+    connection: Connection, integration_id: UUID, policy: UnknownPolicy
+) -> int | None:
     """Return how many rows may be made now; locks the integration's counts, so that two replicas make none twice.
 
     None while somebody else keeps them locked.
@@ -60,7 +62,7 @@ async def room_for_creation(connection: Connection, integration_id: UUID, policy
         async with connection.transaction():
             counts = await connection.fetchrow(queries()["counts_for_creation"], integration_id)
     except asyncpg.LockNotAvailableError:
-        return 0
+        return None
     room: int = min(
         policy.max_total - counts["created_total"], policy.max_per_minute - counts["created_in_minute"]
     )

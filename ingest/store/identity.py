@@ -4,7 +4,7 @@ Where it is silent, the platform's rows are asked (handlers/identity.py), else t
 devices decides.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -30,7 +30,7 @@ MAX_PRELOADED = 250_000
 PRELOAD_FROM = 200
 """Keys asked for at once of an integration of which nothing is cached: then all its bindings are read, in one go."""
 FULL_FOR_S = 1.0
-HELD_FOR_S = 10.0
+HELD_FOR_S = 4.0
 MAX_HELD = 10_000
 ROUNDS = 3
 """Of matching after creating: keys that share a serial number find the row that was made for the first of them."""
@@ -55,6 +55,10 @@ class Identities:
         """Until when an integration that may create nothing is not asked again: a flood would ask with every batch."""
         self._held_until: dict[Reported, float] = {}
         """Until when a row is not tried again that waited for somebody's lock: others wait meanwhile."""
+        self._blocked_until: dict[UUID, float] = {}
+        """Until when no row of an integration is tried: so many were refused, or somebody holds its counts."""
+        self._unmade: dict[UUID, dict[DeviceKey, UnknownPolicy]] = {}
+        """Keys that may have a row and got none because of a lock: `retry_unmade` tries them again."""
         self._reported = set() if reported is None else reported
 
     def of(self, integration_id: UUID) -> dict[DeviceKey, UUID]:
@@ -120,10 +124,15 @@ class Identities:
     ) -> dict[DeviceKey, UUID]:
         found = await _bound(connection, integration_id, keys)
         rest = await self._match(connection, integration_id, _without(keys, found), found, policy)
-        rest = [key for key in rest if self._held_until.get((integration_id, key), 0.0) <= monotonic()]
         if not rest or not self.may_create(integration_id, policy):
             return found
-        room = await room_for_creation(connection, integration_id, policy)
+        rest = self._triable(integration_id, rest, policy)
+        room = await room_for_creation(connection, integration_id, policy) if rest else 0
+        if not rest:
+            return found
+        if room is None:
+            self._block(integration_id, rest, policy)
+            return found
         if not room:
             self._full_until[integration_id] = monotonic() + FULL_FOR_S
             return found
@@ -139,21 +148,48 @@ class Identities:
             found.update(created.ids)
             refused.update(created.refused)
             room -= len(created.ids) + len(created.refused)
-            self._note_held(integration_id, created)
-            if created.is_given_up:
-                # the others wait where ids wait for which there is no room
-                self._full_until[integration_id] = monotonic() + FULL_FOR_S
-                break
+            self._note_held(integration_id, created, policy)
             rest = [key for key in rest if key not in created.held]
+            if created.is_given_up:
+                untried = [key for key in rest if key not in found and key not in refused]
+                self._block(integration_id, untried, policy)
+                break
         for key in found:
             refused.pop(key, None)
         return found
 
-    def _note_held(self, integration_id: UUID, created: Created) -> None:
+    async def retry_unmade(self, integration_id: UUID) -> None:
+        """Make the rows that a lock kept from being made, where it is gone. Raises: Refused, DatabaseAway."""
+        waiting = self._unmade.pop(integration_id, None)
+        for policy in set(waiting.values()) if waiting else ():
+            mine = [key for key, wanted in (waiting or {}).items() if wanted == policy]
+            await self.resolve(integration_id, mine, policy, {})
+
+    def _triable(self, integration_id: UUID, keys: list[DeviceKey], policy: UnknownPolicy) -> list[DeviceKey]:
+        """Return the keys whose rows may be tried now; the others are remembered."""
+        now = monotonic()
+        if self._blocked_until.get(integration_id, 0.0) > now:
+            self._remember(integration_id, keys, policy)
+            return []
+        held = {key for key in keys if self._held_until.get((integration_id, key), 0.0) > now}
+        self._remember(integration_id, held, policy)
+        return [key for key in keys if key not in held]
+
+    def _block(self, integration_id: UUID, keys: list[DeviceKey], policy: UnknownPolicy) -> None:
+        self._blocked_until[integration_id] = monotonic() + FULL_FOR_S
+        self._remember(integration_id, keys, policy)
+
+    def _note_held(self, integration_id: UUID, created: Created, policy: UnknownPolicy) -> None:
         if len(self._held_until) > MAX_HELD:
             self._held_until.clear()
         for key in created.held:
             self._held_until[integration_id, key] = monotonic() + HELD_FOR_S
+        self._remember(integration_id, created.held, policy)
+
+    def _remember(self, integration_id: UUID, keys: Collection[DeviceKey], policy: UnknownPolicy) -> None:
+        unmade = self._unmade.setdefault(integration_id, {}) if keys else {}
+        if len(unmade) < MAX_HELD:
+            unmade.update(dict.fromkeys(keys, policy))
 
     async def _match(
         self,

@@ -102,6 +102,7 @@ class Parking:
 
         Raises: Refused, DatabaseAway (Contended).
         """
+        await self._identities.retry_unmade(integration_id)
         after: str | None = ""
         adopted = 0
         while after is not None:

@@ -1,5 +1,5 @@
 -- Who created, changed, tested or read what: integrations, tokens, credentials. No foreign keys: a row outlives its subject.
-create table rollcall.audit (
+create table if not exists rollcall.audit (
     id bigint generated always as identity primary key,
     at timestamptz not null default clock_timestamp(),
     organization_id uuid not null,
@@ -10,8 +10,8 @@ create table rollcall.audit (
     address text,
     agent text
 );
-create index audit_at_idx on rollcall.audit (at);
-create index audit_organization_id_idx on rollcall.audit (organization_id, at);
+create index if not exists audit_at_idx on rollcall.audit (at);
+create index if not exists audit_organization_id_idx on rollcall.audit (organization_id, at);
 
 -- What the API may do: a table, its rights, the columns (empty: all), and which rows are an organization's.
 create or replace function rollcall.api_rights()

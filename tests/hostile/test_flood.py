@@ -33,10 +33,10 @@ BUSIEST = "select count(*) from devices where external_device_id = 'known' and b
 
 async def turned_away(url: str) -> int:
     async with http_client() as client:
-        (line,) = re.findall(
-            r"^rollcall_unknown_dropped_total (\S+)$", (await client.get(f"{url}/metrics")).text, re.M
-        )
-    return int(float(line))
+        page = (await client.get(f"{url}/metrics")).text
+    return sum(
+        int(float(one)) for one in re.findall(r"^rollcall_unknown_dropped_total\{.*\} (\S+)$", page, re.M)
+    )
 
 
 def flood(port: int) -> None:

@@ -109,7 +109,7 @@ async def test_a_file_that_is_none_stops_nobody_else(
         await service.publish("devices/d1/telemetry", b'{"battery": 50}')
         await service.sees(ONLINE, 1, good)
         for row in rows:
-            await service.sees(STATE, "refused", row)
+            await service.sees(STATE, "refused", row, within_s=30)
             assert "tls ca_file" in await service.pool.fetchval(WHY, row)
 
 

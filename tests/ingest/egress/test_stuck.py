@@ -46,7 +46,7 @@ async def test_look_ups_that_never_end_hold_up_neither_the_database_nor_other_br
         async with running(database, mosquitto) as service:
             for number in range(40):  # more than the threads of the event loop's own executor
                 await service.add_integration(f"s{number}", host=f"stuck{number}.example", port=1883)
-            await until(lambda: len(asked) == 40, 10, "all names are looked up")
+            await until(lambda: len(asked) == 40, 60, "all names are looked up")
             integration = await service.add_integration("good", host="localhost")
             await service.connected(integration)
             await service.publish("devices/d1/telemetry", b'{"battery": 50}')

@@ -137,7 +137,14 @@ async def _events(connection: asyncpg.Connection, least: int) -> bool:
 
 
 async def _timeline(connection: asyncpg.Connection) -> list[str]:
-    return sorted([str(row) for row in await connection.fetch("select * from rollcall.device_events")])
+    return sorted(
+        [
+            str(row)
+            for row in await connection.fetch(
+                "select (to_jsonb(e) - 'position')::text from rollcall.device_events e"
+            )
+        ]
+    )
 
 
 async def _past(connection: asyncpg.Connection, query: str, when: int) -> bool:

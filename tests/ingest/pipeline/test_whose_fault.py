@@ -50,9 +50,14 @@ async def known(service: Service, *devices: str) -> None:
 
 async def queued(service: Service) -> int:
     """Return how many messages the service has in hand and not acknowledged, as it says itself."""
+    return await sample(service, "rollcall_waiting_messages")
+
+
+async def sample(service: Service, name: str) -> int:
+    """Return a metric of the process that has no labels."""
     async with http_client(base_url=service.url) as client:
         text = (await client.get("/metrics")).text
-    line = next(line for line in text.splitlines() if line.startswith("rollcall_waiting_messages "))
+    line = next(line for line in text.splitlines() if line.startswith(f"{name} "))
     return int(float(line.split()[1]))
 
 
@@ -282,6 +287,19 @@ async def test_unknown_devices_that_are_not_kept_are_counted_in_the_database_too
         await service.sees(dropped, 3, integration)
         await said(service, ("x4", 1))
         await service.sees(dropped, 4, integration)
+
+
+async def test_trials_of_a_refused_batch_do_not_age_the_digests_of_earlier_publishes(
+    service: Service,
+) -> None:
+    await known(service, "bad", "d1")
+    await service.pool.execute(RAISES % ("true", "raise 'retired'", "update"))
+    async with locked(service, "external_device_id = 'd1'"):
+        await said(service, *(("d1", n) for n in range(2, 60)), ("bad", 60))
+    await service.sees(DEAD, 1, within_s=20)
+    await service.sees(BATTERY, 59, "d1", within_s=20)
+    committed = "select committed from rollcall.mqtt_sessions"
+    assert await service.pool.fetchval(committed) <= await sample(service, "rollcall_received_total")
 
 
 async def nothing_in_hand(service: Service) -> bool:
