@@ -64,6 +64,8 @@ class IntegrationRows:
             if unnamed:
                 await connection.execute(queries()["name_sessions"], unnamed, timeout=self._timeout_s)
                 rows = await connection.fetch(queries()["mqtt_integrations"], timeout=self._timeout_s)
+                # one that was added between the two looks has no secret yet: its change is told, and it is read again
+                rows = [row for row in rows if row["secret"] is not None]
         self.names.update({row["id"]: row["name"] for row in rows})
         return [
             IntegrationRow(
