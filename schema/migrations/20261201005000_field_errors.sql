@@ -9,7 +9,7 @@ create table if not exists rollcall.field_errors (
     primary key (device_id, field)
 );
 
--- As before, and what the API reads of it.
+-- What the API may do: a table, its rights, the columns (empty: all), and which rows are an organization's. New: audit, field_errors.
 create or replace function rollcall.api_rights()
 returns table (target text, rights text, columns text[], rows_of_it text) language sql immutable as $$
     values
