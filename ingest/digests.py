@@ -8,6 +8,7 @@ topic and payload are another event. QoS 2: until PUBREL.
 
 from collections.abc import Iterable
 from hashlib import blake2b
+from itertools import islice
 
 from handlers.events import Publish
 from ingest.mqtt.port import Inbound
@@ -100,8 +101,10 @@ class Digests:
         self._forget_the_oldest()
 
     def _forget_the_oldest(self) -> None:
-        for _ in range(len(self._known) - self._kept):
-            del self._known[next(iter(self._known))]
+        surplus = max(0, len(self._known) - self._kept)
+        # the oldest at once: a dict finds its first key by walking over all that were deleted before it
+        for packet_id in list(islice(self._known, surplus)):
+            del self._known[packet_id]
 
     def clear(self) -> None:
         """Forget everything: the broker has no session of ours any more, and packet ids start again."""
