@@ -12,7 +12,7 @@ from benches.drain import await_connection
 from benches.latency import SECONDS, probe
 from benches.process import peak_mib, start, stop
 from benches.world import World
-from ingest.store.creation import UnknownPolicy
+from ingest.store.commit.creation import UnknownPolicy
 
 RATE = 1_000
 """Messages a second of known devices beside all of it."""

@@ -18,11 +18,11 @@ from benches.process import cpu, start, stop
 from benches.replicas import DONE
 from benches.world import INTEGRATION, World
 from handlers.topics import Topics
-from ingest.jetstream.cluster import Cluster
+from ingest.clock import StrictClock
+from ingest.integrations.cluster import Cluster
 from ingest.jetstream.connection import JetStreamConnection
 from ingest.jetstream.consumers import PREFIX, STREAM, durables
 from ingest.jetstream.subjects import subjects_of
-from ingest.mqtt.clock import StrictClock
 from ingest.mqtt.port import Broker, Subscription
 from tests.servers.nats import NatsServer
 from tests.servers.started import started

@@ -17,9 +17,9 @@ import asyncpg
 import orjson
 
 from ingest.app import open_pool
+from ingest.clock import StrictClock
 from ingest.crypto import Keyring
 from ingest.migrate.runner import migrate
-from ingest.mqtt.clock import StrictClock
 from ingest.providers.factory import create_provider
 from ingest.providers.settings import ProviderSettings
 from ingest.reconcile.reconciler import Reconciler

@@ -12,8 +12,8 @@ from benches.contenders.place import Place
 from benches.introduction import introduce
 from benches.load import Client
 from handlers.topics import Topics
+from ingest.integrations import names
 from ingest.migrate.runner import migrate
-from ingest.slots import names
 from tests.servers.mosquitto import MosquittoServer
 from tests.servers.postgres import PostgresServer
 

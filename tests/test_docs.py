@@ -9,7 +9,7 @@ import pytest
 from ingest.api.settings import ApiSettings
 from ingest.app import open_pool
 from ingest.settings import PREFIX, Settings
-from ingest.store import retention
+from ingest.store.commit import retention
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))

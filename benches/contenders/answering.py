@@ -6,7 +6,7 @@ import logging
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ingest.http import Http
+from ingest.http.server import Http
 
 
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:

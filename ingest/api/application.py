@@ -10,30 +10,30 @@ import ingest
 from ingest.api import (
     conflicts,
     credentials,
+    dead_letters,
     deployments,
     devices,
     firmware,
     integrations,
-    letters,
     reconciliations,
     status,
 )
 from ingest.api.auth import Authenticator
 from ingest.api.documentation import serve_documentation
 from ingest.api.limits import Buckets, Edge
-from ingest.api.live import Live
+from ingest.api.live_status import Live
 from ingest.api.parts import Api, Parts
 from ingest.api.problems import handle
 from ingest.api.settings import ApiSettings
 from ingest.errors import Unauthorized
-from ingest.store import sources
+from ingest.store.people import sources
 
 if TYPE_CHECKING:
     from ingest.api.jwts import Jwts
 
 ROUTERS = (
     devices.router, status.router, credentials.router, firmware.router, deployments.router, integrations.router,
-    reconciliations.router, conflicts.router, letters.router,
+    reconciliations.router, conflicts.router, dead_letters.router,
 )  # fmt: skip
 DESCRIPTION = "Who is online, since when, on which firmware. Errors are problem details (RFC 9457)."
 

@@ -13,8 +13,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from handlers.text import shown
 from ingest.api.problems import Problem
 from ingest.errors import Unauthorized
-from ingest.store import tokens
-from ingest.store.audit import Actor
+from ingest.store.people import tokens
+from ingest.store.people.audit import Actor
 from ingest.store.tenants import POOL_TIMEOUT_S, Tenants
 
 if TYPE_CHECKING:

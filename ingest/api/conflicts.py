@@ -13,7 +13,7 @@ from handlers.events import MAX_SERIAL_NUMBER
 from handlers.facts import MAX_COHORT_ID, MAX_HARDWARE_ID, MAX_LISTED, MAX_METADATA_VALUE_BYTES, MAX_NAME
 from handlers.text import text_error
 from ingest.api.auth import Caller, Operator, Reader
-from ingest.api.once import Key, once
+from ingest.api.idempotency import Key, once
 from ingest.api.pages import (
     ERRORS,
     Asked,
@@ -30,8 +30,8 @@ from ingest.api.pages import (
 from ingest.api.parts import Api, CurrentApi
 from ingest.api.problems import Problem, not_found
 from ingest.providers.port import DeviceChanges
-from ingest.store import conflicts
-from ingest.store.session import Row
+from ingest.store.people import conflicts
+from ingest.store.people.session import Row
 
 router = APIRouter(prefix="/api/sync/conflicts", tags=["sync"], responses=ERRORS)
 LEASE_S = 60.0

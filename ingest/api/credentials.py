@@ -11,7 +11,7 @@ from ingest.api.auth import Reader, SecretReader, actor_of
 from ingest.api.pages import ERRORS, Asked, Shape, Text, answered, secret
 from ingest.api.parts import CurrentApi
 from ingest.api.problems import Problem, not_found
-from ingest.store import credentials, fleet
+from ingest.store.people import credentials, fleet
 
 router = APIRouter(prefix="/api/devices/{device_id}/credentials", tags=["credentials"], responses=ERRORS)
 Kind = Literal["PRE_SHARED_KEY", "CERTIFICATE", "TOKEN"]

@@ -11,14 +11,14 @@ from pydantic import Field
 from handlers.events import MAIN, MAX_COMPONENT, MAX_VERSION
 from handlers.text import clipped, shown
 from ingest.api.auth import Caller, Operator, Reader
-from ingest.api.once import Key, once
+from ingest.api.idempotency import Key, once
 from ingest.api.pages import ERRORS, Asked, Flag, Shape, Text, answered
 from ingest.api.parts import Api, CurrentApi
 from ingest.api.problems import Problem, not_found
 from ingest.errors import Refused, RollcallError
 from ingest.providers.port import Artifact, Deployment, Provider
-from ingest.store import artifacts, deployments, fleet
-from ingest.store.session import Row
+from ingest.store.people import artifacts, deployments, fleet
+from ingest.store.people.session import Row
 
 router = APIRouter(prefix="/api", tags=["firmware"], responses=ERRORS)
 State = Literal["queued", "in_progress", "succeeded", "failed", "cancelled"]

@@ -10,7 +10,7 @@ from ingest.api.auth import Reader
 from ingest.api.pages import ERRORS, Cursor, Limit, Shape, Text, answered, cursor_of, page_of, place_of
 from ingest.api.parts import CurrentApi
 from ingest.api.problems import Problem, not_found
-from ingest.store import fleet
+from ingest.store.people import fleet
 
 router = APIRouter(prefix="/api/devices", tags=["devices"], responses=ERRORS)
 Status = Literal["online", "offline", "warning", "error"]

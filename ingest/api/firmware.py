@@ -18,7 +18,7 @@ from ingest.api.pages import (
     place_of,
 )
 from ingest.api.parts import CurrentApi
-from ingest.store import artifacts
+from ingest.store.people import artifacts
 
 router = APIRouter(prefix="/api", tags=["firmware"], responses=ERRORS)
 

@@ -29,12 +29,12 @@ from ingest.api.parts import Api, CurrentApi
 from ingest.api.problems import Problem, not_found
 from ingest.crypto import secret_context
 from ingest.errors import DatabaseAway, Misconfigured, RollcallError
-from ingest.integration_secrets import WEBHOOK, found, sealed
-from ingest.integration_settings import mqtt_settings
+from ingest.integrations.secrets import WEBHOOK, found, sealed
+from ingest.integrations.settings import mqtt_settings
 from ingest.providers.factory import create_provider
 from ingest.providers.settings import ProviderSettings
-from ingest.store import sources
-from ingest.store.audit import note
+from ingest.store.people import sources
+from ingest.store.people.audit import note
 from ingest.webhooks.auth import LONG_ENOUGH, is_short
 
 router = APIRouter(prefix="/api/integrations", tags=["integrations"], responses=ERRORS)

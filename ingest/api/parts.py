@@ -10,13 +10,13 @@ from fastapi import Depends, Request
 from handlers.events import Observation
 from ingest.api.auth import Authenticator
 from ingest.api.limits import Buckets
-from ingest.api.live import Live
+from ingest.api.live_status import Live
 from ingest.api.settings import ApiSettings
 from ingest.crypto import Keyring
 from ingest.mqtt.port import Clock
+from ingest.pipeline.replay import Replayed
 from ingest.providers.port import Provider
-from ingest.replay import Replayed
-from ingest.store.sessions import Sessions
+from ingest.store.commit.sessions import Sessions
 from ingest.store.tenants import Tenants
 
 
@@ -37,8 +37,9 @@ class Parts:
 
     `providers` returns the provider of an integration, which stays the giver's to close; raises Misconfigured.
     `sync(integration_id, full, dry_run)` reconciles now; raises Unavailable where a run is under way already.
-    `observe` returns once the observations are committed. `replay` and `adopt` are those of ingest/replay.py and of
-    ingest/store/parking.py, the latter with the integration's own offline_after.
+    `observe` returns once the observations are committed. `replay` and `adopt` are those of
+    ingest/pipeline/replay.py and of ingest/store/commit/parking.py, the latter with the integration's own
+    offline_after.
     """
 
     tenants: Tenants

@@ -6,11 +6,11 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from ingest.api.auth import Operator, Reader
+from ingest.api.idempotency import Key, once
 from ingest.api.integrations import integration_of
-from ingest.api.once import Key, once
 from ingest.api.pages import ERRORS, Asked, Cursor, Flag, Limit, Shape, answered, cursor_of, page_of, place_of
 from ingest.api.parts import CurrentApi
-from ingest.store import sources
+from ingest.store.people import sources
 
 router = APIRouter(prefix="/api/integrations", tags=["integrations"], responses=ERRORS)
 

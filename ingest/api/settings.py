@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from ingest.egress.networks import is_this_machine
 from ingest.errors import Misconfigured
 from ingest.settings import PREFIX, explained
-from ingest.store.tokens import SCOPES
+from ingest.store.people.tokens import SCOPES
 
 MIN_SECRET = 32
 """Bytes of an HS256 secret. Source: RFC 7518, 3.2."""

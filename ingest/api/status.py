@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from handlers.events import MAIN, SECOND, Micros
 from ingest.api.auth import Caller, Reader
 from ingest.api.devices import Device
-from ingest.api.live import Answer, Subject
+from ingest.api.live_status import Answer, Subject
 from ingest.api.news import Known
 from ingest.api.pages import ERRORS, answered
 from ingest.api.parts import Api, CurrentApi
@@ -27,8 +27,8 @@ from ingest.api.status_report import (
     Telemetry,
 )
 from ingest.providers.port import Capabilities, ListedDevice
-from ingest.store import artifacts, deployments, fleet
-from ingest.store.session import Row
+from ingest.store.people import artifacts, deployments, fleet
+from ingest.store.people.session import Row
 
 router = APIRouter(prefix="/api/devices", tags=["devices"], responses=ERRORS)
 QUALITIES = ((-65, "excellent"), (-75, "good"), (-85, "fair"))

@@ -12,22 +12,22 @@ from uuid import uuid4
 import asyncpg
 
 from ingest.app.clock import resume_clock
-from ingest.app.late import LatePlatform
+from ingest.app.lazy_api import LatePlatform
 from ingest.app.pipeline import Pipeline, open_pool
-from ingest.app.sides import http_side, mqtt_side
+from ingest.app.wiring import http_side, mqtt_side
 from ingest.errors import Misconfigured, RollcallError
-from ingest.housekeeping import EVERY_S as HOUSEKEEPING_EVERY_S
-from ingest.housekeeping import Housekeeping
-from ingest.http import Http
-from ingest.integrations import Integrations
-from ingest.outbox import EVERY_S as OUTBOX_EVERY_S
-from ingest.outbox import Outbox
+from ingest.http.server import Http
+from ingest.jobs.outbox import EVERY_S as OUTBOX_EVERY_S
+from ingest.jobs.outbox import Outbox
+from ingest.jobs.retention import EVERY_S as HOUSEKEEPING_EVERY_S
+from ingest.jobs.retention import Housekeeping
+from ingest.jobs.sweep import Sweep
 from ingest.reconcile.reconciler import Reconciler
+from ingest.sessions.supervisor import Integrations
 from ingest.settings import Settings
-from ingest.store.outbox import Positions
-from ingest.store.retention import Retention
-from ingest.store.silences import Silences
-from ingest.sweep import Sweep
+from ingest.store.commit.outbox import Positions
+from ingest.store.commit.retention import Retention
+from ingest.store.commit.silences import Silences
 from ingest.webhooks.sns import Signatures
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 import logging
 
 from handlers.events import SECOND, Micros
-from ingest.mqtt.clock import StrictClock
-from ingest.store.sessions import Sessions
+from ingest.clock import StrictClock
+from ingest.store.commit.sessions import Sessions
 
 log = logging.getLogger(__name__)
 

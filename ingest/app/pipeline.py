@@ -8,31 +8,31 @@ from uuid import UUID
 import asyncpg
 
 from handlers.events import SECOND
+from ingest.clock import StrictClock
 from ingest.crypto import Keyring
-from ingest.database_url import connectable
+from ingest.egress.files import Files
 from ingest.egress.gate import Egress
 from ingest.errors import DatabaseAway, Misconfigured
-from ingest.field_errors import FieldErrorWriter
-from ingest.files import Files
-from ingest.metrics import Measured
-from ingest.mqtt.clock import StrictClock
+from ingest.http.metrics import Measured
+from ingest.jobs.schedule import Turns
 from ingest.pipeline.batches import Batches
 from ingest.pipeline.committer import Committer
+from ingest.pipeline.field_error_writer import FieldErrorWriter
 from ingest.pipeline.field_errors import FieldErrors
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.pile import Counts
 from ingest.pipeline.rejections import Rejections
 from ingest.pipeline.watchdog import Watchdog
 from ingest.settings import Settings
-from ingest.store.apply import Applier
-from ingest.store.field_errors import FieldErrorRows
-from ingest.store.identity import Identities
-from ingest.store.integrations import IntegrationRows
-from ingest.store.parking import Parking
-from ingest.store.refusals import DATABASE_ERRORS, translated, unusable
-from ingest.store.sessions import Sessions
-from ingest.store.strangers import Strangers
-from ingest.turns import Turns
+from ingest.store.commit.apply import Applier
+from ingest.store.commit.field_errors import FieldErrorRows
+from ingest.store.commit.identity import Identities
+from ingest.store.commit.parking import Parking
+from ingest.store.commit.sessions import Sessions
+from ingest.store.commit.unknown_devices import Strangers
+from ingest.store.config.integrations import IntegrationRows
+from ingest.store.database_url import connectable
+from ingest.store.errors import DATABASE_ERRORS, translated, unusable
 
 log = logging.getLogger(__name__)
 

@@ -16,30 +16,30 @@ from ingest.api.application import close_api, create_api, readable_integrations
 from ingest.api.parts import Parts, Synced
 from ingest.api.settings import load_api_settings
 from ingest.app.pipeline import Pipeline, open_pool
-from ingest.deployments import EVERY_S, Deployments
 from ingest.errors import Misconfigured
-from ingest.integration_settings import webhooks_are_proved
-from ingest.integrations import Integrations
+from ingest.http.health import Readable
+from ingest.integrations.planner import Planner
+from ingest.integrations.plans import SessionPlan
+from ingest.integrations.settings import webhooks_are_proved
+from ingest.jobs.deployments import EVERY_S, Deployments
 from ingest.pipeline.deliveries import Arrival, Delivery
 from ingest.pipeline.pile import Feed
-from ingest.planner import Planner
-from ingest.probe import probe
-from ingest.providers.kept import KeptProviders
+from ingest.pipeline.replay import Replay
+from ingest.providers.cache import KeptProviders
 from ingest.providers.mqtt import MqttSide
 from ingest.providers.port import Provider
 from ingest.reconcile.phases import Options
 from ingest.reconcile.plan import provider_of
 from ingest.reconcile.reconciler import Reconciler
-from ingest.replay import Replay
-from ingest.slots.plan import SessionPlan
-from ingest.status import Readable
-from ingest.store.apply import Applier
-from ingest.store.creation import UnknownPolicy
-from ingest.store.deployments import Progress
-from ingest.store.identity import Identities
-from ingest.store.integrations import IntegrationRow
-from ingest.store.own_devices import OwnDevices
-from ingest.store.provider_rows import StoredProvider, StoredProviders
+from ingest.sessions.probe import probe
+from ingest.sessions.supervisor import Integrations
+from ingest.store.commit.apply import Applier
+from ingest.store.commit.creation import UnknownPolicy
+from ingest.store.commit.identity import Identities
+from ingest.store.config.integrations import IntegrationRow
+from ingest.store.config.own_devices import OwnDevices
+from ingest.store.config.provider_rows import StoredProvider, StoredProviders
+from ingest.store.people.deployments import Progress
 from ingest.store.tenants import Tenants
 from ingest.webhooks.hooks import understood
 

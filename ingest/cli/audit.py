@@ -5,8 +5,8 @@ import asyncio
 from ingest.cli.options import AsJson, DatabaseUrl, Limit, Organization
 from ingest.cli.output import print_rows
 from ingest.settings import load_settings
-from ingest.store.audit import entries
-from ingest.store.session import Row, session
+from ingest.store.people.audit import entries
+from ingest.store.people.session import Row, session
 
 
 def audit(

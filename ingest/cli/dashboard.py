@@ -13,8 +13,8 @@ from rich.text import Text
 
 from ingest.cli.output import say, shown
 from ingest.errors import RollcallError
-from ingest.store.session import Row, session
-from ingest.store.summary import Summary, summary
+from ingest.store.people.session import Row, session
+from ingest.store.people.summary import Summary, summary
 
 if TYPE_CHECKING:
     from ingest.local.stack import Stack

@@ -11,13 +11,13 @@ from ingest.cli.options import AsJson, DatabaseUrl, Integration, Limit
 from ingest.cli.output import print_row, print_rows, say
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
-from ingest.planner import Planner
-from ingest.replay import Replay, Replayed, Understood
+from ingest.integrations.planner import Planner
+from ingest.pipeline.replay import Replay, Replayed, Understood
 from ingest.settings import Settings, load_settings
-from ingest.store import admin, inspection
-from ingest.store.apply import Applier
-from ingest.store.identity import Identities
-from ingest.store.session import Row, session
+from ingest.store.commit.apply import Applier
+from ingest.store.commit.identity import Identities
+from ingest.store.people import admin, inspection
+from ingest.store.people.session import Row, session
 from ingest.webhooks.hooks import understood
 
 app = typer.Typer(

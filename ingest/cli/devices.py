@@ -8,8 +8,8 @@ import typer
 from ingest.cli.options import AsJson, DatabaseUrl, Limit, Organization
 from ingest.cli.output import print_json, print_row, print_rows
 from ingest.settings import load_settings
-from ingest.store import inspection
-from ingest.store.session import Row, session
+from ingest.store.people import inspection
+from ingest.store.people.session import Row, session
 
 app = typer.Typer(no_args_is_help=True, help="Devices as their rows say, and how they came to say it.")
 

@@ -17,11 +17,11 @@ from ingest.cli.options import AsJson, DatabaseUrl, Organization
 from ingest.cli.output import print_row, print_rows, say
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
-from ingest.integration_settings import mqtt_settings
+from ingest.integrations.settings import mqtt_settings
 from ingest.providers.settings import ProviderSettings
 from ingest.settings import Settings, load_settings
-from ingest.store import admin
-from ingest.store.session import Row, session
+from ingest.store.people import admin
+from ingest.store.people.session import Row, session
 from ingest.webhooks.auth import METHODS
 
 app = typer.Typer(no_args_is_help=True, help="The brokers and clouds that Rollcall knows devices from.")

@@ -2,17 +2,17 @@
 
 from dataclasses import replace
 
+from ingest.clock import StrictClock
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
+from ingest.integrations.planner import Planner
 from ingest.mqtt.auto import open_connection
-from ingest.mqtt.clock import StrictClock
-from ingest.planner import Planner
-from ingest.probe import probe
+from ingest.sessions.probe import probe
 from ingest.settings import Settings
-from ingest.store import admin
-from ingest.store.audit import note, operator
-from ingest.store.integrations import IntegrationRow
-from ingest.store.session import Row, session
+from ingest.store.config.integrations import IntegrationRow
+from ingest.store.people import admin
+from ingest.store.people.audit import note, operator
+from ingest.store.people.session import Row, session
 
 
 async def tried(settings: Settings, name: str, slug: str | None) -> Row:

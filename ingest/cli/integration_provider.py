@@ -13,7 +13,7 @@ from ingest.errors import Misconfigured
 from ingest.providers.factory import create_provider
 from ingest.providers.settings import ProviderSettings
 from ingest.reconcile.keys import sealed
-from ingest.store import admin
+from ingest.store.people import admin
 
 
 def key_of(variable: str) -> str:

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from ingest.crypto import HOW_TO_MAKE_ONE, Keyring
 from ingest.errors import Misconfigured
-from ingest.integration_secrets import in_the_clear, sealed
-from ingest.store.session import Row
+from ingest.integrations.secrets import in_the_clear, sealed
+from ingest.store.people.session import Row
 from ingest.webhooks.auth import LONG_ENOUGH, Authenticator, is_short
 from ingest.webhooks.sns import Signatures
 

@@ -12,9 +12,9 @@ from ingest.crypto import Keyring, is_encrypted, secret_context
 from ingest.errors import Misconfigured, SecretUnreadable
 from ingest.reconcile.keys import API_KEY, opened
 from ingest.settings import Settings, load_settings
-from ingest.store.credentials import rotate_credentials
-from ingest.store.secrets import StoredSecret, replace, stored_secrets
-from ingest.store.session import session
+from ingest.store.config.secrets import StoredSecret, replace, stored_secrets
+from ingest.store.people.credentials import rotate_credentials
+from ingest.store.people.session import session
 
 app = typer.Typer(no_args_is_help=True, help="The keys under which secrets are stored: ROLLCALL_KEYS.")
 

@@ -13,14 +13,14 @@ import typer
 from ingest.app import open_pool
 from ingest.cli.options import AsJson, DatabaseUrl, Organization
 from ingest.cli.output import fail, print_json, print_row, print_rows
+from ingest.clock import StrictClock
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
-from ingest.mqtt.clock import StrictClock
 from ingest.reconcile.phases import Options, Outcome, Progress
 from ingest.reconcile.reconciler import Reconciler
 from ingest.settings import Settings, load_settings
-from ingest.store import admin
-from ingest.store.session import Row, session
+from ingest.store.people import admin
+from ingest.store.people.session import Row, session
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

@@ -11,8 +11,8 @@ from ingest.cli.options import AsJson, DatabaseUrl, Organization
 from ingest.cli.output import print_json, print_rows
 from ingest.errors import Misconfigured
 from ingest.settings import load_settings
-from ingest.store import tokens
-from ingest.store.session import Row, session
+from ingest.store.people import tokens
+from ingest.store.people.session import Row, session
 
 app = typer.Typer(no_args_is_help=True, help="Bearer tokens of the API, each of one organization.")
 

@@ -9,8 +9,8 @@ from ingest.cli.options import AsJson, DatabaseUrl, Integration, Limit
 from ingest.cli.output import print_rows
 from ingest.errors import Misconfigured
 from ingest.settings import load_settings
-from ingest.store import admin, inspection
-from ingest.store.session import Row, session
+from ingest.store.people import admin, inspection
+from ingest.store.people.session import Row, session
 
 app = typer.Typer(
     no_args_is_help=True, help="Device ids that spoke and have no row: parked until one appears."

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
-from ingest.blocking import Blocking
+from ingest.egress.blocking import Blocking
 from ingest.egress.networks import Network, is_permitted
 from ingest.errors import AddressRefused
 

@@ -13,7 +13,7 @@ from nats.errors import Error
 from nats.js.errors import NotFoundError
 
 from ingest.errors import AddressRefused, BrokerAway, BrokerRefused, Misconfigured
-from ingest.jetstream.cluster import Cluster
+from ingest.integrations.cluster import Cluster
 from ingest.mqtt.port import Broker
 from ingest.mqtt.reasons import without
 from ingest.mqtt.tls import read_context, tls_failure

@@ -12,10 +12,10 @@ from nats.js.errors import NotFoundError
 
 from handlers.events import Micros, Publish
 from ingest.errors import BrokerAway, BrokerRefused
+from ingest.integrations.cluster import Cluster
 from ingest.jetstream.acks import Acks
 from ingest.jetstream.arrivals import Arrivals
 from ingest.jetstream.client import connect, translated
-from ingest.jetstream.cluster import Cluster
 from ingest.jetstream.consumers import Consumers, Durable, durables
 from ingest.jetstream.former import Former
 from ingest.jetstream.pull import Pull

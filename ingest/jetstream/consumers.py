@@ -18,8 +18,8 @@ from nats.js.errors import APIError, NotFoundError
 
 from handlers.events import Micros
 from ingest.errors import BrokerAway
+from ingest.integrations.cluster import Cluster
 from ingest.jetstream.client import translated
-from ingest.jetstream.cluster import Cluster
 from ingest.mqtt.port import Broker, Clock
 
 STREAM = "$MQTT_msgs"

@@ -8,18 +8,18 @@ import contextlib
 import logging
 import random
 
+from ingest.backoff import Backoff
 from ingest.errors import BrokerRefused, Misconfigured, RollcallError
-from ingest.jetstream.cluster import Cluster
+from ingest.integrations.cluster import Cluster
+from ingest.integrations.plans import SessionPlan
 from ingest.jetstream.connection import JetStreamConnection
-from ingest.jetstream.undigested import Undigested
-from ingest.mqtt.backoff import Backoff
+from ingest.jetstream.redeliveries import Undigested
 from ingest.mqtt.port import Clock, Subscription
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.origin import Origin
 from ingest.pipeline.pile import Feed
-from ingest.session import let_go, read
-from ingest.slots.plan import SessionPlan
-from ingest.store.sessions import Sessions
+from ingest.sessions.session import let_go, read
+from ingest.store.commit.sessions import Sessions
 from ingest.tasks import together
 
 log = logging.getLogger(__name__)

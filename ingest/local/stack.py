@@ -15,9 +15,9 @@ from ingest.local.ports import free_port
 from ingest.local.postgres import LocalPostgres
 from ingest.local.service import Service
 from ingest.migrate import migrate
-from ingest.store import admin
-from ingest.store.session import session
-from ingest.store.summary import connected_since
+from ingest.store.people import admin
+from ingest.store.people.session import session
+from ingest.store.people.summary import connected_since
 
 ORGANIZATION = "demo"
 INTEGRATION = "local"

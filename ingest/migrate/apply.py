@@ -11,7 +11,7 @@ from ingest.errors import DatabaseAway, MigrationRefused
 from ingest.migrate import ledger
 from ingest.migrate.files import MigrationFile
 from ingest.migrate.session import CROWDED, Patience, named_failures
-from ingest.store.refusals import message_of
+from ingest.store.errors import message_of
 
 
 @dataclass(frozen=True, slots=True)

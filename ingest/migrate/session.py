@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from ingest.database_url import connectable
 from ingest.errors import DatabaseAway, MigrationRefused, Misconfigured
-from ingest.store.refusals import message_of, unusable
+from ingest.store.database_url import connectable
+from ingest.store.errors import message_of, unusable
 
 LOCK = 0x526F6C6C63616C6C
 """The advisory lock's key: `Rollcall` in ASCII."""

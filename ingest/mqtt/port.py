@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from handlers.events import Micros, Publish
+from ingest.egress.files import Files
 from ingest.egress.gate import Egress
-from ingest.files import Files
 
 
 @dataclass(frozen=True, slots=True)

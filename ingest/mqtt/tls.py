@@ -6,8 +6,8 @@ import ssl
 import tempfile
 from collections.abc import Iterator
 
+from ingest.egress.files import WITHIN_S, Files
 from ingest.errors import Misconfigured
-from ingest.files import WITHIN_S, Files
 from ingest.mqtt.port import Tls
 
 

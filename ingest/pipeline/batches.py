@@ -7,11 +7,11 @@ from handlers.events import DeadReason, DeviceKey
 from handlers.evidence import Evidence
 from ingest.errors import Refused, RollcallError, Unattributed
 from ingest.pipeline.pile import Feed, Pile
-from ingest.store.batch import Batch, Target
-from ingest.store.creation import UnknownPolicy
-from ingest.store.identity import Identities
-from ingest.store.parking import Parking
-from ingest.store.strangers import Strangers
+from ingest.store.commit.batch import Batch, Target
+from ingest.store.commit.creation import UnknownPolicy
+from ingest.store.commit.identity import Identities
+from ingest.store.commit.parking import Parking
+from ingest.store.commit.unknown_devices import Strangers
 
 Unknown = dict[Feed, dict[DeviceKey, Evidence]]
 Unmade = dict[Feed, dict[DeviceKey, DeadReason]]

@@ -15,9 +15,9 @@ from ingest.pipeline.intake import Intake
 from ingest.pipeline.pile import Counts, Pile
 from ingest.pipeline.ready import Ready
 from ingest.pipeline.refusals import RefusedDevices
-from ingest.store.apply import Applier
-from ingest.store.batch import Batch
-from ingest.store.refusals import FAULTS, Contended
+from ingest.store.commit.apply import Applier
+from ingest.store.commit.batch import Batch
+from ingest.store.errors import FAULTS, Contended
 
 MAX_VANISHED = 5
 """Tries of one pile while devices of it are being deleted by others."""

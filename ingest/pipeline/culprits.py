@@ -16,8 +16,8 @@ from ingest.errors import DatabaseAway, Refused, RollcallError, Unattributed
 from ingest.pipeline.batches import Batches, refusal
 from ingest.pipeline.pile import LEFT_OUT, Pile
 from ingest.pipeline.refusals import RefusedDevices
-from ingest.store.apply import Applier
-from ingest.store.refusals import POSTPONED, ROW_LOCKED
+from ingest.store.commit.apply import Applier
+from ingest.store.errors import POSTPONED, ROW_LOCKED
 
 FEW_LOCKED = 10
 """Locked rows that are parked although nothing else of the batch can be written; more of them are an outage."""

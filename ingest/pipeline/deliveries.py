@@ -14,8 +14,8 @@ from handlers.evidence import coalesce
 from handlers.text import shown
 from handlers.webhooks.delivery import Event
 from ingest.pipeline.pile import GONE, NO_FATES, UNKEPT, Fates, Feed, Pile
-from ingest.store.batch import Batch, DeadLetter
-from ingest.store.letters import WEBHOOK
+from ingest.store.commit.batch import Batch, DeadLetter
+from ingest.store.people.dead_letters import WEBHOOK
 
 KEPT = ("content-type", "webhook-id", "x-amz-sns-message-type")
 MAX_HEADER = 1_000

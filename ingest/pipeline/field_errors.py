@@ -1,7 +1,8 @@
 """The newest error of each device's fields, on its way to the database.
 
-Whoever decodes only notes an error here; the rows are written beside the commits (ingest/field_errors.py). Devices
-choose names of fields, and anybody may invent devices, so everything is bounded: what exceeds a bound is forgotten.
+Whoever decodes only notes an error here; the rows are written beside the commits (field_error_writer.py).
+Devices choose names of fields, and anybody may invent devices, so everything is bounded: what exceeds a bound is
+forgotten.
 """
 
 from collections import Counter

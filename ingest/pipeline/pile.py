@@ -10,8 +10,8 @@ from uuid import UUID
 from handlers.events import DeadReason, DeviceKey, Micros, Source
 from handlers.evidence import Evidence
 from ingest.pipeline.rejections import Rejections
-from ingest.store.batch import Batch, DeadLetter
-from ingest.store.creation import UnknownPolicy
+from ingest.store.commit.batch import Batch, DeadLetter
+from ingest.store.commit.creation import UnknownPolicy
 
 LEFT_OUT: Final = DeadReason("left_out", "")
 """The fate of an entry that is neither applied nor kept: others are tried without it."""

@@ -9,13 +9,13 @@ from handlers.dialects.absorb import absorb
 from handlers.dialects.plain import decode
 from handlers.events import DeadReason, DeviceKey, FieldError, Micros, Publish
 from handlers.text import shown
-from ingest.digests import unpacked
 from ingest.mqtt.port import Inbound, Released
+from ingest.mqtt.redeliveries import unpacked
 from ingest.mqtt.unreadable import UNREADABLE, Unreadable
 from ingest.pipeline.drain import Drain
 from ingest.pipeline.origin import Origin
 from ingest.pipeline.pile import GONE, NO_FATES, UNKEPT, Counts, Fates, Feed, Pile
-from ingest.store.batch import Batch, DeadLetter, SessionProgress
+from ingest.store.commit.batch import Batch, DeadLetter, SessionProgress
 
 MAX_CONTENT_TYPE = 255
 """Characters of it that are kept with a dead letter: MQTT allows 64 KiB, NUL among them."""

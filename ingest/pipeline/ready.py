@@ -12,8 +12,8 @@ from typing import Optional
 from uuid import UUID
 
 from ingest.errors import RollcallError
-from ingest.store.apply import Applier
-from ingest.store.batch import Batch
+from ingest.store.commit.apply import Applier
+from ingest.store.commit.batch import Batch
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from handlers.events import DeviceKey, FieldError, Micros
 from handlers.fields import field_label, field_name
-from ingest.log_limit import LogLimit
+from ingest.log import LogLimit
 from ingest.pipeline.field_errors import FieldErrors
 
 NO_NAMES: Final[Mapping[UUID, str]] = MappingProxyType({})

@@ -25,14 +25,14 @@ from ingest.reconcile.pushes import Push, pushes_of
 from ingest.reconcile.retries import with_retries
 from ingest.reconcile.runs import Run, Runs
 from ingest.reconcile.staging import Staged
-from ingest.store.apply import Applier
-from ingest.store.batch import Batch, Target
-from ingest.store.creation import UnknownPolicy
-from ingest.store.identity import Identities, Reported
-from ingest.store.parking import Parking
+from ingest.store.commit.apply import Applier
+from ingest.store.commit.batch import Batch, Target
+from ingest.store.commit.creation import UnknownPolicy
+from ingest.store.commit.identity import Identities, Reported
+from ingest.store.commit.parking import Parking
+from ingest.store.errors import FAULTS, Contended, acquired
 from ingest.store.queries import queries
-from ingest.store.refusals import FAULTS, Contended, acquired
-from ingest.store.within import Within
+from ingest.store.transaction import SingleConnectionPool
 
 Connection = Any
 CHUNK = 2_000
@@ -159,7 +159,7 @@ class Chunks:
     async def _apply(
         self, connection: Connection, run: Run, chunk: Chunk, reported: set[Reported]
     ) -> Applied:
-        within, policy, said = Within(connection), self._policy(run), chunk.said
+        within, policy, said = SingleConnectionPool(connection), self._policy(run), chunk.said
         identities = Identities(within, reported=reported, preloads=False, timeout_s=self._timeout_s)
         applier = Applier(within, presence_resolution=self._resolution, timeout_s=self._timeout_s)
         unmade: dict[DeviceKey, Refused | Unattributed] = {}

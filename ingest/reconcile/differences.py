@@ -7,7 +7,7 @@ from uuid import UUID
 import orjson
 
 from handlers.conflicts import METADATA
-from ingest.store.batch import Decided
+from ingest.store.commit.batch import Decided
 from ingest.store.queries import queries
 
 Connection = Any

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ingest.errors import RollcallError, RunUnderWay
 from ingest.reconcile.runs import RunLost
-from ingest.store.sessions import Sessions
+from ingest.store.commit.sessions import Sessions
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)

@@ -22,10 +22,10 @@ from ingest.reconcile.pushes import MAX_PUSHES, Pushes
 from ingest.reconcile.runs import Run, Runs, Status
 from ingest.reconcile.settled import Settled
 from ingest.reconcile.staging import Staged, Staging
-from ingest.store.apply import Applier
-from ingest.store.artifacts import sync_artifacts
-from ingest.store.identity import Identities
-from ingest.store.parking import Parking
+from ingest.store.commit.apply import Applier
+from ingest.store.commit.identity import Identities
+from ingest.store.commit.parking import Parking
+from ingest.store.people.artifacts import sync_artifacts
 from ingest.tasks import together
 
 SETTLED_AT_ONCE = 2

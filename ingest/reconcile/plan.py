@@ -9,7 +9,7 @@ from handlers.events import SECOND, Micros
 from ingest.crypto import Keyring
 from ingest.egress.gate import Egress
 from ingest.errors import Misconfigured
-from ingest.integration_settings import UnknownDevices
+from ingest.integrations.settings import UnknownDevices
 from ingest.providers.factory import create_provider
 from ingest.providers.mqtt import MqttSide
 from ingest.providers.port import Provider
@@ -19,8 +19,8 @@ from ingest.reconcile.keys import opened
 from ingest.reconcile.listing import Dating
 from ingest.reconcile.rows import ProviderRow
 from ingest.settings import OFFLINE_AFTER_MAX_S, OFFLINE_AFTER_MIN_S, Settings, explained
-from ingest.store.creation import UnknownPolicy
-from ingest.store.provider_rows import StoredProvider
+from ingest.store.commit.creation import UnknownPolicy
+from ingest.store.config.provider_rows import StoredProvider
 
 NAMED_BY_SERIAL = frozenset(("golioth",))
 """Providers whose name of a device is its serial number: a name that a person gave here is never written there."""

@@ -15,9 +15,9 @@ from ingest.errors import Declined, Misconfigured, ProviderAway, RollcallError
 from ingest.providers.port import DeviceChanges, Provider
 from ingest.reconcile.plan import Plan
 from ingest.reconcile.runs import Run, Runs
-from ingest.store.batch import Decided
+from ingest.store.commit.batch import Decided
+from ingest.store.errors import acquired
 from ingest.store.queries import queries
-from ingest.store.refusals import acquired
 
 AT_ONCE = 4
 MAX_PUSHES = 2_000

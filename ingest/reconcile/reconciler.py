@@ -25,8 +25,8 @@ from ingest.reconcile.plan import plan_of, provider_of
 from ingest.reconcile.rows import LISTING_TYPES, ProviderRow, ProviderRows
 from ingest.reconcile.runs import Run, Runs
 from ingest.settings import Settings
-from ingest.store.identity import Reported
-from ingest.store.sessions import Sessions
+from ingest.store.commit.identity import Reported
+from ingest.store.commit.sessions import Sessions
 
 Result = TypeVar("Result")
 Observe = Callable[[str, str, Mapping[str, int]], None]

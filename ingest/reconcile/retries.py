@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ingest.errors import DatabaseAway, Unattributed
 from ingest.reconcile.runs import RunLost
-from ingest.store.refusals import Contended
+from ingest.store.errors import Contended
 
 Result = TypeVar("Result")
 TRIES = 8

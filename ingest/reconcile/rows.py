@@ -6,9 +6,9 @@ from uuid import UUID
 
 import asyncpg
 
-from ingest.store.integrations import settings_of
+from ingest.store.config.integrations import settings_of
+from ingest.store.errors import acquired
 from ingest.store.queries import queries
-from ingest.store.refusals import acquired
 
 LISTING_TYPES = ("golioth", "aws_iot", "azure_iot")
 """A broker keeps no list of its own."""

@@ -14,10 +14,10 @@ import orjson
 from handlers.events import SECOND, Micros
 from handlers.text import shown
 from ingest.errors import DatabaseAway
-from ingest.store.identity import Reported
+from ingest.store.commit.identity import Reported
+from ingest.store.commit.timeline import record
+from ingest.store.errors import acquired
 from ingest.store.queries import queries
-from ingest.store.refusals import acquired
-from ingest.store.timeline import record
 
 Connection = Any
 Status = Literal["running", "done", "incomplete", "stopped", "failed", "dry"]

@@ -11,8 +11,8 @@ from handlers.events import Micros
 from ingest.reconcile.plan import Plan
 from ingest.reconcile.retries import with_retries
 from ingest.reconcile.runs import Run, Runs
+from ingest.store.errors import FAULTS, acquired
 from ingest.store.queries import queries
-from ingest.store.refusals import FAULTS, acquired
 
 WINDOW = 1_000
 """Staging ids looked at in one transaction."""

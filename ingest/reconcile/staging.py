@@ -12,8 +12,8 @@ from ingest.reconcile.guard import Coverage
 from ingest.reconcile.listing import Dating, digest_of, from_json, problems_of, to_json
 from ingest.reconcile.pages import AskedPage
 from ingest.reconcile.runs import Run, Runs
+from ingest.store.errors import acquired
 from ingest.store.queries import queries
-from ingest.store.refusals import acquired
 
 WHOLE_LISTINGS = "set local enable_nestloop = off"
 """Nobody has analyzed what was staged just now: a plan for a few rows would take minutes."""

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ingest.store.refusals import DATABASE_ERRORS, acquired, message_of, translated
+from ingest.store.errors import DATABASE_ERRORS, acquired, message_of, translated
 
 Connection = Any
 ROLE = "rollcall_api"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from handlers.webhooks.delivery import Event
-from ingest.store.webhook_events import WebhookEvents
+from ingest.store.commit.webhook_events import WebhookEvents
 
 Key = tuple[UUID, str]
 

@@ -10,18 +10,18 @@ from handlers.events import SECOND, Liveness
 from handlers.paths import FieldPaths
 from handlers.webhooks.delivery import Context
 from handlers.webhooks.shapes import checked
-from ingest.adoption import Adopting, adopt_for_ever
 from ingest.crypto import Keyring, is_encrypted, secret_context
 from ingest.errors import Misconfigured, RollcallError
-from ingest.field_paths import warn_of_missing
-from ingest.follow import follow
-from ingest.integration_settings import check_place, webhook_settings, webhooks_are_proved
+from ingest.integrations.field_paths import warn_of_missing
+from ingest.integrations.settings import check_place, webhook_settings, webhooks_are_proved
+from ingest.integrations.watch import follow
+from ingest.pipeline.adoption import Adopting, adopt_for_ever
 from ingest.pipeline.pile import Feed
 from ingest.settings import Settings
-from ingest.store.creation import UnknownPolicy
-from ingest.store.integrations import IntegrationRows
-from ingest.store.parking import Parking
-from ingest.store.webhook_rows import COLUMN, WebhookRow, WebhookRows
+from ingest.store.commit.creation import UnknownPolicy
+from ingest.store.commit.parking import Parking
+from ingest.store.config.integrations import IntegrationRows
+from ingest.store.config.webhook_rows import COLUMN, WebhookRow, WebhookRows
 from ingest.tasks import together
 from ingest.webhooks.auth import LONG_ENOUGH, Authenticator, is_short
 from ingest.webhooks.sns import Signatures

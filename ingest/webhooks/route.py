@@ -16,8 +16,8 @@ from starlette.types import Receive, Scope, Send
 from handlers.webhooks import golioth_pipelines
 from handlers.webhooks.delivery import Event, Handshake, Request
 from handlers.webhooks.shapes import decode
+from ingest.egress.networks import peer_of
 from ingest.errors import DatabaseAway, Unauthorized, Unavailable
-from ingest.http_peers import peer_of
 from ingest.mqtt.port import Clock
 from ingest.problems import UNEXPECTED, Problem
 from ingest.webhooks.answers import JSON, allowed, answer

@@ -11,7 +11,7 @@ from handlers.dialects.plain import Context, decode
 from handlers.events import SECOND, Publish
 from handlers.paths import FieldPaths
 from handlers.topics import Topics
-from ingest.integration_settings import mqtt_settings
+from ingest.integrations.settings import mqtt_settings
 from tests.cases.cases import differences, load, payload
 from tests.http_client import http_client
 from tests.ingest.service import Service, running

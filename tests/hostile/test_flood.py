@@ -12,8 +12,8 @@ from handlers.events import DeviceKey
 from handlers.keys import codes
 from handlers.shapes import _shapes, quickly_read
 from handlers.topics import MAX_CACHED, Topics
-from ingest.store.creation import UnknownPolicy
-from ingest.store.identity import Identities
+from ingest.store.commit.creation import UnknownPolicy
+from ingest.store.commit.identity import Identities
 from ingest.store.queries import queries
 from tests.http_client import http_client
 from tests.ingest.service import running

@@ -20,10 +20,10 @@ from handlers.topics import Topics
 from handlers.webhooks.delivery import Context as WebhookContext
 from handlers.webhooks.delivery import Handshake, Request
 from handlers.webhooks.shapes import DECODERS
-from ingest.store.apply import Applier
-from ingest.store.batch import Batch, Target
-from ingest.store.creation import UnknownPolicy
-from ingest.store.identity import Identities
+from ingest.store.commit.apply import Applier
+from ingest.store.commit.batch import Batch, Target
+from ingest.store.commit.creation import UnknownPolicy
+from ingest.store.commit.identity import Identities
 from tests.handlers.limits import assert_fits_columns, assert_tellable
 from tests.handlers.test_plain_fuzz import HEARD
 from tests.handlers.webhooks.samples import INTEGRATION, NOW, SAMPLES

@@ -13,7 +13,7 @@ import orjson
 
 from ingest.app import serve
 from ingest.settings import load_settings
-from ingest.store import tokens
+from ingest.store.people import tokens
 from tests.http_client import http_client
 from tests.servers.mosquitto import MosquittoServer
 from tests.waiting import until

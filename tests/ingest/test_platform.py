@@ -8,7 +8,7 @@ import httpx
 import orjson
 import pytest
 
-from ingest.store import tokens
+from ingest.store.people import tokens
 from tests.http_client import http_client
 from tests.ingest.reconcile.fleet import API_KEY, Fleet
 from tests.ingest.service import Service, running

@@ -1,7 +1,7 @@
 import pytest
 
 from ingest.errors import Misconfigured
-from ingest.integration_settings import MqttSettings, mqtt_settings
+from ingest.integrations.settings import MqttSettings, mqtt_settings
 from ingest.settings import load_settings
 
 

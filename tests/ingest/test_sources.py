@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ingest.slots.slots import Slots
+from ingest.sessions.slots import Slots
 from tests.http_client import http_client
 from tests.ingest.service import running
 from tests.servers.mosquitto import MosquittoServer

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from ingest.errors import Misconfigured
-from ingest.providers.kept import KeptProviders
+from ingest.providers.cache import KeptProviders
 
 
 class Made:
@@ -55,7 +55,7 @@ async def test_one_provider_serves_all_who_ask_at_once(rows: Rows) -> None:
 async def test_a_changed_row_makes_another_and_the_first_goes_on_for_a_while(
     rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.providers.kept.FRESH_S", 0.0)
+    monkeypatch.setattr("ingest.providers.cache.FRESH_S", 0.0)
     providers, integration = KeptProviders(rows.read, rows.make), uuid4()
     rows.rows[integration] = "a"
     first: Any = await providers(integration)

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from ingest.store.tokens import SCOPES
+from ingest.store.people.tokens import SCOPES
 from tests.ingest.api.world import Organization, World
 
 

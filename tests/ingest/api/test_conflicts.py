@@ -9,7 +9,7 @@ import pytest
 
 from handlers.events import DeviceKey, Facts, Observation
 from ingest.providers.port import DeviceChanges, ListedDevice
-from ingest.store.sessions import Sessions
+from ingest.store.commit.sessions import Sessions
 from tests.ingest.api.world import Organization, World
 from tests.servers.http import Fault
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from ingest.crypto import Keyring
-from ingest.store.credentials import rotate_credentials
+from ingest.store.people.credentials import rotate_credentials
 from tests.ingest.api.world import API_KEY, KEYS, Organization, World, running
 
 SECRET = "s3cr3t-of-the-device"

@@ -9,11 +9,11 @@ from uuid import UUID
 import pytest
 
 from handlers.events import DeviceKey, Observation
-from ingest.deployments import Deployments
-from ingest.store.artifacts import sync_artifacts
-from ingest.store.deployments import Progress
-from ingest.store.sessions import Sessions
-from ingest.turns import Turns
+from ingest.jobs.deployments import Deployments
+from ingest.jobs.schedule import Turns
+from ingest.store.commit.sessions import Sessions
+from ingest.store.people.artifacts import sync_artifacts
+from ingest.store.people.deployments import Progress
 from tests.ingest.api.world import Organization, World
 from tests.servers.http import Fault
 from tests.waiting import until

@@ -9,7 +9,7 @@ import pytest
 
 from ingest.api.limits import Buckets
 from ingest.api.problems import Problem
-from ingest.store import sources
+from ingest.store.people import sources
 from ingest.store.tenants import Tenants
 from tests.ingest.api.world import Organization, World, running
 from tests.ingest.store.world import waits

@@ -21,21 +21,21 @@ from handlers.parked import to_parked
 from ingest.api.application import close_api, create_api
 from ingest.api.parts import Parts, Synced
 from ingest.api.settings import ApiSettings
+from ingest.clock import StrictClock
 from ingest.crypto import Keyring
-from ingest.mqtt.clock import StrictClock
-from ingest.planner import Planner
+from ingest.integrations.planner import Planner
+from ingest.pipeline.replay import Replay
 from ingest.providers.factory import create_provider
 from ingest.providers.port import Provider
 from ingest.providers.settings import ProviderSettings
-from ingest.replay import Replay
 from ingest.settings import load_settings
-from ingest.store import tokens
-from ingest.store.apply import Applier
-from ingest.store.batch import Batch, Target
-from ingest.store.creation import UnknownPolicy
-from ingest.store.identity import Identities
-from ingest.store.parking import Parking
-from ingest.store.sessions import Sessions
+from ingest.store.commit.apply import Applier
+from ingest.store.commit.batch import Batch, Target
+from ingest.store.commit.creation import UnknownPolicy
+from ingest.store.commit.identity import Identities
+from ingest.store.commit.parking import Parking
+from ingest.store.commit.sessions import Sessions
+from ingest.store.people import tokens
 from ingest.store.tenants import Tenants
 from ingest.webhooks.hooks import understood
 from tests.http_client import http_client

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from ingest.api.settings import ApiSettings
+from ingest.clock import StrictClock
 from ingest.egress.gate import Egress
 from ingest.egress.networks import parsed
 from ingest.errors import AddressRefused, Unavailable
-from ingest.jetstream.cluster import Cluster
+from ingest.integrations.cluster import Cluster
 from ingest.jetstream.connection import JetStreamConnection
 from ingest.mqtt.auto import open_connection
-from ingest.mqtt.clock import StrictClock
 from ingest.mqtt.port import Broker
 from ingest.providers.factory import create_provider
 from ingest.providers.settings import ProviderSettings

@@ -10,8 +10,8 @@ import asyncpg
 import orjson
 import pytest
 
-from ingest.store import admin, tokens
-from ingest.store.session import session
+from ingest.store.people import admin, tokens
+from ingest.store.people.session import session
 from tests.http_client import http_client
 from tests.ingest.service import Service, running
 from tests.servers.mosquitto import MosquittoServer

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from ingest.blocking import Blocking
+from ingest.egress.blocking import Blocking
 from tests.ingest.service import running
 from tests.servers.mosquitto import MosquittoServer
 from tests.servers.rollcall import RollcallProcess

@@ -12,9 +12,9 @@ import pytest
 from nats.js.manager import JetStreamManager
 
 from handlers.events import Publish
-from ingest.jetstream.cluster import Cluster
+from ingest.clock import StrictClock
+from ingest.integrations.cluster import Cluster
 from ingest.jetstream.connection import JetStreamConnection
-from ingest.mqtt.clock import StrictClock
 from ingest.mqtt.port import Broker, Connected, Subscription
 from tests.servers.nats import NatsServer
 from tests.servers.started import started

@@ -7,11 +7,11 @@ import time
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
 
+from ingest.clock import StrictClock
 from ingest.errors import BrokerAway, BrokerRefused
 from ingest.jetstream import former, pull
 from ingest.jetstream.connection import JetStreamConnection
 from ingest.jetstream.consumers import STREAM, durables
-from ingest.mqtt.clock import StrictClock
 from ingest.mqtt.port import Subscription
 from tests.ingest.jetstream.conftest import WITHIN_S, Open, manager, send, take, visited
 from tests.servers.nats import NatsServer

@@ -3,8 +3,8 @@
 import pytest
 
 from handlers.events import SECOND
-from ingest.mqtt.clock import StrictClock
-from ingest.store.health import HealthRows
+from ingest.clock import StrictClock
+from ingest.store.people.health import HealthRows
 from tests.http_client import http_client
 from tests.ingest.jetstream.conftest import visited
 from tests.ingest.service import running

@@ -11,10 +11,10 @@ import pytest
 
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
+from ingest.integrations.planner import Planner
 from ingest.jetstream.source import ask_again_in
-from ingest.planner import Planner
 from ingest.settings import load_settings
-from ingest.store.integrations import IntegrationRow
+from ingest.store.config.integrations import IntegrationRow
 from tests.servers.nats import nats_server
 
 PAGE = Path(__file__).parents[3] / "docs" / "nats.md"
@@ -48,7 +48,7 @@ def test_a_server_that_is_not_host_and_port_is_refused(server: str) -> None:
 
 
 def test_the_ordinary_start_does_not_import_the_library() -> None:
-    told = "import sys, ingest.cli, ingest.integrations; sys.exit('nats' in sys.modules)"
+    told = "import sys, ingest.cli, ingest.sessions.supervisor; sys.exit('nats' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", told]).returncode == 0
 
 

@@ -10,9 +10,9 @@ import aiomqtt
 import pytest
 
 from handlers.events import Publish
+from ingest.clock import StrictClock
 from ingest.errors import BrokerAway
 from ingest.mqtt.auto import open_connection
-from ingest.mqtt.clock import StrictClock
 from ingest.mqtt.port import Broker, Connected, Connection, Inbound, Subscription
 from tests.servers.mosquitto import MosquittoServer
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from ingest.clock import StrictClock
 from ingest.errors import BrokerRefused, NoConnack
 from ingest.mqtt.auto import open_connection
-from ingest.mqtt.clock import StrictClock
 from ingest.mqtt.port import Broker
 from tests.ingest.mqtt.conftest import Fleet, Open, publishes, until
 from tests.servers.amqtt_broker import AmqttBroker

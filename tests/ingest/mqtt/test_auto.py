@@ -5,10 +5,10 @@ import random
 
 import pytest
 
+from ingest.backoff import Backoff
+from ingest.clock import StrictClock
 from ingest.errors import BrokerAway, BrokerRefused, Misconfigured
 from ingest.mqtt.auto import open_connection
-from ingest.mqtt.backoff import Backoff
-from ingest.mqtt.clock import StrictClock
 from ingest.mqtt.port import Broker
 from tests.servers.mosquitto import MosquittoServer
 from tests.servers.scripted import read_packet, scripted_server

@@ -1,6 +1,6 @@
 """When a person is told that a session stands still at one packet."""
 
-from ingest.mqtt.stumbles import MAX_STUMBLES, Stumbles
+from ingest.mqtt.poison import MAX_STUMBLES, Stumbles
 
 
 def test_only_closes_in_a_row_at_one_place_are_a_standstill() -> None:

@@ -16,7 +16,7 @@ GAPS = "select count(*) from rollcall.device_events where kind = 'gap' and detai
 def ahead_by(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the wall clock be ahead of what it is outside."""
     true = time.time_ns
-    monkeypatch.setattr("ingest.mqtt.clock.time.time_ns", lambda: true() + int(seconds * 1_000_000_000))
+    monkeypatch.setattr("ingest.clock.time.time_ns", lambda: true() + int(seconds * 1_000_000_000))
 
 
 async def spoken_ahead(

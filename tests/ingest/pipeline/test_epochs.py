@@ -6,9 +6,9 @@ import asyncpg
 import pytest
 
 from ingest.errors import SessionsLost
-from ingest.store.apply import Applier
-from ingest.store.batch import Batch, SessionProgress
-from ingest.store.sessions import Sessions
+from ingest.store.commit.apply import Applier
+from ingest.store.commit.batch import Batch, SessionProgress
+from ingest.store.commit.sessions import Sessions
 from tests.ingest.service import Service, running
 from tests.servers.mosquitto import MosquittoServer
 from tests.waiting import WAITING

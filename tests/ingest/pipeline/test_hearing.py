@@ -37,7 +37,7 @@ async def test_where_publishing_is_forbidden_quiet_says_how_far_was_heard(
 async def test_the_quiet_of_a_dead_link_is_not_taken_for_heard(
     database: str, no_marker: MosquittoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.marker.QUIET_S", 0.5)
+    monkeypatch.setattr("ingest.sessions.marker.QUIET_S", 0.5)
     later = "select count(*) from rollcall.mqtt_sessions where heard_until > $1"
     async with Proxy(no_marker.port) as link, running(database, no_marker) as service:
         await service.connected(await service.add_integration(port=link.port))

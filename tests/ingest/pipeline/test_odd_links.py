@@ -103,7 +103,7 @@ async def test_a_time_that_is_not_ours_on_our_markers_topic_means_nothing(
 async def test_markers_that_do_not_come_back_are_told(
     database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.marker.MARKERS_IN_VAIN", 2)
+    monkeypatch.setattr("ingest.sessions.marker.MARKERS_IN_VAIN", 2)
     acl = tmp_path / "acl"
     acl.write_text("topic readwrite devices/#\ntopic write rollcall/#\n")
     acl.chmod(0o444)

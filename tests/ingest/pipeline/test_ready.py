@@ -12,8 +12,8 @@ from handlers.events import SECOND, DeviceKey, Observation, Presence
 from handlers.evidence import Evidence
 from ingest.errors import SessionsLost
 from ingest.pipeline.ready import Ready
-from ingest.store.apply import Applier
-from ingest.store.batch import Batch, SessionProgress, Target
+from ingest.store.commit.apply import Applier
+from ingest.store.commit.batch import Batch, SessionProgress, Target
 from tests.ingest.store.world import DEVICE, World
 from tests.strategies import INTEGRATION, OFFLINE_AFTER, START
 from tests.waiting import WAITING, until

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingest.store.inspection import device as inspected
+from ingest.store.people.inspection import device as inspected
 from tests.http_client import http_client
 from tests.ingest.service import Service, running
 from tests.servers.mosquitto import MosquittoServer

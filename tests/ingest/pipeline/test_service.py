@@ -6,9 +6,9 @@ import aiomqtt
 import asyncpg
 import pytest
 
-from ingest.planner import Planner
-from ingest.slots.plan import SessionPlan
-from ingest.store.integrations import IntegrationRow
+from ingest.integrations.planner import Planner
+from ingest.integrations.plans import SessionPlan
+from ingest.store.config.integrations import IntegrationRow
 from tests.ingest.service import Service, running
 from tests.servers.mosquitto import MosquittoServer
 from tests.waiting import until

@@ -10,15 +10,15 @@ import orjson
 
 from handlers.events import DeviceKey, Micros, Observation
 from handlers.evidence import Evidence, coalesce
+from ingest.clock import StrictClock
 from ingest.crypto import Keyring
-from ingest.mqtt.clock import StrictClock
 from ingest.reconcile.phases import Options, Outcome
 from ingest.reconcile.reconciler import Reconciler
 from ingest.settings import Settings, load_settings
-from ingest.store.apply import Applier
-from ingest.store.batch import Batch, Target
-from ingest.store.creation import UnknownPolicy
-from ingest.store.identity import Identities
+from ingest.store.commit.apply import Applier
+from ingest.store.commit.batch import Batch, Target
+from ingest.store.commit.creation import UnknownPolicy
+from ingest.store.commit.identity import Identities
 from tests.providers.worlds import HASTY
 from tests.servers.golioth import Golioth
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from handlers.events import SECOND
 from ingest.reconcile.phases import Options
-from ingest.store.silences import Silences
+from ingest.store.commit.silences import Silences
 from tests.ingest.reconcile.fleet import EPOCH, Fleet
 from tests.servers.http import Fault
 

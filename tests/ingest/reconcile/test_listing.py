@@ -18,7 +18,7 @@ from ingest.reconcile.plan import Plan
 from ingest.reconcile.runs import Runs
 from ingest.reconcile.settled import Settled
 from ingest.reconcile.staging import Staging
-from ingest.store.creation import UnknownPolicy
+from ingest.store.commit.creation import UnknownPolicy
 from tests.ingest.store.world import World, model
 from tests.strategies import INTEGRATION, OFFLINE_AFTER, START, arrivals, times
 

@@ -7,9 +7,9 @@ import orjson
 import pytest
 
 from handlers.events import SECOND, DeviceKey, Observation, Presence
+from ingest.clock import StrictClock
 from ingest.errors import Misconfigured, ProviderAway
-from ingest.mqtt.clock import StrictClock
-from ingest.store.retention import RUNS_KEPT, Retention
+from ingest.store.commit.retention import RUNS_KEPT, Retention
 from tests.ingest.reconcile.fleet import Fleet, micros
 from tests.servers.golioth import START
 from tests.servers.http import Fault

@@ -7,8 +7,8 @@ import pytest
 
 from handlers.events import DeviceKey, Facts, Observation
 from handlers.evidence import Evidence
-from ingest.store.apply import Applier
-from ingest.store.batch import Batch, Target
+from ingest.store.commit.apply import Applier
+from ingest.store.commit.batch import Batch, Target
 from tests.ingest.store.world import DEVICE, World
 from tests.strategies import OFFLINE_AFTER, START
 

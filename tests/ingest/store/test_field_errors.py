@@ -4,8 +4,8 @@ import time
 
 import asyncpg
 
-from ingest.store.field_errors import KEPT, FieldErrorRow, FieldErrorRows
-from ingest.store.retention import FIELD_ERRORS_KEPT_DAYS, Retention
+from ingest.store.commit.field_errors import KEPT, FieldErrorRow, FieldErrorRows
+from ingest.store.commit.retention import FIELD_ERRORS_KEPT_DAYS, Retention
 from tests.ingest.store.world import DEVICE, World
 
 DAY = 86_400 * 1_000_000

@@ -7,8 +7,8 @@ import asyncpg
 import pytest
 
 from handlers.events import DeviceKey
-from ingest.store.creation import UnknownPolicy
-from ingest.store.identity import Identities
+from ingest.store.commit.creation import UnknownPolicy
+from ingest.store.commit.identity import Identities
 
 OURS, THEIRS = UUID(int=1), UUID(int=2)
 CREATE, IGNORE = UnknownPolicy(), UnknownPolicy("ignore")

@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from handlers.events import SECOND, DeviceKey, Observation, Presence, Reading
-from ingest.store.creation import UnknownPolicy
-from ingest.store.identity import Identities
+from ingest.store.commit.creation import UnknownPolicy
+from ingest.store.commit.identity import Identities
 from tests.ingest.store.world import DEVICE, World
 from tests.strategies import INTEGRATION, START
 

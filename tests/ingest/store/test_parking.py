@@ -6,9 +6,9 @@ import pytest
 from handlers.events import DeviceKey
 from handlers.evidence import Evidence
 from handlers.parked import MAX_PARKED
-from ingest.store.batch import Batch
-from ingest.store.creation import UnknownPolicy
-from ingest.store.refusals import Contended
+from ingest.store.commit.batch import Batch
+from ingest.store.commit.creation import UnknownPolicy
+from ingest.store.errors import Contended
 from tests.ingest.store.test_strangers import OURS, ROW, Door, door
 
 __all__ = ["door"]
@@ -111,7 +111,7 @@ async def test_what_an_id_said_is_given_to_the_row_that_a_listing_has_bound_it_t
 async def test_ids_whose_names_mean_several_rows_keep_no_other_waiting(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.store.parking.PAGE", 2)
+    monkeypatch.setattr("ingest.store.commit.parking.PAGE", 2)
     for n in range(5):
         await park(door, DeviceKey(f"a{n}", "S"))
     await park(door, DeviceKey("z"))

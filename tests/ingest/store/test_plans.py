@@ -10,8 +10,8 @@ import pytest
 
 from handlers.events import SECOND, DeviceKey, Observation, Presence
 from handlers.evidence import Evidence
-from ingest.store.batch import Batch, SessionProgress, Target
-from ingest.store.columns import DIGESTS_KEPT, apply_arguments
+from ingest.store.commit.batch import Batch, SessionProgress, Target
+from ingest.store.commit.columns import DIGESTS_KEPT, apply_arguments
 from ingest.store.queries import queries
 from tests.strategies import INTEGRATION, OFFLINE_AFTER, START
 

@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from handlers.events import SECOND, DeviceKey, Observation, Presence
-from ingest.store.apply import Applier
-from ingest.store.within import Within
+from ingest.store.commit.apply import Applier
+from ingest.store.transaction import SingleConnectionPool
 from tests.ingest.store.world import DEVICE, EPOCH, World
 from tests.strategies import INTEGRATION, OFFLINE_AFTER, START
 
@@ -102,7 +102,7 @@ async def test_an_index_on_last_seen_costs_nothing_while_it_may_lag(world: World
             transaction = connection.transaction()
             await transaction.start()
             within = World(world.pool)
-            within.applier = Applier(Within(connection), presence_resolution=MINUTE)
+            within.applier = Applier(SingleConnectionPool(connection), presence_resolution=MINUTE)
             await within.apply([said(second, second)])
             assert await connection.fetchval(sql) is hot
             await transaction.rollback()

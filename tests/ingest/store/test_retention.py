@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from ingest.store.retention import DEAD_LETTERS_KEPT, EVENTS_KEPT_DAYS, Retention
+from ingest.store.commit.retention import DEAD_LETTERS_KEPT, EVENTS_KEPT_DAYS, Retention
 from tests.ingest.store.world import World
 
 

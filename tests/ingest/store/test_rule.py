@@ -10,9 +10,9 @@ import pytest
 from handlers.events import SECOND, DeviceKey, Observation, Presence
 from handlers.sequences import aws_sequence
 from ingest.errors import Refused
-from ingest.store.batch import Batch, SessionProgress
-from ingest.store.outbox import Positions
-from ingest.store.refusals import translated
+from ingest.store.commit.batch import Batch, SessionProgress
+from ingest.store.commit.outbox import Positions
+from ingest.store.errors import translated
 from tests.ingest.store.world import DEVICE, EPOCH, World
 from tests.strategies import INTEGRATION, OFFLINE_AFTER, START
 

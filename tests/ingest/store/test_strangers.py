@@ -8,12 +8,12 @@ import pytest
 
 from handlers.events import DeviceKey
 from handlers.evidence import Evidence
-from ingest.store.apply import Applier
-from ingest.store.batch import Batch
-from ingest.store.creation import UnknownPolicy
-from ingest.store.identity import FULL_FOR_S, Identities
-from ingest.store.parking import Parking
-from ingest.store.strangers import Strangers
+from ingest.store.commit.apply import Applier
+from ingest.store.commit.batch import Batch
+from ingest.store.commit.creation import UnknownPolicy
+from ingest.store.commit.identity import FULL_FOR_S, Identities
+from ingest.store.commit.parking import Parking
+from ingest.store.commit.unknown_devices import Strangers
 from tests.waiting import until
 
 OURS = UUID(int=1)

@@ -10,9 +10,9 @@ from handlers.events import MAIN, Micros, Observation
 from handlers.evidence import Evidence
 from handlers.firmware import history
 from handlers.presence import presence
-from ingest.store.apply import Applier
-from ingest.store.batch import Batch, Target
-from ingest.store.silences import Silences
+from ingest.store.commit.apply import Applier
+from ingest.store.commit.batch import Batch, Target
+from ingest.store.commit.silences import Silences
 from tests.strategies import OFFLINE_AFTER
 from tests.waiting import WAITING
 

@@ -12,12 +12,12 @@ import pytest
 
 from handlers.events import DeviceKey
 from ingest.crypto import Keyring
-from ingest.planner import Planner
+from ingest.integrations.planner import Planner
 from ingest.settings import load_settings
-from ingest.store import tokens
-from ingest.store.creation import UnknownPolicy
-from ingest.store.identity import Identities
-from ingest.store.integrations import IntegrationRow
+from ingest.store.commit.creation import UnknownPolicy
+from ingest.store.commit.identity import Identities
+from ingest.store.config.integrations import IntegrationRow
+from ingest.store.people import tokens
 from ingest.webhooks.guesses import AT_ONCE, EVERY_S, Guesses
 from tests.http_client import http_client
 from tests.ingest.service import Service, running
@@ -178,7 +178,7 @@ async def test_a_row_of_another_integration_is_meant_only_by_who_proved_himself(
 async def test_what_is_parked_without_a_proof_is_given_to_no_row_of_another_integration(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.adoption.EVERY_S", 0.1)
+    monkeypatch.setattr("ingest.pipeline.adoption.EVERY_S", 0.1)
     integration = await service.add_webhooks("ours", unknown_devices="park", **OPEN)
     await _post(service, integration, SAID)
     await _post(service, integration, {**SAID, "device_name": "SN-2"})

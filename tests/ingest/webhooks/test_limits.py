@@ -94,7 +94,7 @@ async def test_a_slow_sender_is_cut_and_others_are_not(
     service: Service, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     integration = await service.add_webhooks(**OPEN)
-    monkeypatch.setattr("ingest.http.READ_WITHIN_S", 1.0)
+    monkeypatch.setattr("ingest.http.server.READ_WITHIN_S", 1.0)
     slow, good = await Sender.open(service), await Sender.open(service)
     starts = {"nothing": b"", "head": b"POST / HTTP/1.1\r\n", "body": head(integration, 5_000)}
     drips = {"nothing": b"", "head": b"a: b\r\n", "body": b"x"}

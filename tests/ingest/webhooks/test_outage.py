@@ -43,7 +43,7 @@ async def test_while_the_database_is_away_senders_are_told_to_come_again_and_the
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ingest.webhooks.submissions.ANSWER_WITHIN_S", 2.0)
-    monkeypatch.setattr("ingest.status.FRESH_S", 0.0)
+    monkeypatch.setattr("ingest.http.health.FRESH_S", 0.0)
     await migrate(postgres.dsn())
     async with running(postgres.dsn(), None) as service:
         path = f"{service.url}/webhooks/{await service.add_webhooks(**OPEN)}"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.http_client import http_client
+from tests.ingest.pipeline.test_replay import _replay
 from tests.ingest.service import Service, running
-from tests.ingest.test_replay import _replay
 
 OPEN = {"webhook": {"auth": "none"}}
 SERIAL = "M260600008"

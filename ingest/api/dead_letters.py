@@ -1,0 +1,175 @@
+"""What could not be used: dead letters and unknown devices, to be looked at, replayed and adopted."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+
+from ingest.api.auth import Caller, Operator, Reader
+from ingest.api.idempotency import Key, once
+from ingest.api.pages import ERRORS, Asked, Cursor, Limit, Shape, Text, answered, cursor_of, page_of, place_of
+from ingest.api.parts import Api, CurrentApi
+from ingest.api.problems import not_found
+from ingest.store.people import sources
+
+router = APIRouter(prefix="/api", tags=["dead letters and unknown devices"], responses=ERRORS)
+
+
+class DeadLetter(Shape):
+    """A message that could not be understood or was refused. Its payload is shown by `rollcall dead-letters show`."""
+
+    id: UUID
+    integration_id: UUID
+    kind: str
+    error: str
+    topic: str
+    qos: int
+    bytes: int
+    truncated: bool
+    received_at: datetime
+    recorded_at: datetime
+
+
+class DeadLetters(Shape):
+    """A page of dead letters, newest first."""
+
+    dead_letters: list[DeadLetter]
+    next_cursor: str | None
+
+
+class Replay(Asked):
+    """Which dead letters to decode and apply again."""
+
+    ids: Annotated[list[UUID], Field(min_length=1, max_length=100)]
+
+
+class ReplayResult(Shape):
+    """What became of one dead letter; `error` is null where it was applied."""
+
+    id: UUID
+    error: str | None
+
+
+class ReplayResults(Shape):
+    """What became of each."""
+
+    results: list[ReplayResult]
+
+
+class UnknownDevice(Shape):
+    """An id that spoke and has no row."""
+
+    integration_id: UUID
+    external_device_id: str
+    messages: int
+    first_at: datetime
+    last_at: datetime
+
+
+class UnknownDevices(Shape):
+    """A page of unknown devices."""
+
+    unknown_devices: list[UnknownDevice]
+    next_cursor: str | None
+
+
+class Adopt(Asked):
+    """Which unknown id becomes a device."""
+
+    integration_id: UUID
+    external_device_id: Text
+
+
+class Adopted(Shape):
+    """The device that it became."""
+
+    device_id: UUID
+
+
+@router.get("/dead-letters", response_model=DeadLetters, operation_id="listDeadLetters")
+async def list_dead_letters(
+    request: Request,
+    api: CurrentApi,
+    caller: Reader,
+    integration: UUID | None = None,
+    kind: Text | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Response:
+    """List dead letters."""
+    place = place_of(cursor, datetime, UUID)
+    async with api.parts.tenants.of(caller.organization_id) as connection:
+        found = await sources.dead_letters(
+            connection,
+            caller.organization_id,
+            integration_id=integration,
+            kind=kind,
+            after=place,
+            limit=limit + 1,
+        )
+    page, last = page_of(found, limit)
+    following = cursor_of(last["recorded_at"], last["id"]) if last else None
+    return answered(
+        request, DeadLetters(dead_letters=[DeadLetter(**row) for row in page], next_cursor=following)
+    )
+
+
+@router.post("/dead-letters/replay", response_model=ReplayResults, operation_id="replayDeadLetters")
+async def replay_dead_letters(
+    request: Request, api: CurrentApi, caller: Operator, asked: Replay, key: Key = None
+) -> Response:
+    """Decode dead letters again, as of when they were received. What is applied is a dead letter no more."""
+
+    async def work() -> Response:
+        async with api.parts.tenants.of(caller.organization_id) as connection:
+            ids = await sources.own_dead_letters(connection, caller.organization_id, asked.ids)
+        done = {one.id: one.error for one in await api.parts.replay(ids)} if ids else {}
+        missing = "there is no such dead letter"
+        results = [ReplayResult(id=one, error=done.get(one, missing)) for one in dict.fromkeys(asked.ids)]
+        return answered(request, ReplayResults(results=results))
+
+    return await once(api, caller, request, key, work)
+
+
+@router.get("/unknown-devices", response_model=UnknownDevices, operation_id="listUnknownDevices")
+async def list_unknown_devices(
+    request: Request,
+    api: CurrentApi,
+    caller: Reader,
+    integration: UUID | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Response:
+    """List ids that spoke and have no row."""
+    place = place_of(cursor, str, UUID)
+    async with api.parts.tenants.of(caller.organization_id) as connection:
+        found = await sources.unknown_devices(
+            connection, caller.organization_id, integration_id=integration, after=place, limit=limit + 1
+        )
+    page, last = page_of(found, limit)
+    following = cursor_of(last["external_device_id"], last["integration_id"]) if last else None
+    shown = [UnknownDevice(**row) for row in page]
+    return answered(request, UnknownDevices(unknown_devices=shown, next_cursor=following))
+
+
+@router.post(
+    "/unknown-devices/adopt", response_model=Adopted, status_code=201, operation_id="adoptUnknownDevice"
+)
+async def adopt_unknown_device(
+    request: Request, api: CurrentApi, caller: Operator, asked: Adopt, key: Key = None
+) -> Response:
+    """Make an unknown id a device, which gets what it has said so far."""
+    return await once(api, caller, request, key, lambda: _adopt(api, caller, request, asked))
+
+
+async def _adopt(api: Api, caller: Caller, request: Request, asked: Adopt) -> Response:
+    async with api.parts.tenants.of(caller.organization_id) as connection:
+        device_id = await sources.adopt(
+            connection, caller.organization_id, asked.integration_id, asked.external_device_id
+        )
+    if device_id is None:
+        raise not_found("unknown device")
+    await api.parts.adopt(asked.integration_id)
+    return answered(request, Adopted(device_id=device_id), status=201)

@@ -1,0 +1,1 @@
+"""HTTP: the server with its limits, health and metrics."""

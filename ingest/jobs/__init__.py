@@ -1,0 +1,1 @@
+"""Jobs: what one of all replicas does now and then under a lease: sweep, retention, deployments, the outbox."""

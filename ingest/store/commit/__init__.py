@@ -1,0 +1,1 @@
+"""What a commit writes: the batch, identities, new rows, parking, sessions, the timeline."""

@@ -1,0 +1,60 @@
+"""The audit: who created, changed, tested or read an integration, a token or a credential, when and from where."""
+
+import getpass
+import socket
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from ingest.store.people.session import Row, rows
+
+Connection = Any
+MAX_NAME: Final = 255
+
+
+class Actor(NamedTuple):
+    """Who does it: a user of the platform, a token of ours or an operator; from where, with what."""
+
+    name: str
+    user_id: UUID | None
+    token_id: UUID | None
+    address: str | None = None
+    agent: str | None = None
+
+
+def operator() -> Actor:
+    """Return who runs a command on this machine."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "of no name"
+    return Actor(f"operator {user}", None, None, socket.gethostname(), "rollcall")
+
+
+async def note(
+    connection: Connection, organization_id: UUID, actor: Actor, action: str, subject: UUID, name: str
+) -> None:
+    """Write one row, in the transaction of what it is about. `action` is such as `integration.created`."""
+    await connection.execute(
+        """insert into rollcall.audit (organization_id, actor, action, subject, name, address, agent)
+        values ($1, $2, $3, $4, $5, $6, $7)""",
+        organization_id,
+        actor.name,
+        action,
+        subject,
+        name[:MAX_NAME],
+        actor.address,
+        actor.agent,
+    )
+
+
+async def entries(connection: Connection, slug: str | None, limit: int) -> list[Row]:
+    """Return what was written, newest first."""
+    return await rows(
+        connection,
+        """select a.at, coalesce(o.slug, a.organization_id::text) as organization, a.actor, a.address, a.action, a.name,
+            a.subject, a.agent
+        from rollcall.audit a left join public.organizations o on o.id = a.organization_id
+        where $1::text is null or o.slug = $1 order by a.at desc, a.id desc limit $2""",
+        slug,
+        limit,
+    )
