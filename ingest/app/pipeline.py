@@ -20,7 +20,7 @@ from ingest.pipeline.committer import Committer
 from ingest.pipeline.field_error_writer import FieldErrorWriter
 from ingest.pipeline.field_errors import FieldErrors
 from ingest.pipeline.intake import Intake
-from ingest.pipeline.pile import Counts
+from ingest.pipeline.open_batch import Counts
 from ingest.pipeline.rejections import Rejections
 from ingest.pipeline.watchdog import Watchdog
 from ingest.settings import Settings

@@ -10,8 +10,7 @@ from uuid import UUID
 import asyncpg
 from fastapi import FastAPI
 
-from handlers.events import Decoded, Micros, Observation
-from handlers.webhooks.delivery import Event
+from handlers.events import Micros, Observation
 from ingest.api.application import close_api, create_api, readable_integrations
 from ingest.api.parts import Parts, Synced
 from ingest.api.settings import load_api_settings
@@ -22,9 +21,9 @@ from ingest.integrations.planner import Planner
 from ingest.integrations.plans import SessionPlan
 from ingest.integrations.settings import webhooks_are_proved
 from ingest.jobs.deployments import EVERY_S, Deployments
-from ingest.pipeline.deliveries import Arrival, Delivery
-from ingest.pipeline.pile import Feed
+from ingest.pipeline.observed import ObservedSegment
 from ingest.pipeline.replay import Replay
+from ingest.pipeline.segment import IntegrationContext
 from ingest.providers.cache import KeptProviders
 from ingest.providers.mqtt import MqttSide
 from ingest.providers.port import Provider
@@ -151,16 +150,16 @@ class _Rest:
         return Synced(run.listed, run.created, run.changed, run.missing, errors, run.duration_s or 0.0)
 
     async def observe(self, observations: Sequence[Observation]) -> None:
-        """Put these into the pile, and return once they are committed. Raises: TimeoutError."""
+        """Put these into the open batch, and return once they are committed. Raises: TimeoutError."""
         pipeline, loop = self._pipeline, asyncio.get_running_loop()
         if not observations:
             return
         integration_id = observations[0].integration_id
-        feed = Feed(integration_id, _ONLY_KNOWN, await self._offline_after(integration_id), "api")
+        feed = IntegrationContext(
+            integration_id, _ONLY_KNOWN, await self._offline_after(integration_id), "api"
+        )
         done: asyncio.Future[None] = loop.create_future()
-        arrival = Arrival(feed, "/api", {}, frozenset(), pipeline.clock(), done)
-        event = Event(None, Decoded(tuple(observations)), "api", b"")
-        pipeline.intake.add(Delivery(arrival, [event]), 0)
+        pipeline.intake.add(ObservedSegment(feed, observations, done), 0)
         async with asyncio.timeout(COMMITTED_WITHIN_S):
             await done
 

@@ -13,12 +13,12 @@ from ingest.errors import BrokerRefused, Misconfigured, RollcallError
 from ingest.integrations.cluster import Cluster
 from ingest.integrations.plans import SessionPlan
 from ingest.jetstream.connection import JetStreamConnection
-from ingest.jetstream.redeliveries import Undigested
+from ingest.jetstream.redeliveries import NoRedeliveryFilter
 from ingest.mqtt.port import Clock, Subscription
 from ingest.pipeline.intake import Intake
-from ingest.pipeline.origin import Origin
-from ingest.pipeline.pile import Feed
-from ingest.sessions.session import let_go, read
+from ingest.pipeline.segment import IntegrationContext
+from ingest.sessions.inflight import SessionInflight
+from ingest.sessions.reading import let_go, read
 from ingest.store.commit.sessions import Sessions
 from ingest.tasks import together
 
@@ -86,7 +86,7 @@ class JetStreamSource:
         self._session_id = stored.id
         await self._forget_others()
         connection = JetStreamConnection(plan.broker, self._cluster, plan.filters, self._clock)
-        origin = self._origin(stored.id, connection)
+        inflight = self._inflight(stored.id, connection)
         try:
             connected = await connection.connect()
             if not connected.session_present:
@@ -100,10 +100,10 @@ class JetStreamSource:
             self._backoff.reset()
             self.connection = connection
             async with together(self._hear(connection, stored.id)):
-                await read(connection, origin, self._intake)
+                await read(connection, inflight, self._intake)
         finally:
             self.connection = None
-            await let_go(connection, origin)
+            await let_go(connection, inflight)
 
     async def _forget_others(self) -> None:
         """Forget the integration's former MQTT session: it would never be heard from again."""
@@ -128,17 +128,16 @@ class JetStreamSource:
                 self._deaf = True
             await asyncio.sleep(ask_again_in(self._plan.marker_interval_s, clock() - asked_at))
 
-    def _origin(self, session_id: int, connection: JetStreamConnection) -> Origin:
+    def _inflight(self, session_id: int, connection: JetStreamConnection) -> SessionInflight:
         plan = self._plan
-        return Origin(
-            Feed(plan.integration_id, plan.policy, plan.offline_after),
+        return SessionInflight(
+            IntegrationContext(plan.integration_id, plan.policy, plan.offline_after),
             session_id,
             plan.broker.client_id,
             plan.context,
             plan.marker_topic,
-            Undigested(),
+            NoRedeliveryFilter(),
             connection,
-            epoch=None,
         )
 
 

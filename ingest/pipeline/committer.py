@@ -12,28 +12,29 @@ from ingest.errors import DatabaseAway, EventsKnown, Refused, SessionsLost
 from ingest.pipeline.batches import Batches, RowsUnmade
 from ingest.pipeline.culprits import Culprits, Fault, Undecided
 from ingest.pipeline.intake import Intake
-from ingest.pipeline.pile import Counts, Pile
-from ingest.pipeline.ready import Ready
-from ingest.pipeline.refusals import RefusedDevices
+from ingest.pipeline.open_batch import Counts, OpenBatch
+from ingest.pipeline.pipelined import PipelinedCommit
+from ingest.pipeline.refusal_rate import RefusedDevices
+from ingest.pipeline.segment import Superseded
 from ingest.store.commit.apply import Applier
 from ingest.store.commit.batch import Batch
 from ingest.store.errors import FAULTS, Contended
 
 MAX_VANISHED = 5
-"""Tries of one pile while devices of it are being deleted by others."""
+"""Tries of one batch while devices of it are being deleted by others."""
 MAX_ROUNDS = 4
-"""Attributions of one pile: after each, what was found at fault is left out of it."""
+"""Attributions of one batch: after each, what was found at fault is left out of it."""
 DROPPED_EVERY_S = 1.0
 MISSING = "23503"
 """SQLSTATE of a row that is named and is not there."""
 HELD_S = 5.0
-"""A pile of which nothing can be committed is tried again after this long at the latest, with what came meanwhile."""
+"""A batch of which nothing can be committed is tried again after this long at the latest, with newer arrivals."""
 
 log = logging.getLogger(__name__)
 
 
 class Committer:
-    """Commits pile after pile until cancelled; `run` never ends by itself.
+    """Commits batch after batch until cancelled; `run` never ends by itself.
 
     `observe` is told the entries and the seconds of each commit.
     """
@@ -62,36 +63,38 @@ class Committer:
         self._dropped_written_at = 0.0
         self.outage: str | None = None
         """Why the database cannot be written now; None while all is well."""
-        self.in_hand: Pile | None = None
+        self.in_hand: OpenBatch | None = None
         """What is being committed."""
         self.waits_for: str | None = None
-        """Why the pile in hand was not committed at its last try; None at its first."""
+        """Why the batch in hand was not committed at its last try; None at its first."""
         self.committed_at = time.monotonic()
         """When the last commit succeeded (time.monotonic, seconds); at first, the start."""
 
     async def run(self) -> None:
-        """Take, commit, acknowledge, until cancelled. What fills up meanwhile is made ready while the last commits."""
-        following: tuple[Pile, Ready | None] | None = None
+        """Take, commit, acknowledge, until cancelled. A batch that fills up is prepared while the last one commits."""
+        following: tuple[OpenBatch, PipelinedCommit | None] | None = None
         try:
             while True:
-                pile, ready = following or (await self._intake.take(), None)
-                self.in_hand, self.waits_for = pile, None
-                committing = asyncio.create_task(self._settle(pile, ready))
+                open_batch, pipelined = following or (await self._intake.take(), None)
+                self.in_hand, self.waits_for = open_batch, None
+                committing = asyncio.create_task(self._commit_or_split(open_batch, pipelined))
                 try:
-                    following = await self._made_ready_beside(committing, ready)
+                    following = await self._prepare_beside(committing, pipelined)
                     held = await committing
                 finally:
                     committing.cancel()
                 if held is not None:
-                    following = await self._together(held, following), None
+                    following = await self._with_newer(held, following), None
                 else:
                     self.in_hand = None
-                    self._intake.release(pile)
+                    self._intake.release(open_batch)
         finally:
             if following is not None and following[1] is not None:
                 following[1].cancel()
 
-    async def _together(self, held: Pile, following: tuple[Pile, Ready | None] | None) -> Pile:
+    async def _with_newer(
+        self, held: OpenBatch, following: tuple[OpenBatch, PipelinedCommit | None] | None
+    ) -> OpenBatch:
         """Wait a little, and put what came meanwhile behind what is held: another device may show whose fault it is."""
         await self._pause(min(HELD_S, 0.1 * 2 ** min(self._held, 6)))
         self._held += 1
@@ -102,9 +105,9 @@ class Committer:
         fresh = self._intake.take_waiting()
         return held if fresh is None else held.joined(fresh)
 
-    async def _made_ready_beside(
-        self, committing: asyncio.Task[Pile | None], before: Ready | None
-    ) -> tuple[Pile, Ready | None] | None:
+    async def _prepare_beside(
+        self, committing: asyncio.Task[OpenBatch | None], before: PipelinedCommit | None
+    ) -> tuple[OpenBatch, PipelinedCommit | None] | None:
         filling = asyncio.create_task(self._intake.take_full())
         try:
             await asyncio.wait({committing, filling}, return_when=asyncio.FIRST_COMPLETED)
@@ -113,44 +116,46 @@ class Committer:
                 filling.cancel()
         if not filling.done():
             return None
-        pile = filling.result()
-        batch, unknown = self._batches.known(pile)
+        open_batch = filling.result()
+        batch, unknown = self._batches.known(open_batch)
         if unknown:
-            return pile, None
+            return open_batch, None
         self._applier.prepare(batch)
-        return pile, Ready(batch, self._applier, behind=before)
+        return open_batch, PipelinedCommit(batch, self._applier, after=before)
 
-    async def _settle(self, pile: Pile, ready: Ready | None = None) -> Pile | None:
+    async def _commit_or_split(
+        self, open_batch: OpenBatch, pipelined: PipelinedCommit | None = None
+    ) -> OpenBatch | None:
         """Commit and acknowledge it, but what came by sessions that another process has taken up since.
 
         Webhook events that another process has committed meanwhile are answered and not applied. Returns what could
         not be committed: it heads the next round, and nothing of it is acknowledged.
         """
-        dead = _by_kind(pile)
+        dead = _by_kind(open_batch)
         while True:
             try:
-                pile = await self._attributed(pile, ready)
+                open_batch = await self._attributed(open_batch, pipelined)
             except EventsKnown as known:
                 log.debug("%s", known)
                 self._counts.duplicates += len(known.known)
-                pile = pile.without_events(known.known)
+                open_batch = open_batch.without(Superseded(events=known.known))
             except SessionsLost as lost:
                 log.warning("%s: what is in hand of them is left to it", lost)
-                pile = pile.without(lost.lost)
-                if not pile.count:
+                open_batch = open_batch.without(Superseded(sessions=lost.lost))
+                if not open_batch.count:
                     return None
             except Undecided as undecided:
                 self._note_outage(str(undecided))
-                return undecided.pile
+                return undecided.open_batch
             else:
-                for (integration_id, kind), count in (_by_kind(pile) - dead).items():
+                for (integration_id, kind), count in (_by_kind(open_batch) - dead).items():
                     self._counts.rejections.bury(integration_id, kind, count)
                 self._held = 0
-                self._acknowledge(pile)
+                self._acknowledge(open_batch)
                 return None
-            ready = None
+            pipelined = None
 
-    async def _attributed(self, pile: Pile, ready: Ready | None) -> Pile:
+    async def _attributed(self, open_batch: OpenBatch, pipelined: PipelinedCommit | None) -> OpenBatch:
         """Commit it and return it, with what the database refuses as dead letters, or what it cannot write now parked.
 
         Raises: Undecided, SessionsLost, EventsKnown.
@@ -158,40 +163,42 @@ class Committer:
         why = ""
         for _ in range(MAX_ROUNDS):
             try:
-                if ready is None:
-                    pile = await self._culprits.beforehand(pile)
-                await self._commit_with_retries(pile, ready)
+                if pipelined is None:
+                    open_batch = await self._culprits.beforehand(open_batch)
+                await self._commit_with_retries(open_batch, pipelined)
             except RowsUnmade as unmade:
                 log.warning("%s: what they sent are dead letters", unmade)
                 why = str(unmade)
-                pile = pile.with_fates(pile.naming(unmade.unmade))
+                open_batch = open_batch.without(Superseded(fates=open_batch.entries_naming(unmade.unmade)))
             except FAULTS as fault:
                 why = str(fault)
-                pile = await self._without_culprits(pile, fault)
+                open_batch = await self._without_culprits(open_batch, fault)
             else:
-                return pile
-            ready = None
-        raise Undecided(pile, why)
+                return open_batch
+            pipelined = None
+        raise Undecided(open_batch, why)
 
-    async def _without_culprits(self, pile: Pile, fault: Fault) -> Pile:
+    async def _without_culprits(self, open_batch: OpenBatch, fault: Fault) -> OpenBatch:
         self.waits_for = str(fault)
         if self.outage is None:
-            log.warning("a commit of %d is refused, looking for the cause: %s", pile.count, fault)
+            log.warning("a commit of %d is refused, looking for the cause: %s", open_batch.count, fault)
         try:
             if fault.sqlstate == MISSING and (
-                gone := await self._applier.integrations_gone(pile.integrations)
+                gone := await self._applier.integrations_gone(open_batch.integrations)
             ):
                 log.warning("%d integrations were deleted while messages of them were in hand", len(gone))
-                return pile.unkept_of(gone)
-            return await self._culprits.without(pile, fault)
+                return open_batch.without(Superseded(integrations=gone))
+            return await self._culprits.without(open_batch, fault)
         except (Refused, DatabaseAway) as error:
-            raise Undecided(pile, str(error)) from error
+            raise Undecided(open_batch, str(error)) from error
 
-    async def _commit_with_retries(self, pile: Pile, ready: Ready | None = None) -> None:
+    async def _commit_with_retries(
+        self, open_batch: OpenBatch, pipelined: PipelinedCommit | None = None
+    ) -> None:
         attempt = 0
         while True:
             try:
-                await self._commit(pile, ready)
+                await self._commit(open_batch, pipelined)
             except Contended as contended:
                 self.waits_for = str(contended)
                 await self._pause(0.05)
@@ -216,24 +223,24 @@ class Committer:
     async def _pause(self, cap_s: float) -> None:
         await asyncio.sleep(self._jitter.uniform(0, cap_s))
 
-    async def _commit(self, pile: Pile, ready: Ready | None) -> None:
+    async def _commit(self, open_batch: OpenBatch, pipelined: PipelinedCommit | None) -> None:
         for _ in range(MAX_VANISHED):
-            if ready is None:
-                batch = await self._batches.resolved(pile)
+            if pipelined is None:
+                batch = await self._batches.resolved(open_batch)
                 if time.monotonic() - self._dropped_written_at > DROPPED_EVERY_S:
                     batch.dropped = self._dropped.copy()
-                ready = Ready(batch, self._applier)
+                pipelined = PipelinedCommit(batch, self._applier)
             began = time.perf_counter()
-            gone = await ready.commit()
+            gone = await pipelined.commit()
             if not gone:
-                self._observe(pile.count, time.perf_counter() - began)
+                self._observe(open_batch.count, time.perf_counter() - began)
                 self._counts.commits += 1
-                self._counts.committed += pile.count
-                self._note_dropped(ready.batch)
-                self._refusals.heard(ready.batch.devices)
+                self._counts.committed += open_batch.count
+                self._note_dropped(pipelined.batch)
+                self._refusals.heard(pipelined.batch.devices)
                 return
             self._batches.forget(gone)
-            ready = None
+            pipelined = None
         raise DatabaseAway("devices vanish while they are being written")
 
     def _note_dropped(self, batch: Batch) -> None:
@@ -245,12 +252,12 @@ class Committer:
         self._dropped.update(+batch.turned_away)
         self._counts.rejections.drop_unknown(batch.turned_away)
 
-    def _acknowledge(self, pile: Pile) -> None:
-        for part in pile.parts:
-            part.settled()
-        self._counts.acknowledged += pile.count
+    def _acknowledge(self, open_batch: OpenBatch) -> None:
+        for segment in open_batch.segments:
+            segment.acknowledge()
+        self._counts.acknowledged += open_batch.count
 
 
-def _by_kind(pile: Pile) -> Counter[tuple[UUID, str]]:
-    """Count the dead letters of a pile by integration and kind."""
-    return Counter((one.integration_id, one.kind) for one in pile.dead_letters)
+def _by_kind(open_batch: OpenBatch) -> Counter[tuple[UUID, str]]:
+    """Count the dead letters of a batch by integration and kind."""
+    return Counter((one.integration_id, one.kind) for one in open_batch.dead_letters)

@@ -14,8 +14,9 @@ from uuid import UUID
 from handlers.events import DeadReason
 from ingest.errors import DatabaseAway, Refused, RollcallError, Unattributed
 from ingest.pipeline.batches import Batches, refusal
-from ingest.pipeline.pile import LEFT_OUT, Pile
-from ingest.pipeline.refusals import RefusedDevices
+from ingest.pipeline.open_batch import OpenBatch
+from ingest.pipeline.refusal_rate import RefusedDevices
+from ingest.pipeline.segment import LEFT_OUT, Superseded
 from ingest.store.commit.apply import Applier
 from ingest.store.errors import POSTPONED, ROW_LOCKED
 
@@ -33,11 +34,11 @@ Fault = Refused | Unattributed
 
 
 class Undecided(RollcallError):  # noqa: N818
-    """Nothing tells whether messages or the database are at fault: `pile` waits, and nothing of it is acknowledged."""
+    """Nothing tells whether messages or the database are at fault: `open_batch` waits unacknowledged."""
 
-    def __init__(self, pile: Pile, why: str) -> None:
+    def __init__(self, open_batch: OpenBatch, why: str) -> None:
         super().__init__(why)
-        self.pile = pile
+        self.open_batch = open_batch
 
 
 class Culprits:
@@ -50,60 +51,62 @@ class Culprits:
         self._held: set[UUID] = set()
         """Devices whose rows somebody kept locked when they were last looked at."""
 
-    async def beforehand(self, pile: Pile) -> Pile:
-        """Return `pile` with those parked that somebody still keeps locked: they are not waited for again."""
-        if not self._held or not (devices := self._devices_of(pile) & self._held):
-            return pile
+    async def beforehand(self, open_batch: OpenBatch) -> OpenBatch:
+        """Return `open_batch` with those parked that somebody still keeps locked: they are not waited for again."""
+        if not self._held or not (devices := self._devices_of(open_batch) & self._held):
+            return open_batch
         try:
             locked = await self._applier.locked(devices)
         except (Refused, DatabaseAway):  # the commit meets the same
-            return pile
+            return open_batch
         self._held -= devices - locked
-        return pile.postponing(locked) if locked else pile
+        return open_batch.postponing(locked) if locked else open_batch
 
-    async def without(self, pile: Pile, fault: Fault) -> Pile:
-        """Return `pile` with what is at fault dead-lettered or parked, ready to be committed again.
+    async def without(self, open_batch: OpenBatch, fault: Fault) -> OpenBatch:
+        """Return `open_batch` with what is at fault dead-lettered or parked, ready to be committed again.
 
         Raises: Undecided, Refused, DatabaseAway, SessionsLost, EventsKnown.
         """
-        devices = self._devices_of(pile)
+        devices = self._devices_of(open_batch)
         if fault.sqlstate == ROW_LOCKED and (locked := await self._applier.locked(devices)):
-            return self._parked(pile, devices, locked, fault)
+            return self._parked(open_batch, devices, locked, fault)
         self._refusals.found_among(devices)
         found = _Found()
-        await self._sift(pile, range(pile.count), found)
+        await self._sift(open_batch, range(open_batch.count), found)
         if not found.dead and not found.postponed and fault.sqlstate not in POSTPONED:
             # none is refused alone, so some are together: each is tried beside those before it
             found.beside = set()
-            await self._sift(pile, range(pile.count), found)
-        kept = pile.with_fates(found.dead).postponing(found.postponed)
+            await self._sift(open_batch, range(open_batch.count), found)
+        kept = open_batch.without(Superseded(fates=found.dead)).postponing(found.postponed)
         if found.is_doubtful and not self._devices_of(kept) - found.refused:
-            raise Undecided(pile, str(fault))
+            raise Undecided(open_batch, str(fault))
         return kept
 
-    def _parked(self, pile: Pile, devices: set[UUID], locked: set[UUID], fault: Fault) -> Pile:
+    def _parked(
+        self, open_batch: OpenBatch, devices: set[UUID], locked: set[UUID], fault: Fault
+    ) -> OpenBatch:
         if len(locked) > FEW_LOCKED and not devices - locked:
-            raise Undecided(pile, str(fault))
+            raise Undecided(open_batch, str(fault))
         if len(self._held) > MAX_HELD:
             self._held.clear()
         self._held |= locked
         log.warning("somebody keeps the rows of %d devices locked: what they sent is parked", len(locked))
-        return pile.postponing(locked)
+        return open_batch.postponing(locked)
 
-    def _devices_of(self, pile: Pile) -> set[UUID]:
+    def _devices_of(self, open_batch: OpenBatch) -> set[UUID]:
         """Return the rows that it would write."""
-        batch, _ = self._batches.known(pile)
+        batch, _ = self._batches.known(open_batch)
         return set(batch.devices)
 
-    def _devices_of_entry(self, pile: Pile, entry: int) -> set[UUID]:
-        return self._devices_of(pile.with_fates({n: LEFT_OUT for n in range(pile.count) if n != entry}))
+    def _devices_of_entry(self, open_batch: OpenBatch, entry: int) -> set[UUID]:
+        others = {place: LEFT_OUT for place in range(open_batch.count) if place != entry}
+        return self._devices_of(open_batch.without(Superseded(fates=others)))
 
-    async def _sift(self, pile: Pile, entries: range, found: "_Found") -> None:
+    async def _sift(self, open_batch: OpenBatch, entries: range, found: "_Found") -> None:
         """Put into `found` which of these entries fail. Raises: Undecided where so many do that it is an outage."""
         beside = found.beside or ()
-        only = pile.with_fates(
-            {n: LEFT_OUT for n in range(pile.count) if n not in entries and n not in beside}
-        )
+        others = {n: LEFT_OUT for n in range(open_batch.count) if n not in entries and n not in beside}
+        only = open_batch.without(Superseded(fates=others))
         batch = await self._batches.resolved(only.postponing(found.postponed) if found.postponed else only)
         fault = await self._applier.trial(batch)
         if fault is None:
@@ -112,14 +115,16 @@ class Culprits:
             return
         if len(entries) > 1:
             middle = (entries.start + entries.stop) // 2
-            await self._sift(pile, range(entries.start, middle), found)
-            await self._sift(pile, range(middle, entries.stop), found)
+            await self._sift(open_batch, range(entries.start, middle), found)
+            await self._sift(open_batch, range(middle, entries.stop), found)
             return
-        devices = set(batch.devices) if not beside else self._devices_of_entry(pile, entries.start)
+        devices = set(batch.devices) if not beside else self._devices_of_entry(open_batch, entries.start)
         if not devices:
-            raise Undecided(pile, f"a dead letter is refused: {fault}" if batch.dead_letters else str(fault))
+            raise Undecided(
+                open_batch, f"a dead letter is refused: {fault}" if batch.dead_letters else str(fault)
+            )
         if self._refusals.too_many(fault.sqlstate, devices):
-            raise Undecided(pile, f"more than 1 % of the devices are refused for one reason: {fault}")
+            raise Undecided(open_batch, f"more than 1 % of the devices are refused for one reason: {fault}")
         if fault.sqlstate in POSTPONED:
             log.warning("what one device sent is parked, its write takes too long: %s", fault)
             found.postponed |= devices

@@ -15,7 +15,7 @@ from handlers.webhooks.delivery import Context, Handshake, Request
 from handlers.webhooks.shapes import decode as decode_webhook
 from ingest.integrations.planner import Planner
 from ingest.mqtt.unreadable import UNREADABLE
-from ingest.pipeline.pile import Feed
+from ingest.pipeline.segment import IntegrationContext
 from ingest.store.commit.apply import Applier
 from ingest.store.commit.batch import Batch, Target
 from ingest.store.commit.identity import Identities
@@ -24,7 +24,7 @@ from ingest.store.errors import FAULTS
 from ingest.store.people.dead_letters import Letter, letters
 from ingest.store.transaction import Pool
 
-Understood = Callable[[IntegrationRow], tuple[Context, Feed]]
+Understood = Callable[[IntegrationRow], tuple[Context, IntegrationContext]]
 """How an integration's webhook events are read."""
 
 
@@ -66,34 +66,38 @@ class Replay:
         if letter.kind == UNREADABLE.kind:
             return UNREADABLE.error
         try:
-            feed, observations = self._decoded(letter)
+            context, observations = self._decoded(letter)
         except _Undecodable as error:
             return str(error)
         evidence: dict[DeviceKey, Evidence] = {}
         coalesce(observations, evidence)
-        return await self._apply(letter.id, feed, evidence)
+        return await self._apply(letter.id, context, evidence)
 
-    def _decoded(self, letter: Letter) -> tuple[Feed, list[Observation]]:
+    def _decoded(self, letter: Letter) -> tuple[IntegrationContext, list[Observation]]:
         """Return what it says, as of when it was received. Raises: _Undecodable."""
         if letter.headers is None:
             plan = self._planner.plan(letter.integration)
             decoded = decode(letter.publish, plan.context, None)
             if decoded.dead is not None:
                 raise _Undecodable(decoded.dead.error)
-            return Feed(plan.integration_id, plan.policy, plan.offline_after), list(decoded.observations)
-        context, feed = self._understood(letter.integration)
+            return IntegrationContext(plan.integration_id, plan.policy, plan.offline_after), list(
+                decoded.observations
+            )
+        decoding, context = self._understood(letter.integration)
         request = Request(letter.publish.payload, letter.headers, letter.publish.received_at)
-        events = decode_webhook(request, context)
+        events = decode_webhook(request, decoding)
         if isinstance(events, Handshake):
             raise _Undecodable("it is a handshake, which has no meaning later")
         for event in events:
             if event.decoded.dead is not None:
                 raise _Undecodable(event.decoded.dead.error)
-        return feed, [one for event in events for one in event.decoded.observations]
+        return context, [one for event in events for one in event.decoded.observations]
 
-    async def _apply(self, letter: UUID, feed: Feed, evidence: dict[DeviceKey, Evidence]) -> str | None:
+    async def _apply(
+        self, letter: UUID, context: IntegrationContext, evidence: dict[DeviceKey, Evidence]
+    ) -> str | None:
         try:
-            found = await self._identities.resolve(feed.integration_id, list(evidence), feed.policy)
+            found = await self._identities.resolve(context.integration_id, list(evidence), context.policy)
         except FAULTS as fault:
             return str(fault)
         missing = [label(key) for key in evidence if key not in found]
@@ -101,7 +105,7 @@ class Replay:
             return f"no device row for {min(missing)!r}, and the policy for unknown devices makes none"
         batch = Batch(replayed=[letter])
         for key, device_id in found.items():
-            batch.add(device_id, Target(feed.offline_after, feed.source), evidence[key])
+            batch.add(device_id, Target(context.offline_after, context.source), evidence[key])
         try:
             gone = await self._applier.commit(batch)
         except FAULTS as fault:

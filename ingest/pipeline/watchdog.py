@@ -40,8 +40,8 @@ class Watchdog:
 
     def oldest(self) -> Waiting | None:
         """Return the oldest message that waits; None where none does."""
-        pile = self._committer.in_hand
-        since = self._intake.waiting_since if pile is None else pile.since
+        batch = self._committer.in_hand
+        since = self._intake.waiting_since if batch is None else batch.since
         if since is None:
             return None
         return Waiting(time.monotonic() - since, self._committer.waits_for)

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import random
 from dataclasses import replace
-from typing import Protocol
 
 from ingest.backoff import Backoff
 from ingest.errors import (
@@ -22,12 +21,14 @@ from ingest.errors import (
 from ingest.integrations.plans import SessionPlan
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.poison import Stumbles
-from ingest.mqtt.port import Clock, Connected, Connection, Inbound
-from ingest.pipeline.drain import MAX_OFFLINE, Drain
+from ingest.mqtt.port import Clock, Connected, Connection
 from ingest.pipeline.intake import Intake
-from ingest.pipeline.origin import Origin
-from ingest.pipeline.pile import Feed
+from ingest.pipeline.segment import IntegrationContext
+from ingest.sessions.drain import MAX_OFFLINE, Drain
+from ingest.sessions.inflight import SessionInflight
 from ingest.sessions.marker import Marker
+from ingest.sessions.reading import let_go, read
+from ingest.sessions.redeliveries import RedeliveryLog
 from ingest.sessions.subscriptions import Subscriber
 from ingest.store.commit.sessions import Sessions, StoredSession
 from ingest.tasks import together, until_one_ends
@@ -142,25 +143,28 @@ class Session:
         plan = self._plan
         why_alone = await self._subscriber.why_alone()
         connection, connected = await open_connection(plan.protocol, plan.broker, self._clock)
+        redeliveries = RedeliveryLog.load(stored)
         if connected.protocol == "5":
-            stored.digests.keep(plan.broker.receive_maximum)
-        origin = origin_of(plan, stored, connection)
+            redeliveries.keep(plan.broker.receive_maximum)
+        inflight = inflight_of(plan, stored.id, redeliveries, connection)
         try:
-            origin.drain = await self._drain(stored, connection, connected)
+            inflight.drain = await self._drain(stored, connection, connected)
             # Reading begins at once: the answers to what is asked come behind the session's backlog.
-            async with together(read(connection, origin, self._intake)) as reading:
-                origin.gap_since(await self._subscriber.tell_if_lost(connection, connected, stored))
+            async with together(read(connection, inflight, self._intake)) as reading:
+                if not connected.session_present:
+                    redeliveries.clear()
+                inflight.gap_since(await self._subscriber.tell_if_lost(connection, connected, stored))
                 await self._subscriber.subscribe(connection, connected, stored, why_alone)
                 self.failing = False
                 self.connection = connection
-                async with together(self._hear(connection, origin)) as hearing:
+                async with together(self._hear(connection, inflight)) as hearing:
                     await until_one_ends(reading, hearing)
         finally:
             self.connection = None
-            if origin.caught_up.is_set():
+            if inflight.caught_up.is_set():
                 self._stumbles.past()
                 self._backoff.reset()
-            await let_go(connection, origin)
+            await let_go(connection, inflight)
         await self._forget(stored)
 
     async def _drain(
@@ -175,12 +179,12 @@ class Session:
         connection.resume()
         return Drain.resumed(stored.heard_until, offline)
 
-    async def _hear(self, connection: Connection, origin: Origin) -> None:
+    async def _hear(self, connection: Connection, inflight: SessionInflight) -> None:
         """Publish markers for as long as the connection lasts; of a retiring session until all is heard."""
         if self._plan.retiring:
-            await self._marker.until_all_is_heard(connection, origin)
+            await self._marker.until_all_is_heard(connection, inflight)
         else:
-            await self._marker.publish_for_ever(connection, origin)
+            await self._marker.publish_for_ever(connection, inflight)
 
     async def _forget(self, stored: StoredSession) -> None:
         """Let the broker forget a session in which nothing waits any more, then delete its row."""
@@ -197,42 +201,16 @@ class _LeaseLost(Exception):  # noqa: N818
     """Another replica has the lease now: this session ends."""
 
 
-def origin_of(plan: SessionPlan, stored: StoredSession, connection: Connection) -> Origin:
-    """Return a connection of a plan's session as the pipeline sees it."""
-    return Origin(
-        Feed(plan.integration_id, plan.policy, plan.offline_after),
-        stored.id,
+def inflight_of(
+    plan: SessionPlan, session_id: int, redeliveries: RedeliveryLog, connection: Connection
+) -> SessionInflight:
+    """Return a connection of a plan's session as what it brings is read."""
+    return SessionInflight(
+        IntegrationContext(plan.integration_id, plan.policy, plan.offline_after),
+        session_id,
         plan.public_name,
         plan.context,
         plan.marker_topic,
-        stored.digests,
+        redeliveries,
         connection,
-        epoch=stored.epoch,
     )
-
-
-class Readable(Protocol):
-    """The part of a connection that reading needs."""
-
-    async def receive(self) -> list[Inbound]:
-        """Return what came, at least one. Raises: BrokerAway."""
-
-    async def close(self) -> None:
-        """Disconnect; the session stays."""
-
-
-async def read(connection: Readable, origin: Origin, intake: Intake) -> None:
-    """Put what comes into the intake until the connection ends. Raises: BrokerAway."""
-    while True:
-        await intake.put(origin, await connection.receive())
-
-
-async def let_go(connection: Readable, origin: Origin) -> None:
-    """Commit and acknowledge what was handed over, then disconnect; the session stays at the broker.
-
-    A new connection must not start before: what is in hand would come again and count twice.
-    """
-    try:
-        await origin.idle.wait()
-    finally:
-        await connection.close()

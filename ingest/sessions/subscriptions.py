@@ -44,8 +44,6 @@ class Subscriber:
             return stored.gap_since
         if self._plan.retiring and not stored.subscriptions:
             return None  # it was drained, and forgotten by the broker: only its row is left
-        if not present:
-            stored.digests.clear()
         await self._sessions.lost(self._plan.integration_id, stored, session_present=present)
         return stored.heard_until
 

@@ -8,8 +8,8 @@ import orjson
 from starlette.responses import Response
 
 from handlers.webhooks.delivery import Event
-from ingest.pipeline.deliveries import Result
 from ingest.problems import Problem
+from ingest.webhooks.segment import Result
 
 ALLOWED_RATE = "*"
 JSON = "application/json"

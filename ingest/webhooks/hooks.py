@@ -16,7 +16,7 @@ from ingest.integrations.field_paths import warn_of_missing
 from ingest.integrations.settings import check_place, webhook_settings, webhooks_are_proved
 from ingest.integrations.watch import follow
 from ingest.pipeline.adoption import Adopting, adopt_for_ever
-from ingest.pipeline.pile import Feed
+from ingest.pipeline.segment import IntegrationContext
 from ingest.settings import Settings
 from ingest.store.commit.creation import UnknownPolicy
 from ingest.store.commit.parking import Parking
@@ -44,7 +44,7 @@ class Hook:
     """The route without its host: what a dead letter names."""
     authenticator: Authenticator
     context: Context
-    feed: Feed
+    feed: IntegrationContext
 
 
 class HookReader:
@@ -86,7 +86,7 @@ class HookReader:
 
 def understood(
     process: Settings, integration_id: UUID, name: str, settings: dict[str, Any]
-) -> tuple[Context, Feed]:
+) -> tuple[Context, IntegrationContext]:
     """Return how an integration's events are read, and what becomes of them.
 
     Raises: Misconfigured, naming the integration and the key.
@@ -104,7 +104,7 @@ def understood(
     after_s = wanted.offline_after_s or process.offline_after_s
     words = wanted.presence_words.words
     context = Context(integration_id, liveness, FieldPaths(wanted.field_paths), shape, words)
-    return context, Feed(integration_id, policy, after_s * SECOND, "webhook")
+    return context, IntegrationContext(integration_id, policy, after_s * SECOND, "webhook")
 
 
 class Hooks:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from handlers.webhooks.delivery import Event, Request
-from ingest.pipeline.deliveries import DUPLICATE, Arrival, Delivery, Result
 from ingest.pipeline.intake import Intake
 from ingest.problems import Problem
 from ingest.webhooks.claims import Claimed, Claims
 from ingest.webhooks.deadlines import Deadlines
 from ingest.webhooks.hooks import Hook
+from ingest.webhooks.segment import DUPLICATE, Arrival, Result, WebhookSegment
 
 ANSWER_WITHIN_S = 10.0
 """How long a request waits for room in a batch and its commit; Amazon SNS gives up after 15 s."""
@@ -59,7 +59,7 @@ class Submissions:
             answered,
         )
         if wanted:
-            self._intake.add(Delivery(arrival, wanted), len(request.body))
+            self._intake.add(WebhookSegment(arrival, wanted), len(request.body))
             await self._deadlines.wait(answered, due)
         else:
             committed.set_result(None)

@@ -42,21 +42,21 @@ class Applier:
         """Build the arguments, so that `commit` has nothing to do but to send them."""
         batch.arguments = apply_arguments(batch, self._resolution)
 
-    async def commit(self, batch: Batch, behind: Mapping[int, int] = {}) -> list[UUID]:
+    async def commit(self, batch: Batch, after: Mapping[int, int] = {}) -> list[UUID]:
         """Commit all of `batch` and return [], or commit nothing and return the ids of devices that are gone.
 
-        `behind`: only where this seq is the newest commit of the session; it waits for one that is under way.
+        `after`: only where this seq is the newest commit of the session; it waits for one that is under way.
 
-        Raises: Refused, Unattributed (a row or message may be at fault), SessionsLost (of none where it is not behind
-        what it should be), EventsKnown, DatabaseAway (Contended where another writer was in the way).
+        Raises: Refused, Unattributed (a row or message may be at fault), SessionsLost (of none where `after`
+        is not the newest), EventsKnown, DatabaseAway (Contended where another writer was in the way).
         """
         try:
             async with acquired(self._pool, self._timeout_s) as connection, timeouts_as_faults():
                 if not batch.has_extras:
-                    await self._apply(connection, batch, behind)
+                    await self._apply(connection, batch, after)
                 else:
                     async with connection.transaction():
-                        await self._apply(connection, batch, behind)
+                        await self._apply(connection, batch, after)
                         await self._extras(connection, batch)
         except (Refused, DatabaseAway) as meaning:
             if gone := devices_gone(meaning.__cause__):
@@ -103,10 +103,10 @@ class Applier:
         return {row[0] for row in rows}
 
     async def _apply(
-        self, connection: Connection, batch: Batch, behind: Mapping[int, int], patience: str = LOCK_PATIENCE
+        self, connection: Connection, batch: Batch, after: Mapping[int, int], patience: str = LOCK_PATIENCE
     ) -> None:
         said = batch.arguments or apply_arguments(batch, self._resolution)
-        said = said._replace(behind=[behind.get(one) for one in said.session_ids], patience=patience)
+        said = said._replace(after=[after.get(one) for one in said.session_ids], patience=patience)
         gone = await connection.fetchval(queries()["apply"], *said, timeout=self._timeout_s)
         if gone is None:
             lost = await connection.fetch(queries()["sessions_lost"], said.session_ids, said.epochs)

@@ -42,15 +42,14 @@ class DeadLetter(NamedTuple):
 class SessionProgress(NamedTuple):
     """What a commit says about one MQTT session: digests of what it answers, and the newest marker.
 
-    `epoch` is the session's when it was taken up: the commit counts only while nobody else has done so since. None
-    where several processes share the session, and what comes again is the same observation.
+    `epoch` is the session's when it was taken up: the commit counts only while nobody else has done so since.
     """
 
     session_id: int
     seq: int
     digests: bytes
     heard_until: Micros | None
-    epoch: int | None = 0
+    epoch: int
 
 
 class Parked(NamedTuple):
@@ -124,7 +123,7 @@ class Batch:
 
         A process may have one in hand twice: as it was held before its lease was lost, and as it was taken up again.
         """
-        return {(one.session_id, one.epoch) for one in self.sessions if one.epoch is not None}
+        return {(one.session_id, one.epoch) for one in self.sessions}
 
     @property
     def newest(self) -> dict[int, int]:

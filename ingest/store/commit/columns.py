@@ -18,7 +18,7 @@ Row = tuple[Any, ...]
 
 
 class Arguments(NamedTuple):
-    """Those of the query `apply`: of `rollcall.apply`, then the sessions, each with its epoch and what it is behind."""
+    """Those of the query `apply`: of `rollcall.apply`, then the sessions, each with its epoch and the commit it comes after."""
 
     devices: list[Row]
     streams: list[Row]
@@ -30,12 +30,12 @@ class Arguments(NamedTuple):
     resolution: Micros
     session_ids: list[int]
     epochs: list[int]
-    behind: list[int | None]
+    after: list[int | None]
     patience: str = LOCK_PATIENCE
 
 
 def apply_arguments(batch: Batch, presence_resolution: Micros) -> Arguments:
-    """Return the arguments that commit `batch`, behind nothing."""
+    """Return the arguments that commit `batch` after no particular commit."""
     said = batch.devices.items()
     targets = batch.targets
     epochs = sorted(batch.epochs)

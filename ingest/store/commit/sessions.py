@@ -10,7 +10,6 @@ import orjson
 
 from handlers.events import SECOND, Micros
 from ingest.mqtt.port import Connected, Granted
-from ingest.mqtt.redeliveries import Digests
 from ingest.store.commit.timeline import record
 from ingest.store.errors import acquired
 from ingest.store.queries import queries
@@ -27,7 +26,10 @@ class StoredSession:
     epoch: int
     """Which taking up of it this is: what a former one has in hand is committed no more."""
     heard_until: Micros | None
-    digests: Digests
+    digests: Sequence[tuple[int, bytes]]
+    """Packed digests of committed publishes, 10 bytes each, with the place of the newest: in the order of commits."""
+    received: Sequence[tuple[int, int]]
+    """QoS 2: (packet id, digest) of what was received and not released."""
     subscriptions: tuple[str, ...]
     """The filters that it was last granted."""
     gap_since: Micros | None = None
@@ -61,9 +63,15 @@ class Sessions:
             row = await connection.fetchrow(queries()["open_session"], integration_id, client_id)
             digests = await connection.fetch(queries()["session_digests"], row["id"])
             received = await connection.fetch(queries()["session_received"], row["id"])
-        known = Digests.load([tuple(r) for r in digests], [tuple(r) for r in received])
-        granted = _granted(row["subscriptions"])
-        return StoredSession(row["id"], row["epoch"], row["heard_until"], known, granted, row["gap_since"])
+        return StoredSession(
+            row["id"],
+            row["epoch"],
+            row["heard_until"],
+            [tuple(one) for one in digests],
+            [tuple(one) for one in received],
+            _granted(row["subscriptions"]),
+            row["gap_since"],
+        )
 
     async def standing(self, integration_id: UUID, replicas: str, leases: Sequence[str]) -> Standing:
         """Return who holds these leases and those that begin with `replicas`, and the integration's sessions."""

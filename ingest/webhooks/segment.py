@@ -1,11 +1,11 @@
-"""What one webhook request brought: its events in order, answered one by one once they are committed."""
+"""A segment of webhook events: the events of one request in order, each with its result once they are committed."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Literal, NamedTuple
-from uuid import UUID, uuid4, uuid5
+from uuid import uuid4, uuid5
 
 import orjson
 
@@ -13,7 +13,8 @@ from handlers.events import DeadReason, DeviceKey, Micros
 from handlers.evidence import coalesce
 from handlers.text import shown
 from handlers.webhooks.delivery import Event
-from ingest.pipeline.pile import GONE, NO_FATES, UNKEPT, Fates, Feed, Pile
+from ingest.pipeline.open_batch import OpenBatch
+from ingest.pipeline.segment import GONE, NO_FATES, UNKEPT, Fates, IntegrationContext, Superseded
 from ingest.store.commit.batch import Batch, DeadLetter
 from ingest.store.people.dead_letters import WEBHOOK
 
@@ -36,7 +37,7 @@ DUPLICATE, APPLIED, IGNORED = Result("duplicate"), Result("applied"), Result("ig
 class Arrival:
     """One request. `topic` is its route; of its headers only those that are safe are kept with a dead letter."""
 
-    feed: Feed
+    integration: IntegrationContext
     topic: str
     headers: Mapping[str, str]
     secret_headers: frozenset[str]
@@ -49,8 +50,8 @@ class Arrival:
     expected: int = 0
 
 
-class Delivery:
-    """Consecutive events of one request: a `Part` of a pile."""
+class WebhookSegment:
+    """Consecutive events of one request: a `Segment` of a batch."""
 
     __slots__ = ("_arrival", "_events", "_fates", "_first", "_known")
 
@@ -74,10 +75,15 @@ class Delivery:
         """Return the number of events."""
         return len(self._events)
 
-    def fill(self, pile: Pile) -> None:
+    @property
+    def context(self) -> IntegrationContext:
+        """The integration that the events came for."""
+        return self._arrival.integration
+
+    def fill(self, batch: OpenBatch) -> None:
         """Put each event's observations into their devices' evidence, and what means nothing aside."""
-        counts, devices = pile.counts, pile.of(self._arrival.feed)
-        integration_id = self._arrival.feed.integration_id
+        counts, devices = batch.counts, batch.evidence_of(self.context)
+        integration_id = self.context.integration_id
         for place, event in enumerate(self._events):
             fate = self._fates.get(place)
             if event.id in self._known or fate in UNKEPT:
@@ -85,7 +91,7 @@ class Delivery:
             observations, field_errors, skewed, _ = event.decoded
             if (dead := fate or event.decoded.dead) is not None:
                 counts.rejections.bury(integration_id, dead.kind)
-                pile.dead_letters.append(_dead_letter(self._arrival, event, dead))
+                batch.dead_letters.append(_dead_letter(self._arrival, event, dead))
                 continue
             coalesce(observations, devices)
             if field_errors:
@@ -94,35 +100,32 @@ class Delivery:
             counts.skewed += skewed
         counts.received += len(self._events)
 
-    def with_fates(self, fates: Fates) -> "Delivery":
-        """Return it with these events, by their place in it, not applied."""
-        return Delivery(self._arrival, self._events, self._first, {**fates, **self._fates}, self._known)
+    def without(self, superseded: Superseded) -> "WebhookSegment":
+        """Return it with these events not applied; those that another process committed are answered as duplicates."""
+        integration_id = self.context.integration_id
+        known = self._known | {event_id for one, event_id in superseded.events if one == integration_id}
+        fates: Fates = {**superseded.fates, **self._fates}
+        if integration_id in superseded.integrations:
+            fates = dict.fromkeys(range(len(self._events)), GONE)
+        if known == self._known and fates == self._fates:
+            return self
+        return WebhookSegment(self._arrival, self._events, self._first, fates, known)
 
-    def unkept(self) -> "Delivery":
-        """Return it with no event applied or kept."""
-        fates = dict.fromkeys(range(len(self._events)), GONE)
-        return Delivery(self._arrival, self._events, self._first, fates, self._known)
-
-    def names(self) -> list[Collection[DeviceKey]]:
-        """Return of each event the devices that it would be applied to."""
+    def devices_of_entries(self) -> list[Collection[DeviceKey]]:
+        """Return, event by event, the devices that it would be applied to."""
         return [
             ()
             if place in self._fates or event.id in self._known
-            else {one.device for one in event.decoded.observations}
+            else {seen.device for seen in event.decoded.observations}
             for place, event in enumerate(self._events)
         ]
-
-    @property
-    def feed(self) -> Feed:
-        """The integration that it came by."""
-        return self._arrival.feed
 
     def record(self, batch: Batch) -> None:
         """Put the ids of the applied events into the batch: those that come again within a day are not applied again.
 
         One that is dead is decoded anew when it comes again: its sender may have repaired it.
         """
-        integration_id = self._arrival.feed.integration_id
+        integration_id = self.context.integration_id
         batch.event_ids += [
             (integration_id, event.id)
             for place, event in enumerate(self._events)
@@ -132,20 +135,7 @@ class Delivery:
             and event.id not in self._known
         ]
 
-    def left_to_another(self, lost: frozenset[tuple[int, int]]) -> bool:
-        """Return False: it came by no session."""
-        return False
-
-    def without_events(self, known: frozenset[tuple[UUID, str]]) -> "Delivery":
-        """Return it with these events answered as duplicates and not applied."""
-        mine = {
-            event_id
-            for integration_id, event_id in known
-            if integration_id == self._arrival.feed.integration_id
-        }
-        return Delivery(self._arrival, self._events, self._first, self._fates, self._known | mine)
-
-    def settled(self) -> None:
+    def acknowledge(self) -> None:
         """Note the results; the last ones let the request be answered."""
         arrival = self._arrival
         for place, event in enumerate(self._events, self._first):
@@ -153,9 +143,9 @@ class Delivery:
             fate = self._fates.get(place - self._first)
             arrival.results[place] = DUPLICATE if is_known else _result(event, fate)
         if len(arrival.results) == arrival.expected:
-            for one in (arrival.done, arrival.waiter):
-                if one is not None and not one.done():
-                    one.set_result(None)
+            for future in (arrival.done, arrival.waiter):
+                if future is not None and not future.done():
+                    future.set_result(None)
 
 
 def _result(event: Event, refusal: DeadReason | None) -> Result:
@@ -175,10 +165,10 @@ def _dead_letter(arrival: Arrival, event: Event, reason: DeadReason) -> DeadLett
     identifier = uuid4()
     if event.id is not None:
         digest = blake2b(event.original, digest_size=16).hexdigest()
-        identifier = uuid5(arrival.feed.integration_id, f"{reason.kind} {digest} {event.id}")
+        identifier = uuid5(arrival.integration.integration_id, f"{reason.kind} {digest} {event.id}")
     return DeadLetter(
         identifier,
-        arrival.feed.integration_id,
+        arrival.integration.integration_id,
         WEBHOOK,
         arrival.topic,
         0,

@@ -1,19 +1,20 @@
-"""Where publishes come from: a connection of an MQTT session, what of it is in hand, whether its backlog is drained."""
+"""What is in flight of a session: the arrivals of one connection between their receipt and their acknowledgement."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from handlers.dialects.plain import Context
 from handlers.events import MIN_AT, Micros, Publish
-from ingest.mqtt.port import Inbound, Released
-from ingest.pipeline.drain import Drain
-from ingest.pipeline.pile import Feed
+from ingest.mqtt.port import Released
+from ingest.pipeline.segment import IntegrationContext
+from ingest.sessions.drain import Drain
+from ingest.sessions.redeliveries import RedeliveryFilter
 
 
 class Connection(Protocol):
-    """The part of an MQTT connection that the pipeline calls."""
+    """The part of an MQTT connection that is called once a batch is committed, or while there is no room."""
 
     def acknowledge(self, publishes: Sequence[Publish]) -> None:
         """Acknowledge these, the oldest ones."""
@@ -28,35 +29,18 @@ class Connection(Protocol):
         """Read again."""
 
 
-class Judge(Protocol):
-    """What says which arrivals are to be applied: digests, or nothing where a redelivery is the same observation."""
-
-    seq: int
-
-    def judged(self, inbounds: Iterable[Inbound], marker_topic: str) -> list[bytes | None]:
-        """Return a digest for each that is to be applied, b"" where none is stored, None for anything else."""
-
-    def committed(self, inbounds: Iterable[Inbound], digests: Iterable[bytes | None]) -> None:
-        """Remember these."""
-
-    def release(self, packet_id: int) -> None:
-        """Forget a QoS 2 packet id."""
-
-
 @dataclass(slots=True, eq=False)
-class Origin:
-    """One connection of one MQTT session."""
+class SessionInflight:
+    """One connection of one session: how its arrivals are decoded, and how many of them are in hand."""
 
-    feed: Feed
+    integration: IntegrationContext
     session_id: int
     session_name: str
     """For dead letters: the client id without its unguessable part."""
-    context: Context
+    decoding: Context
     marker_topic: str
-    digests: Judge
+    redeliveries: RedeliveryFilter
     connection: Connection
-    epoch: int | None = 0
-    """Of the session when it was taken up; None where several processes share it."""
     drain: Drain | None = None
     """Set while the session's backlog is drained: until all that waited for this connection was heard."""
     pending: int = 0
@@ -79,8 +63,8 @@ class Origin:
 
     def gap_since(self, began: Micros | None) -> None:
         """Date retained offline words: they count as of the beginning of the gap in hearing; None: there is none."""
-        self.context = replace(self.context, gap_since=began or MIN_AT)
-        self.as_received = replace(self.context, liveness=replace(self.context.liveness, event_time=False))
+        self.decoding = replace(self.decoding, gap_since=began or MIN_AT)
+        self.as_received = replace(self.decoding, liveness=replace(self.decoding.liveness, event_time=False))
 
     def drained(self) -> None:
         """Note that all of the backlog was heard: from now on what is said counts as of when it comes."""

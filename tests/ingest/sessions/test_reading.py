@@ -4,7 +4,7 @@ import pytest
 
 from handlers.events import Publish
 from ingest.mqtt.port import Inbound, Released
-from ingest.pipeline.intake import PORTION, PORTION_BYTES, portions, size_of
+from ingest.sessions.reading import PORTION, PORTION_BYTES, portions, size_of
 
 
 def publish(topic_size: int, payload_size: int) -> Publish:

@@ -10,7 +10,7 @@ import aiomqtt
 import orjson
 import pytest
 
-from ingest.pipeline.drain import Drain
+from ingest.sessions.drain import Drain
 from tests.ingest.service import Service, running
 from tests.servers.mosquitto import MosquittoServer
 from tests.servers.rollcall import RollcallProcess
@@ -172,6 +172,6 @@ def test_a_word_that_comes_later_changes_nothing_of_what_was_read_before() -> No
 
 
 def test_past_its_limit_no_device_is_dated_by_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.pipeline.drain.MAX_OFFLINE", 2)
+    monkeypatch.setattr("ingest.sessions.drain.MAX_OFFLINE", 2)
     assert Drain.resumed(1_000, ["a", "b"]).dates("c", 2_000)
     assert not Drain.resumed(1_000, ["a", "b", "c"]).dates("d", 2_000)

@@ -1,4 +1,4 @@
-"""A batch that is sent ahead: committed once, behind the one before it, and again in its turn where it was in vain."""
+"""A pipelined commit: done once, after the one before it, and again in its turn where it was in vain."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -11,7 +11,7 @@ import pytest
 from handlers.events import SECOND, DeviceKey, Observation, Presence
 from handlers.evidence import Evidence
 from ingest.errors import SessionsLost
-from ingest.pipeline.ready import Ready
+from ingest.pipeline.pipelined import PipelinedCommit
 from ingest.store.commit.apply import Applier
 from ingest.store.commit.batch import Batch, SessionProgress, Target
 from tests.ingest.store.world import DEVICE, World
@@ -30,9 +30,9 @@ class Counted(Applier):
 
     commits = 0
 
-    async def commit(self, batch: Batch, behind: Mapping[int, int] = MappingProxyType({})) -> list[UUID]:
+    async def commit(self, batch: Batch, after: Mapping[int, int] = MappingProxyType({})) -> list[UUID]:
         self.commits += 1
-        return await super().commit(batch, behind)
+        return await super().commit(batch, after)
 
 
 @pytest.fixture
@@ -65,9 +65,9 @@ def batch(session_id: int, second: int, battery: int) -> Batch:
 
 async def test_what_was_sent_ahead_is_committed_once(world: World) -> None:
     mine, applier = await session(world), Counted(world.pool)
-    first = Ready(batch(mine, 1, 20), applier)
+    first = PipelinedCommit(batch(mine, 1, 20), applier)
     assert await first.commit() == []
-    second = Ready(batch(mine, 2, 30), applier, behind=first)
+    second = PipelinedCommit(batch(mine, 2, 30), applier, after=first)
     await until(lambda: _is(world, BATTERY, 30), 10, "committed")
     assert await second.commit() == []
     assert applier.commits == 2
@@ -75,12 +75,12 @@ async def test_what_was_sent_ahead_is_committed_once(world: World) -> None:
 
 async def test_it_waits_in_the_database_for_the_one_before_it(world: World) -> None:
     mine, applier = await session(world), Counted(world.pool)
-    first = Ready(batch(mine, 1, 20), applier)
+    first = PipelinedCommit(batch(mine, 1, 20), applier)
     async with world.pool.acquire() as blocker, blocker.transaction():
         await blocker.execute("select from devices for update")
         committing = asyncio.create_task(first.commit())
         await until(lambda: _is(world, WAITING, 1, ""), 10, "the first waits for the device")
-        second = Ready(batch(mine, 2, 30), applier, behind=first)
+        second = PipelinedCommit(batch(mine, 2, 30), applier, after=first)
         await until(lambda: _is(world, WAITING, 2, ""), 10, "the second waits, too")
         assert await world.pool.fetchval(FOR_A_SESSION) == 1
     assert await committing == []
@@ -90,8 +90,8 @@ async def test_it_waits_in_the_database_for_the_one_before_it(world: World) -> N
 
 async def test_where_the_one_before_it_is_not_committed_it_is_sent_again_in_its_turn(world: World) -> None:
     mine, applier = await session(world), Counted(world.pool)
-    first = Ready(batch(mine, 1, 20), applier)
-    second = Ready(batch(mine, 2, 30), applier, behind=first)
+    first = PipelinedCommit(batch(mine, 1, 20), applier)
+    second = PipelinedCommit(batch(mine, 2, 30), applier, after=first)
     assert second._sent is not None
     await asyncio.wait({second._sent}, timeout=10)
     assert await world.pool.fetchval(BATTERY) == 10
@@ -101,10 +101,10 @@ async def test_where_the_one_before_it_is_not_committed_it_is_sent_again_in_its_
 
 async def test_of_a_session_that_another_process_took_up_nothing_is_applied(world: World) -> None:
     mine, applier = await session(world), Applier(world.pool)
-    first = Ready(batch(mine, 1, 20), applier)
+    first = PipelinedCommit(batch(mine, 1, 20), applier)
     assert await first.commit() == []
     await world.pool.execute("update rollcall.mqtt_sessions set epoch = epoch + 1")
-    second = Ready(batch(mine, 2, 30), applier, behind=first)
+    second = PipelinedCommit(batch(mine, 2, 30), applier, after=first)
     with pytest.raises(SessionsLost):
         await second.commit()
     assert await world.pool.fetchval(BATTERY) == 20
@@ -112,8 +112,8 @@ async def test_of_a_session_that_another_process_took_up_nothing_is_applied(worl
 
 async def test_what_shares_no_session_with_the_one_before_it_waits_for_its_turn(world: World) -> None:
     applier = Applier(world.pool)
-    first = Ready(batch(await session(world), 1, 20), applier)
-    second = Ready(batch(await session(world, "other"), 2, 30), applier, behind=first)
+    first = PipelinedCommit(batch(await session(world), 1, 20), applier)
+    second = PipelinedCommit(batch(await session(world, "other"), 2, 30), applier, after=first)
     assert second._sent is None
     assert [await first.commit(), await second.commit()] == [[], []]
 
