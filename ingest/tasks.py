@@ -1,4 +1,4 @@
-"""Tasks beside each other: one that lasts as long as a block, and several of which the first to end decides."""
+"""Structured-concurrency helpers: run a background task for the length of a block; wait for the first of several."""
 
 import asyncio
 import contextlib
@@ -8,15 +8,15 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 
-async def until_one_ends(*tasks: asyncio.Task[None]) -> None:
-    """Wait for the first that ends. Raises: what it ended with."""
+async def first_completed(*tasks: asyncio.Task[None]) -> None:
+    """Wait for the first task that ends. Raises: what it ended with."""
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
 
 
 @contextlib.asynccontextmanager
-async def together(coroutine: Coroutine[Any, Any, Result]) -> AsyncIterator[asyncio.Task[Result]]:
+async def background_task(coroutine: Coroutine[Any, Any, Result]) -> AsyncIterator[asyncio.Task[Result]]:
     """Run a coroutine beside the block, and cancel it at its end."""
     task = asyncio.create_task(coroutine)
     try:

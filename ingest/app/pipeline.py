@@ -14,7 +14,7 @@ from ingest.egress.files import Files
 from ingest.egress.gate import Egress
 from ingest.errors import DatabaseAway, Misconfigured
 from ingest.http.metrics import Measured
-from ingest.jobs.schedule import Turns
+from ingest.jobs.schedule import LeasedSchedule
 from ingest.pipeline.batches import Batches
 from ingest.pipeline.committer import Committer
 from ingest.pipeline.field_error_writer import FieldErrorWriter
@@ -29,7 +29,7 @@ from ingest.store.commit.field_errors import FieldErrorRows
 from ingest.store.commit.identity import Identities
 from ingest.store.commit.parking import Parking
 from ingest.store.commit.sessions import Sessions
-from ingest.store.commit.unknown_devices import Strangers
+from ingest.store.commit.unknown_devices import UnknownDeviceFilter
 from ingest.store.config.integrations import IntegrationRows
 from ingest.store.database_url import connectable
 from ingest.store.errors import DATABASE_ERRORS, translated, unusable
@@ -68,7 +68,7 @@ class Pipeline:
         resolution = int(settings.presence_resolution_s * SECOND)
         applier = Applier(pool, presence_resolution=resolution)
         parking = Parking(pool, identities, applier)
-        batches = Batches(identities, parking, Strangers(pool, identities, parking))
+        batches = Batches(identities, parking, UnknownDeviceFilter(pool, identities, parking))
         committer = Committer(intake, applier, batches, counts, jitter=jitter, observe=measured.commit)
         keyring = Keyring.from_setting(settings.keys)
         rows = IntegrationRows(pool, settings.direct_url, names=names)
@@ -83,9 +83,9 @@ class Pipeline:
         """Return why the database cannot be written now, if so."""
         return self.committer.outage or self.watchdog.stuck()
 
-    def turns(self, lease: str, holder: str, every_s: float, *, terms: int = 3) -> Turns:
+    def schedule(self, lease: str, holder: str, every_s: float, *, terms: int = 3) -> LeasedSchedule:
         """Return the turns of work that one replica does every so often, and keeps for so many of its periods."""
-        return Turns(self.sessions, lease, holder, self.jitter, every_s, every_s * terms)
+        return LeasedSchedule(self.sessions, lease, holder, self.jitter, every_s, every_s * terms)
 
     def say_goodbye(self) -> None:
         """Log what was done."""

@@ -90,7 +90,7 @@ async def platform_side(
         app = create_api(parts)
         closing.push_async_callback(close_api, app)
         # six terms: asking the providers may take longer than three
-        turns = pipeline.turns("deployments", holder, EVERY_S, terms=6)
+        turns = pipeline.schedule("deployments", holder, EVERY_S, terms=6)
         deployments = Deployments(Progress(pool), providers, turns)
         yield Platform(app, deployments, partial(readable_integrations, app))
 

@@ -12,7 +12,7 @@ from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
 from ingest.providers.factory import create_provider
 from ingest.providers.settings import ProviderSettings
-from ingest.reconcile.keys import sealed
+from ingest.reconcile.keys import encrypt_api_key
 from ingest.store.people import admin
 
 
@@ -45,6 +45,6 @@ async def save_key(
 ) -> None:
     """Store what only a provider has, its key encrypted. Raises: Misconfigured, also without ROLLCALL_KEYS."""
     await create_provider(provider).aclose()
-    stored = sealed(provider.api_key or "", identifier, keyring)
+    stored = encrypt_api_key(provider.api_key or "", identifier, keyring)
     await admin.save_provider(connection, identifier, provider.project_id, provider.base_url, stored)
     await admin.mark_address(connection, identifier, provider.address)

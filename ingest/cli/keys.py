@@ -10,7 +10,7 @@ from ingest.cli.options import AsJson, DatabaseUrl
 from ingest.cli.output import fail, print_row
 from ingest.crypto import Keyring, is_encrypted, secret_context
 from ingest.errors import Misconfigured, SecretUnreadable
-from ingest.reconcile.keys import API_KEY, opened
+from ingest.reconcile.keys import API_KEY, decrypt_api_key
 from ingest.settings import Settings, load_settings
 from ingest.store.config.secrets import StoredSecret, replace, stored_secrets
 from ingest.store.people.credentials import rotate_credentials
@@ -66,7 +66,7 @@ async def _rotate(settings: Settings) -> tuple[Counter[str], list[str]]:
 
 def _clear(secret: StoredSecret, keyring: Keyring) -> str:
     if secret.place == API_KEY:
-        return opened(secret.stored, secret.integration_id, keyring)
+        return decrypt_api_key(secret.stored, secret.integration_id, keyring)
     if not is_encrypted(secret.stored):
         return secret.stored
     return keyring.decrypt(secret.stored, secret_context(secret.integration_id, secret.place))

@@ -7,14 +7,14 @@ import random
 from collections.abc import Awaitable, Callable
 
 from ingest.errors import RollcallError
-from ingest.store.config.integrations import IntegrationRows, News
+from ingest.store.config.integrations import ChangeSignal, IntegrationRows
 
 log = logging.getLogger(__name__)
 
 REREAD_S = 60.0
 
 
-async def follow(
+async def watch(
     rows: IntegrationRows,
     read: Callable[[], Awaitable[None]],
     jitter: random.Random,
@@ -30,7 +30,9 @@ async def follow(
         await asyncio.sleep(jitter.uniform(0.1, 1.0))
 
 
-async def _follow_while_listening(news: News, read: Callable[[], Awaitable[None]], reread_s: float) -> None:
+async def _follow_while_listening(
+    news: ChangeSignal, read: Callable[[], Awaitable[None]], reread_s: float
+) -> None:
     while not news.is_broken():
         news.changed.clear()
         await read()

@@ -11,7 +11,7 @@ from typing import Any
 from nats.js.errors import NotFoundError
 
 from ingest.jetstream.consumers import Consumers, Durable
-from ingest.tasks import together
+from ingest.tasks import background_task
 
 LOOK_EVERY_S = 2.0
 KEPT_S = 90.0
@@ -39,7 +39,7 @@ class Former:
             await self._consumers.remove(durable)
 
     async def _read_to(self, durable: Durable, end: int) -> None:
-        async with together(self._pull(durable)):
+        async with background_task(self._pull(durable)):
             while True:
                 if await self._consumers.is_read_to(durable, end):
                     return

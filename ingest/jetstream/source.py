@@ -20,7 +20,7 @@ from ingest.pipeline.segment import IntegrationContext
 from ingest.sessions.inflight import SessionInflight
 from ingest.sessions.reading import let_go, read
 from ingest.store.commit.sessions import Sessions
-from ingest.tasks import together
+from ingest.tasks import background_task
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class JetStreamSource:
             log.info("integration %s: connected, JetStream", plan.name)
             self._backoff.reset()
             self.connection = connection
-            async with together(self._hear(connection, stored.id)):
+            async with background_task(self._hear(connection, stored.id)):
                 await read(connection, inflight, self._intake)
         finally:
             self.connection = None
@@ -108,8 +108,8 @@ class JetStreamSource:
     async def _forget_others(self) -> None:
         """Forget the integration's former MQTT session: it would never be heard from again."""
         plan = self._plan
-        standing = await self._sessions.standing(plan.integration_id, plan.lease, [])
-        for client_id in standing.subscriptions.keys() - {plan.broker.client_id}:
+        slot_ownership = await self._sessions.slot_ownership(plan.integration_id, plan.lease, [])
+        for client_id in slot_ownership.subscriptions.keys() - {plan.broker.client_id}:
             log.warning("integration %s: its former MQTT session is given up", plan.name)
             await self._sessions.forget(plan.integration_id, client_id)
 

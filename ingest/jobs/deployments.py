@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from ingest.errors import Declined, RollcallError
-from ingest.jobs.schedule import Turns
+from ingest.jobs.schedule import LeasedSchedule
 from ingest.providers.port import Provider
 from ingest.store.people.deployments import Pending, Progress
 
@@ -21,15 +21,15 @@ class Deployments:
     """Looks at each of its turns; what it does is in the rows, so a restart loses nothing."""
 
     def __init__(
-        self, progress: Progress, providers: Callable[[UUID], Awaitable[Provider]], turns: Turns
+        self, progress: Progress, providers: Callable[[UUID], Awaitable[Provider]], schedule: LeasedSchedule
     ) -> None:
         self._progress = progress
         self._providers = providers
-        self._turns = turns
+        self._schedule = schedule
 
     async def run(self) -> None:
         """Look for ever."""
-        await self._turns.take(self.look)
+        await self._schedule.run(self.look)
 
     async def look(self) -> None:
         """Settle what can be, and ask providers about some of the rest. Raises: DatabaseAway."""

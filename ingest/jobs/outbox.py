@@ -4,7 +4,7 @@ A sequence would be drawn before the commit, so a reader could pass a number who
 timeline as an outbox asks for positions above the last one that it has seen.
 """
 
-from ingest.jobs.schedule import Turns
+from ingest.jobs.schedule import LeasedSchedule
 from ingest.store.commit.outbox import Positions
 
 EVERY_S = 1.0
@@ -13,10 +13,10 @@ EVERY_S = 1.0
 class Outbox:
     """Numbers new rows at each of its turns."""
 
-    def __init__(self, positions: Positions, turns: Turns) -> None:
+    def __init__(self, positions: Positions, schedule: LeasedSchedule) -> None:
         self._positions = positions
-        self._turns = turns
+        self._schedule = schedule
 
     async def run(self) -> None:
         """Number rows until cancelled."""
-        await self._turns.take(self._positions.number)
+        await self._schedule.run(self._positions.number)

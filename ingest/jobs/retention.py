@@ -1,6 +1,6 @@
 """Housekeeping: once a minute, in one replica, what is past its age or count is deleted."""
 
-from ingest.jobs.schedule import Turns
+from ingest.jobs.schedule import LeasedSchedule
 from ingest.store.commit.retention import Retention
 
 EVERY_S = 60.0
@@ -9,10 +9,10 @@ EVERY_S = 60.0
 class Housekeeping:
     """Runs the retention at each of its turns."""
 
-    def __init__(self, retention: Retention, turns: Turns) -> None:
+    def __init__(self, retention: Retention, schedule: LeasedSchedule) -> None:
         self._retention = retention
-        self._turns = turns
+        self._schedule = schedule
 
     async def run(self) -> None:
         """Keep house for ever."""
-        await self._turns.take(self._retention.expire)
+        await self._schedule.run(self._retention.expire)

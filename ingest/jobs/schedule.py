@@ -1,4 +1,4 @@
-"""Work that is done now and then, by one of all replicas: each turn under a lease, which an orderly stop gives back."""
+"""A leased schedule: periodic work that one of all replicas does at a time; an orderly stop gives the lease back."""
 
 import asyncio
 import contextlib
@@ -11,15 +11,15 @@ from ingest.errors import RollcallError
 from ingest.store.commit.sessions import Sessions
 
 SPREAD = 0.2
-"""A turn comes earlier or later by up to this share, so that replicas do not ask for the lease all at once."""
+"""Work is due earlier or later by up to this share, so that replicas do not ask for the lease all at once."""
 RELEASED_WITHIN_S = 1.0
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Turns:
-    """When a piece of work has its turn: every `every_s`, in the replica that holds `lease` for `ttl_s`."""
+class LeasedSchedule:
+    """A period and a lease: work is due every `every_s`, in the replica that takes `lease` for `ttl_s`."""
 
     sessions: Sessions
     lease: str
@@ -28,8 +28,8 @@ class Turns:
     every_s: float
     ttl_s: float
 
-    async def take(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do `work` at each of our turns, for ever; where the database is away a turn is skipped.
+    async def run(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work` each time it is due, until cancelled; while the database is away it is skipped.
 
         Raises: what `work` raises, but no RollcallError.
         """
@@ -40,7 +40,7 @@ class Turns:
                     if await self.sessions.lease(self.lease, self.holder, self.ttl_s):
                         await work()
                 except RollcallError as error:
-                    log.warning("a turn of %s is skipped: %s", self.lease, error)
+                    log.warning("%s is skipped this time: %s", self.lease, error)
         finally:
             with contextlib.suppress(RollcallError, TimeoutError):  # it expires by itself
                 async with asyncio.timeout(RELEASED_WITHIN_S):

@@ -3,7 +3,7 @@
 import logging
 
 from handlers.events import SECOND
-from ingest.jobs.schedule import Turns
+from ingest.jobs.schedule import LeasedSchedule
 from ingest.mqtt.port import Clock
 from ingest.settings import Settings
 from ingest.store.commit.silences import Silences
@@ -14,15 +14,17 @@ log = logging.getLogger(__name__)
 class Sweep:
     """Sweeps at each of its turns."""
 
-    def __init__(self, silences: Silences, clock: Clock, settings: Settings, turns: Turns) -> None:
+    def __init__(
+        self, silences: Silences, clock: Clock, settings: Settings, schedule: LeasedSchedule
+    ) -> None:
         self._silences = silences
         self._clock = clock
         self._offline_after = settings.offline_after_s * SECOND
-        self._turns = turns
+        self._schedule = schedule
 
     async def run(self) -> None:
         """Sweep for ever."""
-        await self._turns.take(self._sweep)
+        await self._schedule.run(self._sweep)
 
     async def _sweep(self) -> None:
         silenced = await self._silences.sweep(self._offline_after, self._clock())

@@ -1,10 +1,10 @@
-"""Whether a connection ends again and again at the same packet, which the broker sends anew at each reconnect."""
+"""Poison packets: a connection that ends at the same packet again and again, because the broker sends it anew."""
 
 MAX_STUMBLES = 3
 """Closes at the same place, after which a person is told the way out."""
 
 
-class Stumbles:
+class PoisonPacketDetector:
     """Counts closes in a row at one place: the text of a `ProtocolBroken`, which shows how its packet starts."""
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Stumbles:
         """Begin anew: a connection has come past everything that waited."""
         self._place, self._count = "", 0
 
-    def way_out(self, name: str) -> str:
+    def hint(self, name: str) -> str:
         """Return what a person can do."""
         return (
             f"the connection ended {self._count} times at the same packet ({self._place}); `rollcall integration "

@@ -12,7 +12,7 @@ from ingest.store.commit.batch import Batch, Target
 from ingest.store.commit.creation import UnknownPolicy
 from ingest.store.commit.identity import Identities
 from ingest.store.commit.parking import Parking
-from ingest.store.commit.unknown_devices import Strangers
+from ingest.store.commit.unknown_devices import UnknownDeviceFilter
 
 Unknown = dict[IntegrationContext, dict[DeviceKey, Evidence]]
 Unmade = dict[IntegrationContext, dict[DeviceKey, DeadReason]]
@@ -37,10 +37,12 @@ def refusal(fault: Refused | Unattributed) -> DeadReason:
 class Batches:
     """Makes batches out of open batches."""
 
-    def __init__(self, identities: Identities, parking: Parking, strangers: Strangers) -> None:
+    def __init__(
+        self, identities: Identities, parking: Parking, unknown_devices: UnknownDeviceFilter
+    ) -> None:
         self._identities = identities
         self._parking = parking
-        self._strangers = strangers
+        self._unknown_devices = unknown_devices
 
     def forget(self, gone: Sequence[UUID]) -> None:
         """Forget devices whose rows are gone: the next batch asks for them again."""
@@ -78,9 +80,9 @@ class Batches:
         Returns those for which the database refuses a row, each with the reason.
         """
         mine = context.integration_id, context.policy
-        nobodies = await self._strangers.nobodies(*mine, devices)
-        batch.turned_away[context.integration_id] += len(nobodies)
-        rest = {key: seen for key, seen in devices.items() if key not in nobodies}
+        unknown_keys = await self._unknown_devices.unknown_keys(*mine, devices)
+        batch.rejected_unknown[context.integration_id] += len(unknown_keys)
+        rest = {key: seen for key, seen in devices.items() if key not in unknown_keys}
         if not rest:
             return {}
         unmade: dict[DeviceKey, Refused | Unattributed] = {}
@@ -91,7 +93,7 @@ class Batches:
         for key, device_id in found.items():
             batch.add(device_id, target, rest.pop(key))
         if rest:
-            batch.turned_away[context.integration_id] += await self._parking.add(*mine, rest, batch)
+            batch.rejected_unknown[context.integration_id] += await self._parking.add(*mine, rest, batch)
         return {}
 
     def known(self, open_batch: OpenBatch) -> tuple[Batch, Unknown]:

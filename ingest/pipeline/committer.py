@@ -149,7 +149,7 @@ class Committer:
                 return undecided.open_batch
             else:
                 for (integration_id, kind), count in (_by_kind(open_batch) - dead).items():
-                    self._counts.rejections.bury(integration_id, kind, count)
+                    self._counts.rejections.count_dead_letter(integration_id, kind, count)
                 self._held = 0
                 self._acknowledge(open_batch)
                 return None
@@ -249,8 +249,8 @@ class Committer:
             self._dropped.subtract(batch.dropped)
             self._dropped = +self._dropped
             self._dropped_written_at = time.monotonic()
-        self._dropped.update(+batch.turned_away)
-        self._counts.rejections.drop_unknown(batch.turned_away)
+        self._dropped.update(+batch.rejected_unknown)
+        self._counts.rejections.drop_unknown(batch.rejected_unknown)
 
     def _acknowledge(self, open_batch: OpenBatch) -> None:
         for segment in open_batch.segments:

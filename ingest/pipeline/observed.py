@@ -48,7 +48,7 @@ class ObservedSegment:
         if self._fate is None:
             coalesce(self._observations, batch.evidence_of(self._context))
         elif self._fate not in UNKEPT:
-            batch.counts.rejections.bury(self._context.integration_id, self._fate.kind)
+            batch.counts.rejections.count_dead_letter(self._context.integration_id, self._fate.kind)
             log.warning("an observation of the service's own is refused: %s", self._fate.error)
         batch.counts.received += 1
 

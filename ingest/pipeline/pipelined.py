@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class PipelinedCommit:
-    """A batch whose commit is under way already where the batch before it shares a session; otherwise it commits in turn."""
+    """A batch whose commit is under way already where the one before it shares a session; else it commits in turn."""
 
     def __init__(self, batch: Batch, applier: Applier, *, after: Optional["PipelinedCommit"] = None) -> None:
         self.batch = batch

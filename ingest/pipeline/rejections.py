@@ -35,7 +35,7 @@ class Rejections:
         self.unknown: Counter[UUID] = Counter()
         """Unknown devices that were not kept."""
 
-    def bury(self, integration_id: UUID, kind: str, count: int = 1) -> None:
+    def count_dead_letter(self, integration_id: UUID, kind: str, count: int = 1) -> None:
         """Count dead letters of one kind."""
         self.dead_letters[integration_id, kind.partition(".")[0]] += count
         self._tell(integration_id, kind, "%d messages are dead letters: %s", count)

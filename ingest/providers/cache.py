@@ -17,7 +17,7 @@ CLOSED_AFTER_S = 120.0
 
 
 @dataclass(slots=True)
-class Kept(Generic[Row]):
+class ProviderCache(Generic[Row]):
     """A provider, the row that it was made of, and when that was read."""
 
     row: Row
@@ -34,7 +34,7 @@ class KeptProviders(Generic[Row]):
     def __init__(self, read: Callable[[UUID], Awaitable[Row]], make: Callable[[Row], Provider]) -> None:
         self._read = read
         self._make = make
-        self._kept: dict[UUID, Kept[Row]] = {}
+        self._kept: dict[UUID, ProviderCache[Row]] = {}
         self._locks: dict[UUID, asyncio.Lock] = {}
         self._closing: set[asyncio.Task[Any]] = set()
 
@@ -50,7 +50,7 @@ class KeptProviders(Generic[Row]):
                 if kept is not None:
                     del self._kept[integration_id]
                     self._close_later(kept.provider)
-                kept = self._kept[integration_id] = Kept(row, self._make(row), now)
+                kept = self._kept[integration_id] = ProviderCache(row, self._make(row), now)
             kept.read_at = now
             return kept.provider
 

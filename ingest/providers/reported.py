@@ -14,7 +14,7 @@ Stamp = Callable[[object], Micros | None]
 Reader = Callable[[object], int | str | None]
 
 
-class Reported(NamedTuple):
+class Shadow(NamedTuple):
     """battery_level in percent, signal_strength in dBm."""
 
     battery_level: int | None = None
@@ -24,16 +24,16 @@ class Reported(NamedTuple):
     firmware: tuple[Installed, ...] = ()
 
 
-def read(properties: object, stamps: object, stamp: Stamp, columns: Columns) -> Reported:
+def read(properties: object, stamps: object, stamp: Stamp, columns: Columns) -> Shadow:
     """Read an object of reported properties by the keys of the dialect `plain`, in lower case before any other.
 
     `stamps` has the same keys; what is wrong with a value is noted in `columns`.
     """
     if not isinstance(properties, dict):
-        return Reported()
+        return Shadow()
     known = _known(properties)
     if not known:
-        return Reported()
+        return Shadow()
     times = stamps if isinstance(stamps, dict) else {}
 
     def figure(aliases: tuple[str, ...]) -> tuple[int | None, Micros | None]:
@@ -50,7 +50,7 @@ def read(properties: object, stamps: object, stamp: Stamp, columns: Columns) -> 
 
     battery, battery_at = figure(BATTERY)
     signal, signal_at = figure(SIGNAL)
-    return Reported(battery, battery_at, signal, signal_at, _firmware(known, times, stamp, columns))
+    return Shadow(battery, battery_at, signal, signal_at, _firmware(known, times, stamp, columns))
 
 
 def _known(properties: dict[str, Any]) -> dict[str, tuple[str, Any]]:

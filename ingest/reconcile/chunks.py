@@ -28,7 +28,7 @@ from ingest.reconcile.staging import Staged
 from ingest.store.commit.apply import Applier
 from ingest.store.commit.batch import Batch, Target
 from ingest.store.commit.creation import UnknownPolicy
-from ingest.store.commit.identity import Identities, Reported
+from ingest.store.commit.identity import Identities, ReportedConflict
 from ingest.store.commit.parking import Parking
 from ingest.store.errors import FAULTS, Contended, acquired
 from ingest.store.queries import queries
@@ -157,7 +157,7 @@ class Chunks:
         return applied
 
     async def _apply(
-        self, connection: Connection, run: Run, chunk: Chunk, reported: set[Reported]
+        self, connection: Connection, run: Run, chunk: Chunk, reported: set[ReportedConflict]
     ) -> Applied:
         within, policy, said = SingleConnectionPool(connection), self._policy(run), chunk.said
         identities = Identities(within, reported=reported, preloads=False, timeout_s=self._timeout_s)

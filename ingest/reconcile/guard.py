@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-A_HANDFUL = 5
+MIN_LOST = 5
 MAX_LOST = 0.2
 """Of what was listed before, more than this share missing at once stops the run."""
 
@@ -21,7 +21,7 @@ class Coverage(NamedTuple):
 
 def doubt(coverage: Coverage) -> str | None:
     """Return why nothing of this listing should be applied before a person has looked, or None."""
-    if coverage.lost <= A_HANDFUL or coverage.lost <= MAX_LOST * coverage.known:
+    if coverage.lost <= MIN_LOST or coverage.lost <= MAX_LOST * coverage.known:
         return None
     share = round(100 * coverage.lost / coverage.known)
     return (

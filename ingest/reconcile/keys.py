@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 API_KEY = "api_key_encrypted"
 
 
-def opened(stored: str, integration_id: UUID, keyring: Keyring) -> str:
+def decrypt_api_key(stored: str, integration_id: UUID, keyring: Keyring) -> str:
     """Return the key in the clear: decrypted, decoded from base64, or what somebody wrote in the clear.
 
     Raises: SecretUnreadable.
@@ -27,7 +27,7 @@ def opened(stored: str, integration_id: UUID, keyring: Keyring) -> str:
     return clear if clear.strip() and clear.strip().isprintable() else stored
 
 
-def sealed(clear: str, integration_id: UUID, keyring: Keyring) -> str:
+def encrypt_api_key(clear: str, integration_id: UUID, keyring: Keyring) -> str:
     """Return the key as it is stored. Raises: Misconfigured without ROLLCALL_KEYS."""
     return keyring.encrypt(clear, secret_context(integration_id, API_KEY))
 
@@ -40,5 +40,5 @@ async def upgrade(row: ProviderRow, rows: ProviderRows, keyring: Keyring) -> Non
         log.warning("integration %s: its API key is not encrypted: set ROLLCALL_KEYS", row.name)
         return
     await rows.replace_api_key(
-        row.id, row.api_key, sealed(opened(row.api_key, row.id, keyring), row.id, keyring)
+        row.id, row.api_key, encrypt_api_key(decrypt_api_key(row.api_key, row.id, keyring), row.id, keyring)
     )

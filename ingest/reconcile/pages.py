@@ -8,7 +8,7 @@ from typing import NamedTuple
 from handlers.events import Micros
 from ingest.mqtt.port import Clock
 from ingest.providers.port import Page
-from ingest.tasks import together
+from ingest.tasks import background_task
 
 MAX_WAITING = 10
 
@@ -30,7 +30,7 @@ class Pages:
 
     async def groups(self) -> AsyncGenerator[list[AskedPage], None]:
         """Yield one or more pages in order, all that came before an error; then raise that."""
-        async with together(self._read()) as reading:
+        async with background_task(self._read()) as reading:
             ended = False
             while not ended:
                 came = [await self._waiting.get()]

@@ -20,13 +20,13 @@ from ingest.reconcile.pages import Pages
 from ingest.reconcile.plan import Plan
 from ingest.reconcile.pushes import MAX_PUSHES, Pushes
 from ingest.reconcile.runs import Run, Runs, Status
-from ingest.reconcile.settled import Settled
 from ingest.reconcile.staging import Staged, Staging
+from ingest.reconcile.unchanged import UnchangedEntries
 from ingest.store.commit.apply import Applier
 from ingest.store.commit.identity import Identities
 from ingest.store.commit.parking import Parking
 from ingest.store.people.artifacts import sync_artifacts
-from ingest.tasks import together
+from ingest.tasks import background_task
 
 SETTLED_AT_ONCE = 2
 MAX_DIFFERENCES = 100_000
@@ -58,7 +58,7 @@ class Outcome:
     error: RollcallError | None = None
 
 
-def nobody_looks(progress: Progress) -> None:
+def ignore_progress(progress: Progress) -> None:
     """Show progress to nobody."""
 
 
@@ -76,7 +76,7 @@ class Phases:
         jitter: random.Random,
         *,
         presence_resolution: Micros = 0,
-        show: Callable[[Progress], None] = nobody_looks,
+        show: Callable[[Progress], None] = ignore_progress,
     ) -> None:
         updatable = provider.capabilities.updatable if provider.capabilities.supports_update else frozenset()
         self._pool = pool
@@ -92,7 +92,7 @@ class Phases:
             pool, runs, plan, updatable, jitter, tells_connections=tells_connections,
             presence_resolution=presence_resolution,
         )  # fmt: skip
-        self._settled = Settled(
+        self._unchanged = UnchangedEntries(
             pool,
             runs,
             plan,
@@ -169,7 +169,7 @@ class Phases:
         done = await self._settle()
         staged, chunk = await self._next(0)
         while staged:
-            async with together(self._next(staged[-1].id)) as following:
+            async with background_task(self._next(staged[-1].id)) as following:
                 all_of_it.add(await self._chunks.apply(run, staged, chunk))
                 done += len(staged)
                 staged, chunk = await following
@@ -180,9 +180,9 @@ class Phases:
     async def _settle(self) -> int:
         """Apply without decoding what can be; return how many that was. A dry run decodes all, to compare the rows."""
         run, done = self._run, 0
-        windows = iter(()) if run.dry_run else await self._settled.windows(run)
+        windows = iter(()) if run.dry_run else await self._unchanged.windows(run)
         while pair := tuple(itertools.islice(windows, SETTLED_AT_ONCE)):
-            done += await self._settled.apply(run, pair)
+            done += await self._unchanged.apply(run, pair)
             self._show(Progress(run, done, run.listed))
         return done
 

@@ -15,7 +15,7 @@ from ingest.providers.mqtt import MqttSide
 from ingest.providers.port import Provider
 from ingest.providers.retry import Limits
 from ingest.providers.settings import ProviderSettings
-from ingest.reconcile.keys import opened
+from ingest.reconcile.keys import decrypt_api_key
 from ingest.reconcile.listing import Dating
 from ingest.reconcile.rows import ProviderRow
 from ingest.settings import OFFLINE_AFTER_MAX_S, OFFLINE_AFTER_MIN_S, Settings, explained
@@ -84,7 +84,7 @@ def provider_of(
     mqtt: MqttSide | None = None,
 ) -> Provider:
     """Return the row's provider, its key decrypted in memory only. Raises: Misconfigured."""
-    key = None if row.api_key is None else opened(row.api_key, row.id, keyring)
+    key = None if row.api_key is None else decrypt_api_key(row.api_key, row.id, keyring)
     settings = ProviderSettings(row.integration_type, row.project_id, row.base_url, key, row.settings)
     if row.operator_address == settings.address:
         egress = egress.everywhere()

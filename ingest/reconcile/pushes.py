@@ -19,7 +19,7 @@ from ingest.store.commit.batch import Decided
 from ingest.store.errors import acquired
 from ingest.store.queries import queries
 
-AT_ONCE = 4
+MAX_CONCURRENT = 4
 MAX_PUSHES = 2_000
 """Fields a run; the next run finds the others."""
 TAGS = METADATA + "tags"
@@ -71,7 +71,7 @@ class Pushes:
 
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(AT_ONCE):
+                for _ in range(MAX_CONCURRENT):
                     group.create_task(worker())
         except ExceptionGroup as failed:
             away, ours = failed.split((ProviderAway, Misconfigured))

@@ -20,12 +20,12 @@ from ingest.mqtt.port import Clock
 from ingest.providers.retry import Limits
 from ingest.reconcile.keys import upgrade
 from ingest.reconcile.lease import Lease
-from ingest.reconcile.phases import Options, Outcome, Phases, Progress, nobody_looks
+from ingest.reconcile.phases import Options, Outcome, Phases, Progress, ignore_progress
 from ingest.reconcile.plan import plan_of, provider_of
 from ingest.reconcile.rows import LISTING_TYPES, ProviderRow, ProviderRows
 from ingest.reconcile.runs import Run, Runs
 from ingest.settings import Settings
-from ingest.store.commit.identity import Reported
+from ingest.store.commit.identity import ReportedConflict
 from ingest.store.commit.sessions import Sessions
 
 Result = TypeVar("Result")
@@ -34,8 +34,8 @@ Observe = Callable[[str, str, Mapping[str, int]], None]
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 5.0
-ON_ITS_OWN = Options()
-AT_ONCE = 3
+SCHEDULED = Options()
+MAX_CONCURRENT = 3
 """Runs of one process: a slow provider must not hold up all others."""
 SPREAD = 0.1
 """The period varies by this share, so that replicas and integrations do not come all at once."""
@@ -73,8 +73,8 @@ class Reconciler:
         self._began = time.monotonic()
         self._periods_s: dict[UUID, float] = {}
         self._running: set[UUID] = set()
-        self._reported: defaultdict[UUID, set[Reported]] = defaultdict(set)
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._reported: defaultdict[UUID, set[ReportedConflict]] = defaultdict(set)
+        self._room = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def run(self) -> None:
         """Look for ever."""
@@ -92,10 +92,10 @@ class Reconciler:
     async def reconcile(
         self,
         integration_id: UUID,
-        options: Options = ON_ITS_OWN,
+        options: Options = SCHEDULED,
         *,
         trigger: str = "demand",
-        show: Callable[[Progress], None] = nobody_looks,
+        show: Callable[[Progress], None] = ignore_progress,
     ) -> Outcome:
         """Reconcile one integration now, or go on with a run that a crash has left.
 
@@ -150,7 +150,7 @@ class Reconciler:
         if trigger is not None:
             every_s = self._settings.reconcile_every_s
             self._periods_s[row.id] = every_s * self._jitter.uniform(1 - SPREAD, 1 + SPREAD)
-            _log(row, (await self._carry_out(row, runs, trigger, ON_ITS_OWN, nobody_looks)).run)
+            _log(row, (await self._carry_out(row, runs, trigger, SCHEDULED, ignore_progress)).run)
 
     def _due(self, row: ProviderRow) -> str | None:
         """Return why an integration is to be reconciled now, or None."""

@@ -14,7 +14,7 @@ import orjson
 from handlers.events import SECOND, Micros
 from handlers.text import shown
 from ingest.errors import DatabaseAway
-from ingest.store.commit.identity import Reported
+from ingest.store.commit.identity import ReportedConflict
 from ingest.store.commit.timeline import record
 from ingest.store.errors import acquired
 from ingest.store.queries import queries
@@ -99,7 +99,7 @@ class Runs:
         pool: asyncpg.Pool,
         holder: str,
         *,
-        reported: set[Reported] | None = None,
+        reported: set[ReportedConflict] | None = None,
         timeout_s: float = 30.0,
     ) -> None:
         self.reported = set() if reported is None else reported

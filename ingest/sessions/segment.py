@@ -107,7 +107,7 @@ class MqttSegment:
         counts.rejections.misread(self.context.integration_id, device, errors, publish.received_at)
 
     def _dead_letter(self, publish: Publish, reason: DeadReason, batch: OpenBatch) -> None:
-        batch.counts.rejections.bury(self.context.integration_id, reason.kind)
+        batch.counts.rejections.count_dead_letter(self.context.integration_id, reason.kind)
         batch.dead_letters.append(dead_letter(self._session, publish, reason))
 
     def without(self, superseded: Superseded) -> "MqttSegment | None":

@@ -20,7 +20,7 @@ from ingest.errors import (
 )
 from ingest.integrations.plans import SessionPlan
 from ingest.mqtt.auto import open_connection
-from ingest.mqtt.poison import Stumbles
+from ingest.mqtt.poison import PoisonPacketDetector
 from ingest.mqtt.port import Clock, Connected, Connection
 from ingest.pipeline.intake import Intake
 from ingest.pipeline.segment import IntegrationContext
@@ -31,7 +31,7 @@ from ingest.sessions.reading import let_go, read
 from ingest.sessions.redeliveries import RedeliveryLog
 from ingest.sessions.subscriptions import Subscriber
 from ingest.store.commit.sessions import Sessions, StoredSession
-from ingest.tasks import together, until_one_ends
+from ingest.tasks import background_task, first_completed
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Session:
         self._marker = Marker(plan, sessions, clock)
         self._subscriber = Subscriber(plan, sessions, clock)
         self._backoff = Backoff(jitter)
-        self._stumbles = Stumbles()
+        self._poison = PoisonPacketDetector()
         self._session_id: int | None = None
         self.connection: Connection | None = None
         """The connection while there is one."""
@@ -87,10 +87,10 @@ class Session:
                 refused = not (isinstance(error, BrokerRefused) and error.passes)
                 await self._say("refused" if refused else "away", str(error))
             except ProtocolBroken as error:
-                refused = self._stumbles.again(str(error))
+                refused = self._poison.again(str(error))
                 await self._say("away", str(error))
                 if refused:
-                    await self._say("stuck", self._stumbles.way_out(self._plan.name))
+                    await self._say("stuck", self._poison.hint(self._plan.name))
             except RollcallError as error:
                 await self._say("away", str(error))
             self.failing = True
@@ -120,10 +120,10 @@ class Session:
         stored = await self._sessions.open(self._plan.integration_id, self._plan.broker.client_id)
         self._session_id = stored.id
         self.leased = True
-        async with together(self._renew()) as renewing:
+        async with background_task(self._renew()) as renewing:
             try:
-                async with together(self._serve(stored)) as serving:
-                    await until_one_ends(renewing, serving)
+                async with background_task(self._serve(stored)) as serving:
+                    await first_completed(renewing, serving)
             finally:
                 self.leased = False
                 with contextlib.suppress(RollcallError):  # it expires by itself
@@ -150,19 +150,19 @@ class Session:
         try:
             inflight.drain = await self._drain(stored, connection, connected)
             # Reading begins at once: the answers to what is asked come behind the session's backlog.
-            async with together(read(connection, inflight, self._intake)) as reading:
+            async with background_task(read(connection, inflight, self._intake)) as reading:
                 if not connected.session_present:
                     redeliveries.clear()
                 inflight.gap_since(await self._subscriber.tell_if_lost(connection, connected, stored))
                 await self._subscriber.subscribe(connection, connected, stored, why_alone)
                 self.failing = False
                 self.connection = connection
-                async with together(self._hear(connection, inflight)) as hearing:
-                    await until_one_ends(reading, hearing)
+                async with background_task(self._hear(connection, inflight)) as hearing:
+                    await first_completed(reading, hearing)
         finally:
             self.connection = None
             if inflight.caught_up.is_set():
-                self._stumbles.past()
+                self._poison.past()
                 self._backoff.reset()
             await let_go(connection, inflight)
         await self._forget(stored)

@@ -16,13 +16,13 @@ from ingest.errors import RollcallError, SessionTakenOver
 from ingest.integrations.plans import SessionPlan
 from ingest.mqtt.port import Clock, Connection
 from ingest.pipeline.intake import Intake
-from ingest.sessions.assignment import next_step
+from ingest.sessions.assignment import rebalance
 from ingest.sessions.session import Session
-from ingest.store.commit.sessions import Sessions, Standing
+from ingest.store.commit.sessions import Sessions, SlotOwnership
 
 log = logging.getLogger(__name__)
 
-APART_S = 60.0
+ISOLATED_S = 60.0
 """How long a replica leaves a slot alone that was taken over from it, or all of them where it reaches no broker."""
 
 
@@ -56,7 +56,7 @@ class Slots:
         self._retiring: dict[str, Running] = {}
         """By client id: sessions that are none of the slots any more."""
         self._running: dict[int, Running] = {}
-        self._apart_until = 0.0
+        self._isolated_until = 0.0
         self._waits = False
         self._barred_until: dict[str, float] = {}
         """By client id: sessions that were taken over from us."""
@@ -92,29 +92,37 @@ class Slots:
 
     async def _look(self) -> None:
         await self._renew_or_withdraw()
-        standing = await self._sessions.standing(self._plan.integration_id, self._replicas, self._leases)
-        first = standing.subscriptions.get(self._plan.of(0).broker.client_id, ())
+        slot_ownership = await self._sessions.slot_ownership(
+            self._plan.integration_id, self._replicas, self._leases
+        )
+        first = slot_ownership.subscriptions.get(self._plan.of(0).broker.client_id, ())
         shares = any(one.startswith(self._plan.group) for one in first)
         self._slots = self._plan.slots if shares else 1
         self._reap()
-        if not first and self._is_read_under_former_names(standing):
+        if not first and self._is_read_under_former_names(slot_ownership):
             return
-        step = next_step(
-            self._holder, self._running.keys(), self._holders(standing), self._living(standing), self._slots
+        moves = rebalance(
+            self._holder,
+            self._running.keys(),
+            self._holders(slot_ownership),
+            self._living(slot_ownership),
+            self._slots,
         )
-        for slot in step.leave:
+        for slot in moves.release:
             await self._let_go(slot)
-        for slot in step.take:
+        for slot in moves.acquire:
             await self._take_up(slot)
         if first:
-            self._retire(standing)
+            self._retire(slot_ownership)
 
-    def _is_read_under_former_names(self, standing: Standing) -> bool:
+    def _is_read_under_former_names(self, slot_ownership: SlotOwnership) -> bool:
         """Tell whether a replica still reads what we would: one of an older release, or with settings of before.
 
         Both would apply each message. Asked only as long as there is no session under the names of now.
         """
-        former = standing.held - {self._plan.of(slot).broker.client_id for slot in range(self._plan.slots)}
+        former = slot_ownership.held - {
+            self._plan.of(slot).broker.client_id for slot in range(self._plan.slots)
+        }
         if former and not self._waits:
             log.info(
                 "integration %s: waits for the replica that reads it under former names", self._plan.name
@@ -122,30 +130,34 @@ class Slots:
         self._waits = bool(former)
         return self._waits
 
-    def _holders(self, standing: Standing) -> dict[int, str]:
+    def _holders(self, slot_ownership: SlotOwnership) -> dict[int, str]:
         """Return who holds which slot; one that was taken over from us counts as held for a while."""
         slots = range(self._plan.slots)
         barred = {n: "somebody" for n in slots if self._is_barred(self._plan.of(n).broker.client_id)}
-        held = {n: standing.holders[one] for n, one in enumerate(self._leases) if one in standing.holders}
+        held = {
+            n: slot_ownership.holders[one]
+            for n, one in enumerate(self._leases)
+            if one in slot_ownership.holders
+        }
         return barred | held
 
     def _is_barred(self, client_id: str) -> bool:
         return self._barred_until.get(client_id, 0.0) > asyncio.get_running_loop().time()
 
-    def _living(self, standing: Standing) -> set[str]:
+    def _living(self, slot_ownership: SlotOwnership) -> set[str]:
         """Return the replicas among which the slots are shared; a replica with no others is never apart."""
-        others = {one.removeprefix(self._replicas) for one in standing.replicas} - {self._holder}
-        apart = asyncio.get_running_loop().time() < self._apart_until
-        return others if apart and others else others | {self._holder}
+        others = {one.removeprefix(self._replicas) for one in slot_ownership.replicas} - {self._holder}
+        isolated = asyncio.get_running_loop().time() < self._isolated_until
+        return others if isolated and others else others | {self._holder}
 
     async def _renew_or_withdraw(self) -> None:
         """Count among the living; but not while none of the sessions here gets through to the broker."""
         now = asyncio.get_running_loop().time()
         if self._running:
             failing = all(session.failing for session, _ in self._running.values())
-            self._apart_until = now + APART_S if failing else 0.0
+            self._isolated_until = now + ISOLATED_S if failing else 0.0
         name = self._replicas + self._holder
-        if now < self._apart_until:
+        if now < self._isolated_until:
             await self._sessions.release(name, self._holder)
         else:
             await self._sessions.lease(name, self._holder, self._plan.lease_ttl_s)
@@ -174,7 +186,7 @@ class Slots:
     def _look_why(self, client_id: str, ended: asyncio.Task[None]) -> None:
         error = ended.exception()
         if isinstance(error, SessionTakenOver):
-            self._barred_until[client_id] = asyncio.get_running_loop().time() + APART_S
+            self._barred_until[client_id] = asyncio.get_running_loop().time() + ISOLATED_S
         elif error is not None:
             log.error("integration %s: a session failed", self._plan.name, exc_info=error)
 
@@ -188,9 +200,9 @@ class Slots:
             running.task.cancel()
             await asyncio.gather(running.task, return_exceptions=True)
 
-    def _retire(self, standing: Standing) -> None:
+    def _retire(self, slot_ownership: SlotOwnership) -> None:
         """Retire, beside everything else, the sessions that are none of the slots."""
-        for client_id in standing.subscriptions.keys() - {*self.client_ids, *self._retiring}:
+        for client_id in slot_ownership.subscriptions.keys() - {*self.client_ids, *self._retiring}:
             if not self._is_barred(client_id):
                 self._retiring[client_id] = self._started(self._plan.retired(client_id))
 

@@ -14,7 +14,7 @@ from ingest.integrations import secrets as integration_secrets
 from ingest.integrations.field_paths import warn_of_missing
 from ingest.integrations.planner import Planner
 from ingest.integrations.plans import SessionPlan
-from ingest.integrations.watch import follow
+from ingest.integrations.watch import watch
 from ingest.mqtt.port import Clock
 from ingest.pipeline.adoption import Adopting, adopt_for_ever
 from ingest.pipeline.intake import Intake
@@ -22,7 +22,7 @@ from ingest.sessions.slots import Slots
 from ingest.store.commit.parking import Parking
 from ingest.store.commit.sessions import Sessions
 from ingest.store.config.integrations import IntegrationRow, IntegrationRows
-from ingest.tasks import together
+from ingest.tasks import background_task
 
 if TYPE_CHECKING:
     from ingest.jetstream.source import JetStreamSource
@@ -84,8 +84,8 @@ class Integrations:
 
     async def run(self) -> None:
         """Follow the rows for ever."""
-        async with together(adopt_for_ever(self._parking, self._adopting)):
-            await follow(self._rows, self._follow, self._jitter)
+        async with background_task(adopt_for_ever(self._parking, self._adopting)):
+            await watch(self._rows, self._follow, self._jitter)
 
     async def _follow(self) -> None:
         plans: dict[UUID, SessionPlan] = {}

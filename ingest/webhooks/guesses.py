@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ingest.problems import Problem
 
-AT_ONCE = 20
+MAX_CONCURRENT = 20
 EVERY_S = 3.0
 """Once AT_ONCE have failed, another may every so often."""
 MAX_KEPT = 10_000
@@ -25,7 +25,7 @@ class Guesses:
 
     def check(self, guesser: Guesser) -> None:
         """Return while another guess is allowed. Raises: Problem (429), saying when the next one is."""
-        left = AT_ONCE - self._count(guesser)
+        left = MAX_CONCURRENT - self._count(guesser)
         if left < 1:
             wait_s = int((1 - left) * EVERY_S) + 1
             told = "too many requests from this address did not prove themselves"

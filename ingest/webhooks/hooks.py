@@ -14,7 +14,7 @@ from ingest.crypto import Keyring, is_encrypted, secret_context
 from ingest.errors import Misconfigured, RollcallError
 from ingest.integrations.field_paths import warn_of_missing
 from ingest.integrations.settings import check_place, webhook_settings, webhooks_are_proved
-from ingest.integrations.watch import follow
+from ingest.integrations.watch import watch
 from ingest.pipeline.adoption import Adopting, adopt_for_ever
 from ingest.pipeline.segment import IntegrationContext
 from ingest.settings import Settings
@@ -22,7 +22,7 @@ from ingest.store.commit.creation import UnknownPolicy
 from ingest.store.commit.parking import Parking
 from ingest.store.config.integrations import IntegrationRows
 from ingest.store.config.webhook_rows import COLUMN, WebhookRow, WebhookRows
-from ingest.tasks import together
+from ingest.tasks import background_task
 from ingest.webhooks.auth import LONG_ENOUGH, Authenticator, is_short
 from ingest.webhooks.sns import Signatures
 
@@ -133,8 +133,8 @@ class Hooks:
 
     async def run(self) -> None:
         """Follow the rows for ever, and give parked evidence to devices that have appeared."""
-        async with together(adopt_for_ever(self._parking, self._adopting)):
-            await follow(self._news, self._follow, self._jitter, REREAD_S)
+        async with background_task(adopt_for_ever(self._parking, self._adopting)):
+            await watch(self._news, self._follow, self._jitter, REREAD_S)
 
     async def _follow(self) -> None:
         found: dict[str, tuple[WebhookRow, Hook | None]] = {}

@@ -90,7 +90,7 @@ class WebhookSegment:
                 continue
             observations, field_errors, skewed, _ = event.decoded
             if (dead := fate or event.decoded.dead) is not None:
-                counts.rejections.bury(integration_id, dead.kind)
+                counts.rejections.count_dead_letter(integration_id, dead.kind)
                 batch.dead_letters.append(_dead_letter(self._arrival, event, dead))
                 continue
             coalesce(observations, devices)

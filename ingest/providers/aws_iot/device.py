@@ -87,17 +87,17 @@ def attributes(changes: DeviceChanges) -> dict[str, str]:
     return written
 
 
-def _shadow(text: object, columns: Columns) -> reported.Reported:
+def _shadow(text: object, columns: Columns) -> reported.Shadow:
     """Read the classic shadow, which the index holds as text; its metadata has seconds per property."""
     if not isinstance(text, str) or not text:
-        return reported.Reported()
+        return reported.Shadow()
     try:
         shadow = orjson.loads(text)
     except orjson.JSONDecodeError:
         columns.problem("shadow", "is not JSON")
-        return reported.Reported()
+        return reported.Shadow()
     if not isinstance(shadow, dict):
-        return reported.Reported()
+        return reported.Shadow()
     metadata = shadow.get("metadata")
     stamps = metadata.get("reported") if isinstance(metadata, dict) else None
 

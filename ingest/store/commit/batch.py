@@ -106,7 +106,7 @@ class Batch:
     replayed: list[UUID] = field(default_factory=list)
     """Dead letters that are applied by this batch, and so are none any more."""
 
-    turned_away: Counter[UUID] = field(default_factory=Counter)
+    rejected_unknown: Counter[UUID] = field(default_factory=Counter)
     """Ids without a row for which there was no room or no policy to keep them, by integration."""
     dropped: Counter[UUID] = field(default_factory=Counter)
     """Those that batches before this one turned away, to be written with this one."""

@@ -18,7 +18,7 @@ Row = tuple[Any, ...]
 
 
 class Arguments(NamedTuple):
-    """Those of the query `apply`: of `rollcall.apply`, then the sessions, each with its epoch and the commit it comes after."""
+    """Those of the query `apply`: of `rollcall.apply`, then the sessions, each with its epoch and the commit before."""
 
     devices: list[Row]
     streams: list[Row]

@@ -23,7 +23,7 @@ from ingest.store.queries import queries
 from ingest.store.transaction import SingleConnectionPool
 
 Connection = Any
-Reported = tuple[UUID, DeviceKey]
+ReportedConflict = tuple[UUID, DeviceKey]
 """A key of an integration whose names mean different rows, and that this was said."""
 MAX_CACHED = 2_000_000
 MAX_PRELOADED = 250_000
@@ -44,7 +44,7 @@ class Identities:
         pool: asyncpg.Pool | SingleConnectionPool,
         *,
         timeout_s: float = 30.0,
-        reported: set[Reported] | None = None,
+        reported: set[ReportedConflict] | None = None,
         preloads: bool = True,
     ) -> None:
         self._pool = pool
@@ -53,7 +53,7 @@ class Identities:
         self._known: dict[UUID, dict[DeviceKey, UUID]] = {}
         self._full_until: dict[UUID, float] = {}
         """Until when an integration that may create nothing is not asked again: a flood would ask with every batch."""
-        self._held_until: dict[Reported, float] = {}
+        self._held_until: dict[ReportedConflict, float] = {}
         """Until when a row is not tried again that waited for somebody's lock: others wait meanwhile."""
         self._blocked_until: dict[UUID, float] = {}
         """Until when no row of an integration is tried: so many were refused, or somebody holds its counts."""

@@ -37,7 +37,7 @@ class StoredSession:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SlotOwnership:
     """Who lives and holds what, of one integration."""
 
     replicas: tuple[str, ...]
@@ -73,13 +73,15 @@ class Sessions:
             row["gap_since"],
         )
 
-    async def standing(self, integration_id: UUID, replicas: str, leases: Sequence[str]) -> Standing:
+    async def slot_ownership(
+        self, integration_id: UUID, replicas: str, leases: Sequence[str]
+    ) -> SlotOwnership:
         """Return who holds these leases and those that begin with `replicas`, and the integration's sessions."""
         async with acquired(self._pool, self._timeout_s) as connection:
             held = await connection.fetch(queries()["leases_held"], replicas, [*leases])
             sessions = await connection.fetch(queries()["integration_sessions"], integration_id)
         names = {row["name"]: row["holder"] for row in held}
-        return Standing(
+        return SlotOwnership(
             tuple(name for name in names if name.startswith(replicas)),
             names,
             {row["client_id"]: _granted(row["subscriptions"]) for row in sessions},

@@ -16,7 +16,7 @@ from ingest.store.errors import acquired
 from ingest.store.queries import queries
 
 
-class Strangers:
+class UnknownDeviceFilter:
     """Tells those of whom the database knows nothing and may keep nothing from those that must be looked up."""
 
     def __init__(
@@ -27,7 +27,7 @@ class Strangers:
         self._parking = parking
         self._timeout_s = timeout_s
 
-    async def nobodies(
+    async def unknown_keys(
         self, integration_id: UUID, policy: UnknownPolicy, keys: Collection[DeviceKey]
     ) -> set[DeviceKey]:
         """Return those of `keys` that are not bound, no row's and not parked, where there is no room for them either.

@@ -32,7 +32,7 @@ class IntegrationRow(NamedTuple):
     """The unguessable part of its sessions' names."""
 
 
-class News(NamedTuple):
+class ChangeSignal(NamedTuple):
     """Set `changed` means read again; once `is_broken` says so nothing more will be heard."""
 
     changed: asyncio.Event
@@ -87,7 +87,7 @@ class IntegrationRows:
             await connection.execute(queries()["replace_setting"], *values)
 
     @contextlib.asynccontextmanager
-    async def news(self) -> AsyncIterator[News]:
+    async def news(self) -> AsyncIterator[ChangeSignal]:
         """Listen: the event is set when a row may have changed, or when listening broke.
 
         Read the rows after entering, not before: what changed in between would be missed.
@@ -101,7 +101,7 @@ class IntegrationRows:
         try:
             connection.add_termination_listener(lambda _: changed.set())
             await connection.add_listener(CHANNEL, lambda *_: changed.set())
-            yield News(changed, connection.is_closed)
+            yield ChangeSignal(changed, connection.is_closed)
         except DATABASE_ERRORS as error:
             raise translated(error) from error
         finally:

@@ -8,7 +8,7 @@ import asyncpg
 
 from ingest.store.queries import queries
 
-AT_ONCE = 200
+MAX_CONCURRENT = 200
 FIRST = UUID(int=0)
 
 
@@ -43,7 +43,7 @@ _COLUMN_UPDATES = {"api_key_encrypted": "replace_api_key", "webhook_secret": "re
 async def stored_secrets(connection: asyncpg.Connection) -> AsyncIterator[StoredSecret]:
     """Yield every secret of every integration."""
     after = FIRST
-    while rows := await connection.fetch(queries()["stored_secrets"], after, AT_ONCE):
+    while rows := await connection.fetch(queries()["stored_secrets"], after, MAX_CONCURRENT):
         for row in rows:
             after = row["id"]
             for column, place in PLACES.items():

@@ -17,7 +17,7 @@ from ingest.http.proxies import behind_proxies
 from ingest.settings import load_settings
 from ingest.store.commit.retention import AUDIT_KEPT_DAYS, EVENTS_KEPT_DAYS, Retention
 from ingest.store.people import tokens
-from ingest.webhooks.guesses import AT_ONCE
+from ingest.webhooks.guesses import MAX_CONCURRENT
 from tests.http_client import http_client
 from tests.ingest.service import Service, running
 
@@ -90,7 +90,7 @@ async def test_who_guesses_behind_a_proxy_shuts_nobody_else_out(database: str) -
             headers = {"x-forwarded-for": address, "authorization": f"Bearer {token}"}
             return (await client.post(f"/webhooks/{hook}", json=event, headers=headers)).status_code
 
-        for n in range(AT_ONCE + 1):
+        for n in range(MAX_CONCURRENT + 1):
             assert await post(f"203.0.113.{n}, 198.51.100.66", "guess") in (401, 429)
         assert await post("203.0.113.99, 198.51.100.66", secret) == 429
         assert await post("198.51.100.7", secret) == 200

@@ -10,7 +10,7 @@ import pytest
 
 from handlers.events import DeviceKey, Observation
 from ingest.jobs.deployments import Deployments
-from ingest.jobs.schedule import Turns
+from ingest.jobs.schedule import LeasedSchedule
 from ingest.store.commit.sessions import Sessions
 from ingest.store.people.artifacts import sync_artifacts
 from ingest.store.people.deployments import Progress
@@ -46,8 +46,10 @@ async def status(world: World, made: Organization) -> Any:
 
 
 def part(world: World, every_s: float = 10.0) -> Deployments:
-    turns = Turns(Sessions(world.pool), "deployments", "me", random.Random(1), every_s, every_s * 6)
-    return Deployments(Progress(world.pool), world.providers, turns)
+    schedule = LeasedSchedule(
+        Sessions(world.pool), "deployments", "me", random.Random(1), every_s, every_s * 6
+    )
+    return Deployments(Progress(world.pool), world.providers, schedule)
 
 
 async def reported(world: World, made: Organization, version: str, at: int) -> None:

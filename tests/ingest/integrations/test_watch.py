@@ -7,17 +7,17 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 
-from ingest.integrations.watch import follow
-from ingest.store.config.integrations import IntegrationRows, News
+from ingest.integrations.watch import watch
+from ingest.store.config.integrations import ChangeSignal, IntegrationRows
 
 
 class Overheard(IntegrationRows):
     """The rows, and what was handed out of their news."""
 
-    latest: News | None = None
+    latest: ChangeSignal | None = None
 
     @contextlib.asynccontextmanager
-    async def news(self) -> AsyncIterator[News]:
+    async def news(self) -> AsyncIterator[ChangeSignal]:
         """Listen as ever."""
         async with super().news() as news:
             self.latest = news
@@ -32,7 +32,7 @@ async def test_a_change_at_the_moment_of_the_end_does_not_keep_it_going(database
 
     async with asyncpg.create_pool(database, min_size=1, max_size=1) as pool:
         rows = Overheard(pool, database)
-        following = asyncio.create_task(follow(rows, read, random.Random(1)))
+        following = asyncio.create_task(watch(rows, read, random.Random(1)))
         await asyncio.wait_for(reading.wait(), 10)
         await asyncio.sleep(0)
         assert rows.latest is not None

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from ingest.errors import DatabaseAway
-from ingest.jobs.schedule import Turns
+from ingest.jobs.schedule import LeasedSchedule
 from ingest.store.commit.sessions import Sessions
 from tests.waiting import until
 
@@ -20,15 +20,15 @@ class Worker:
     """A replica that counts its turns."""
 
     def __init__(self, pool: asyncpg.Pool, holder: str, ttl_s: float = 3_600) -> None:
-        self.turns = 0
+        self.schedule = 0
         self.fails: Exception | None = None
-        self._turns = Turns(Sessions(pool), "work", holder, random.Random(1), 0.02, ttl_s)
+        self._schedule = LeasedSchedule(Sessions(pool), "work", holder, random.Random(1), 0.02, ttl_s)
 
     async def run(self) -> None:
-        await self._turns.take(self._work)
+        await self._schedule.run(self._work)
 
     async def _work(self) -> None:
-        self.turns += 1
+        self.schedule += 1
         if self.fails is not None:
             raise self.fails
 
@@ -44,8 +44,8 @@ async def working(worker: Worker) -> AsyncIterator[asyncio.Task[None]]:
 
 
 async def has_turns(worker: Worker, more: int = 3) -> None:
-    before = worker.turns
-    await until(lambda: worker.turns >= before + more, 5, "it has its turns")
+    before = worker.schedule
+    await until(lambda: worker.schedule >= before + more, 5, "it has its turns")
 
 
 async def test_only_one_replica_has_the_turn_and_a_stop_hands_it_over(pool: asyncpg.Pool) -> None:
@@ -54,7 +54,7 @@ async def test_only_one_replica_has_the_turn_and_a_stop_hands_it_over(pool: asyn
         await has_turns(first)
         async with working(second):
             await has_turns(first, 10)
-            assert second.turns == 0
+            assert second.schedule == 0
     assert await pool.fetchval(HOLDER) is None
     async with working(second):
         await has_turns(second)

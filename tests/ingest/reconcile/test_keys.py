@@ -14,7 +14,7 @@ from ingest.cli import main
 from ingest.crypto import Keyring, password_context, secret_context
 from ingest.errors import SecretUnreadable
 from ingest.reconcile.keys import API_KEY as PLACE
-from ingest.reconcile.keys import opened, sealed
+from ingest.reconcile.keys import decrypt_api_key, encrypt_api_key
 from ingest.settings import load_settings
 from tests.ingest.reconcile.fleet import API_KEY, Fleet
 from tests.servers.golioth import Golioth
@@ -45,7 +45,7 @@ async def test_a_key_in_an_older_form_is_read_and_encrypted_in_place_on_first_us
     assert (await fleet.reconcile()).run.status == "done"
     encrypted = await stored(fleet)
     assert encrypted.startswith("rc1:k1:")
-    assert opened(encrypted, fleet.integration, fleet.keyring) == API_KEY
+    assert decrypt_api_key(encrypted, fleet.integration, fleet.keyring) == API_KEY
     assert (await fleet.reconcile()).run.status == "done"
     assert await stored(fleet) == encrypted
 
@@ -64,7 +64,7 @@ async def test_a_dry_run_upgrades_nothing(fleet: Fleet) -> None:
 
 
 async def test_a_key_that_cannot_be_decrypted_fails_the_run_and_names_the_missing_key(fleet: Fleet) -> None:
-    await put(fleet, sealed(API_KEY, fleet.integration, keyring(K2)))
+    await put(fleet, encrypt_api_key(API_KEY, fleet.integration, keyring(K2)))
     fleet.keyring = keyring(K1)
     outcome = await fleet.reconcile()
     assert isinstance(outcome.error, SecretUnreadable)
@@ -147,7 +147,7 @@ async def test_rotation_encrypts_every_secret_under_the_first_key(
 async def test_rotation_names_what_it_cannot_read_and_goes_on(
     fleet: Fleet, rollcall: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await put(fleet, sealed(API_KEY, fleet.integration, keyring(K1)))
+    await put(fleet, encrypt_api_key(API_KEY, fleet.integration, keyring(K1)))
     await fleet.pool.execute("update device_integrations set webhook_secret = 'clear'")
     monkeypatch.setenv("ROLLCALL_KEYS", K2)
     code, out, err = await rollcall("keys", "rotate", "--json")

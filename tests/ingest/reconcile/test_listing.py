@@ -16,8 +16,8 @@ from ingest.reconcile.listing import Dating, digest_of, evidence_of, from_json, 
 from ingest.reconcile.pages import AskedPage
 from ingest.reconcile.plan import Plan
 from ingest.reconcile.runs import Runs
-from ingest.reconcile.settled import Settled
 from ingest.reconcile.staging import Staging
+from ingest.reconcile.unchanged import UnchangedEntries
 from ingest.store.commit.creation import UnknownPolicy
 from tests.ingest.store.world import World, model
 from tests.strategies import INTEGRATION, OFFLINE_AFTER, START, arrivals, times
@@ -159,8 +159,8 @@ async def staged(world: World, device: ListedDevice, listed_at: Micros) -> bool:
     )
     run = await runs.begin(INTEGRATION, "demand", dry_run=False, anew=True)
     await Staging(world.pool, runs).add(run, [AskedPage(Page((device,), None), listed_at)], DATING)
-    settled = Settled(world.pool, runs, plan, Random(1))
-    done = await settled.apply(run, await settled.windows(run))
+    unchanged = UnchangedEntries(world.pool, runs, plan, Random(1))
+    done = await unchanged.apply(run, await unchanged.windows(run))
     await runs.finish(run, "done")
     return done == 1
 
@@ -171,10 +171,10 @@ def test_entries_that_are_applied_without_being_decoded_give_the_same_rows(datab
         async def opened() -> World:
             return World(await asyncpg.create_pool(database, min_size=1, max_size=2))
 
-        world, settled = runner.run(opened()), 0
+        world, unchanged = runner.run(opened()), 0
 
         async def check(arrival: Any, listed: list[tuple[ListedDevice, Micros]]) -> None:
-            nonlocal settled
+            nonlocal unchanged
             seen, batches = arrival
             await world.reset()
             said = list(seen)
@@ -183,7 +183,7 @@ def test_entries_that_are_applied_without_being_decoded_give_the_same_rows(datab
                     await world.apply(batch)
                 for device, listed_at in listed[turn : turn + 1]:
                     if await staged(world, device, listed_at):
-                        settled += 1
+                        unchanged += 1
                         told = observations(INTEGRATION, device, listed_at, DATING)
                         said += [one._replace(facts=None, seen_at=one.at) for one in told]
             assert await world.rows() == model(said)
@@ -198,7 +198,7 @@ def test_entries_that_are_applied_without_being_decoded_give_the_same_rows(datab
                 runner.run(check(arrival, listed))
 
             holds()
-            assert settled > 50
+            assert unchanged > 50
         finally:
             runner.run(world.pool.close())
 

@@ -9,7 +9,7 @@ from handlers.parked import MAX_PARKED
 from ingest.store.commit.batch import Batch
 from ingest.store.commit.creation import UnknownPolicy
 from ingest.store.errors import Contended
-from tests.ingest.store.test_strangers import OURS, ROW, Door, door
+from tests.ingest.store.test_unknown_devices import OURS, ROW, Door, door
 
 __all__ = ["door"]
 POLICY = UnknownPolicy("park")

@@ -18,7 +18,7 @@ from ingest.store.commit.creation import UnknownPolicy
 from ingest.store.commit.identity import Identities
 from ingest.store.config.integrations import IntegrationRow
 from ingest.store.people import tokens
-from ingest.webhooks.guesses import AT_ONCE, EVERY_S, Guesses
+from ingest.webhooks.guesses import EVERY_S, MAX_CONCURRENT, Guesses
 from tests.http_client import http_client
 from tests.ingest.service import Service, running
 from tests.ingest.webhooks.test_auth import hex_of
@@ -53,9 +53,9 @@ async def test_guesses_are_limited_and_nobody_elses_requests_are(service: Servic
     event = {"device_id": "d", "battery": 7}
     answers = [
         await _post(service, guessed, event, **{"x-webhook-secret": f"guess {number} of many"})
-        for number in range(AT_ONCE + 5)
+        for number in range(MAX_CONCURRENT + 5)
     ]
-    assert answers[:AT_ONCE] == [401] * AT_ONCE
+    assert answers[:MAX_CONCURRENT] == [401] * MAX_CONCURRENT
     assert answers[-1] == 429
     assert (
         await _post(service, guessed, event, **RIGHT) == 429
@@ -67,7 +67,7 @@ async def test_guesses_are_limited_and_nobody_elses_requests_are(service: Servic
 def test_one_who_failed_too_often_may_guess_again_after_a_while() -> None:
     now = 0.0
     guesses = Guesses(lambda: now)
-    for _ in range(AT_ONCE):
+    for _ in range(MAX_CONCURRENT):
         guesses.check("a")  # type: ignore[arg-type]
         guesses.failed("a")  # type: ignore[arg-type]
     with pytest.raises(Exception, match="did not prove"):
@@ -83,7 +83,7 @@ async def test_the_right_secret_is_never_counted(service: Service) -> None:
     integration = await service.add_webhooks(**PROVEN)
     answers = {
         await _post(service, integration, {"device_id": "d", "battery": n % 100}, **RIGHT)
-        for n in range(AT_ONCE * 2)
+        for n in range(MAX_CONCURRENT * 2)
     }
     assert answers == {200}
 

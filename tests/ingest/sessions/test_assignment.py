@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.sessions.assignment import next_step
+from ingest.sessions.assignment import rebalance
 
 ME = "me"
 
@@ -13,11 +13,11 @@ def round_of(held: dict[str, set[int]], slots: int) -> bool:
     moved = False
     for me, mine in held.items():
         holders = {slot: one for one, theirs in held.items() for slot in theirs}
-        step = next_step(me, mine, holders, held.keys(), slots)
-        mine.difference_update(step.leave)
+        moves = rebalance(me, mine, holders, held.keys(), slots)
+        mine.difference_update(moves.release)
         taken = {slot for theirs in held.values() for slot in theirs}
-        mine.update(slot for slot in step.take if slot not in taken)
-        moved = moved or bool(step.take or step.leave)
+        mine.update(slot for slot in moves.acquire if slot not in taken)
+        moved = moved or bool(moves.acquire or moves.release)
     return moved
 
 
@@ -49,18 +49,18 @@ def test_every_slot_is_held_and_no_replica_has_two_more_than_another(slots, plac
 
 
 def test_a_replica_alone_takes_all_at_once():
-    assert next_step(ME, set(), {}, {ME}, 4) == ([0, 1, 2, 3], [])
+    assert rebalance(ME, set(), {}, {ME}, 4) == ([0, 1, 2, 3], [])
 
 
 def test_what_is_in_excess_goes_one_at_a_time_and_slot_0_last():
-    assert next_step(ME, {0, 1, 2, 3}, dict.fromkeys(range(4), ME), {ME, "other"}, 4) == ([], [3])
+    assert rebalance(ME, {0, 1, 2, 3}, dict.fromkeys(range(4), ME), {ME, "other"}, 4) == ([], [3])
 
 
 def test_a_standby_takes_nothing_from_the_one_that_works():
-    assert next_step("other", set(), {0: ME}, {ME, "other"}, 1) == ([], [])
-    assert next_step(ME, {0}, {0: ME}, {ME, "other"}, 1) == ([], [])
+    assert rebalance("other", set(), {0: ME}, {ME, "other"}, 1) == ([], [])
+    assert rebalance(ME, {0}, {0: ME}, {ME, "other"}, 1) == ([], [])
 
 
 def test_a_replica_that_reaches_no_broker_leaves_its_slots_to_the_living():
-    assert next_step(ME, {0}, {0: ME}, {"other"}, 1) == ([], [0])
-    assert next_step("other", set(), {}, {"other"}, 2) == ([0, 1], [])
+    assert rebalance(ME, {0}, {0: ME}, {"other"}, 1) == ([], [0])
+    assert rebalance("other", set(), {}, {"other"}, 2) == ([0, 1], [])

@@ -25,7 +25,7 @@ class Window(NamedTuple):
     last: int
 
 
-class Settled:
+class UnchangedEntries:
     """Applies entries whose facts were applied before, and on which both sides still agree.
 
     Its method raises DatabaseAway and RunLost.
@@ -76,12 +76,12 @@ class Settled:
     async def _commit(self, run: Run, window: Window) -> int:
         plan = self._plan
         async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
-            settled, changed = await connection.fetchrow(
+            unchanged, changed = await connection.fetchrow(
                 queries()["apply_settled"], plan.integration_id, run.id, *window, plan.dating.lag,
                 plan.offline_after, self._resolution, run.complete and not self._tells_connections,
                 timeout=self._timeout_s,
             )  # fmt: skip
-            if settled:
-                counted = {"matched": settled, "changed": changed, "unchanged": settled - changed}
+            if unchanged:
+                counted = {"matched": unchanged, "changed": changed, "unchanged": unchanged - changed}
                 await self._runs.move(connection, run, **counted)
-        return int(settled)
+        return int(unchanged)
