@@ -75,7 +75,7 @@ async def test_a_turn_without_the_database_is_skipped_and_the_next_one_is_not(
     worker.fails = DatabaseAway("gone for a walk")
     async with working(worker):
         await has_turns(worker)
-    assert "a turn of work is skipped: gone for a walk" in caplog.text
+    assert "work is skipped this time: gone for a walk" in caplog.text
 
 
 async def test_an_error_that_nobody_expected_is_not_hidden_and_the_turn_is_given_back(
