@@ -175,13 +175,25 @@ returning integration_id, external_device_id, messages = 1 as is_new;
 delete from rollcall.parked_devices p using rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::bigint[])) as t (i, e, n)
 where p.integration_id = t.i and p.external_device_id = t.e and p.messages = t.n;
 
--- name: mqtt_integrations
--- place: which one of its organization's it is, the oldest first; 0 where the operator made it
-select n.id, n.name, n.settings, n.base_url, a.address as operator_address, k.secret, case when a.integration_id is null
-    then pg_catalog.row_number() over (partition by n.organization_id order by n.created_at, n.id) else 0 end as place
-from public.device_integrations n left join rollcall.operator_addresses a on a.integration_id = n.id
+-- name: integrations
+-- all that are active, or $1 whatever its status. A place: which one of its organization's of the kind it is, the oldest
+-- first; 0 where the operator made it
+select n.id, n.name, n.integration_type, n.status, n.project_id, n.base_url, n.api_key_encrypted, n.settings,
+    coalesce(n.webhook_enabled, false) as webhook_enabled, n.webhook_secret, a.address as operator_address,
+    k.secret as session_secret, case when a.integration_id is null then n.of_mqtt else 0 end as mqtt_place,
+    case when a.integration_id is null then n.of_webhooks else 0 end as webhook_place
+from (
+    select i.*, pg_catalog.row_number() over (
+            partition by i.organization_id, i.status = 'active', i.integration_type = 'mqtt' order by i.created_at, i.id) as of_mqtt,
+        pg_catalog.row_number() over (
+            partition by i.organization_id, i.status = 'active', i.webhook_enabled order by i.created_at, i.id) as of_webhooks
+    from public.device_integrations i
+    where case when $1::uuid is null then i.status = 'active'
+        else i.organization_id = (select o.organization_id from public.device_integrations o where o.id = $1) end) as n
+left join rollcall.operator_addresses a on a.integration_id = n.id
 left join rollcall.mqtt_names k on k.integration_id = n.id
-where n.integration_type = 'mqtt' and n.status = 'active' order by n.id;
+where $1::uuid is null or n.id = $1
+order by n.id;
 
 -- name: name_sessions
 insert into rollcall.mqtt_names (integration_id) select i.id from public.device_integrations i
@@ -391,10 +403,10 @@ update public.sync_conflicts c set resolved_at = pg_catalog.now(), resolution_no
 from rows from (pg_catalog.unnest($1::uuid[]), pg_catalog.unnest($2::text[])) as t (id, field)
 where c.device_id = t.id and c.field_name = t.field and c.resolved_at is null;
 
--- name: reconcile_integrations
-select n.id, n.name, n.integration_type, n.project_id, n.base_url, n.api_key_encrypted, n.settings,
-    (select a.address from rollcall.operator_addresses a where a.integration_id = n.id) as operator_address,
-    extract(epoch from pg_catalog.clock_timestamp() - r.started_at)::float8 as age_s,
+-- name: reconcile_ages
+-- of each of these integrations: how long ago its newest run began, whether it has not ended, and whether a broker of its
+-- organization has lost a session of ours since
+select n.id, extract(epoch from pg_catalog.clock_timestamp() - r.started_at)::float8 as age_s,
     coalesce(r.status = 'running', false) as unfinished,
     exists (select 1 from public.device_integrations m join rollcall.device_events e on e.subject = m.id
         where m.organization_id = n.organization_id and m.integration_type = 'mqtt' and e.kind = 'gap'
@@ -402,7 +414,7 @@ select n.id, n.name, n.integration_type, n.project_id, n.base_url, n.api_key_enc
 from public.device_integrations n left join lateral (
     select started_at, status from rollcall.reconcile_runs
     where integration_id = n.id and not dry_run order by started_at desc limit 1) as r on true
-where n.integration_type = any ($1::text[]) and case when $2::uuid is null then n.status = 'active' else n.id = $2 end
+where n.id = any ($1::uuid[])
 order by n.id;
 
 -- name: replace_api_key

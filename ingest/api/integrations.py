@@ -29,7 +29,7 @@ from ingest.api.parts import Api, CurrentApi
 from ingest.api.problems import Problem, not_found
 from ingest.crypto import secret_context
 from ingest.errors import DatabaseAway, Misconfigured, RollcallError
-from ingest.integrations.secrets import WEBHOOK, found, sealed
+from ingest.integrations.secrets import WEBHOOK, encrypt_settings, found
 from ingest.integrations.settings import mqtt_settings
 from ingest.providers.factory import create_provider
 from ingest.providers.settings import ProviderSettings
@@ -174,7 +174,7 @@ def _encrypted(api: Api, identifier: UUID, asked: NewIntegration) -> sources.New
     given = {"webhookSecret": hook or "", **found(settings, WEBHOOK)}
     if short := [name for name, secret in given.items() if secret and is_short(secret)]:
         raise Problem(422, f"{short[0]} is too short: {LONG_ENOUGH}")
-    settings = sealed(settings, identifier, keyring)
+    settings = encrypt_settings(settings, identifier, keyring)
     return sources.New(
         identifier,
         asked.integration_type,

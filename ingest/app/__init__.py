@@ -14,14 +14,16 @@ import asyncpg
 from ingest.app.clock import resume_clock
 from ingest.app.lazy_api import LatePlatform
 from ingest.app.pipeline import Pipeline, open_pool
-from ingest.app.wiring import http_side, mqtt_side
+from ingest.app.wiring import build_http, build_mqtt
 from ingest.errors import Misconfigured, RollcallError
 from ingest.http.server import Http
+from ingest.integrations.catalog import Catalog
 from ingest.jobs.outbox import EVERY_S as OUTBOX_EVERY_S
 from ingest.jobs.outbox import Outbox
 from ingest.jobs.retention import EVERY_S as HOUSEKEEPING_EVERY_S
 from ingest.jobs.retention import Housekeeping
 from ingest.jobs.sweep import Sweep
+from ingest.pipeline.adoption import AdoptingOf, Adoption
 from ingest.reconcile.reconciler import Reconciler
 from ingest.sessions.supervisor import Integrations
 from ingest.settings import Settings
@@ -40,7 +42,7 @@ log = logging.getLogger(__name__)
 STOP_WITHIN_S = 4.0
 
 
-class Part(Protocol):
+class Service(Protocol):
     """What runs beside the committer, for ever."""
 
     async def run(self) -> None:
@@ -69,14 +71,15 @@ async def serve(
         closing.push_async_callback(signatures.aclose)
         await resume_clock(pipeline.clock, pipeline.sessions, settings.max_ahead_s)
         holder = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
-        mqtt = mqtt_side(pipeline, holder)
+        catalog = Catalog(pipeline.rows, pipeline.keyring, pipeline.jitter)
+        mqtt = build_mqtt(pipeline, catalog, holder)
         reconciler = Reconciler(
             pool, settings, pipeline.keyring, pipeline.clock, holder, pipeline.jitter,
             observe=pipeline.measured.run, egress=pipeline.egress,
         )  # fmt: skip
         platform = LatePlatform(pipeline, mqtt, reconciler, holder)
-        hooks, http = http_side(pipeline, mqtt, signatures, platform, bound)
-        parts: list[Part] = [
+        hooks, http = build_http(pipeline, catalog, mqtt, signatures, platform, bound)
+        parts: list[Service] = [
             Sweep(
                 Silences(pool),
                 pipeline.clock,
@@ -90,8 +93,14 @@ async def serve(
             pipeline.watchdog,
             pipeline.field_errors,
         ]
-        parts += [mqtt] if settings.mqtt == "on" else []
-        parts += [hooks, http] if settings.http == "on" else []
+        adopting: list[AdoptingOf] = []
+        if settings.mqtt == "on":
+            parts.append(mqtt)
+            adopting.append(mqtt.adopting)
+        if settings.http == "on":
+            parts.append(http)
+            adopting.append(hooks.adopting)
+        parts += [catalog, Adoption(pipeline.parking, adopting)]
         committing = asyncio.create_task(pipeline.committer.run(), name="committer")
         watching = [asyncio.create_task(part.run(), name=type(part).__name__) for part in parts]
         try:

@@ -35,12 +35,11 @@ from ingest.sessions.supervisor import Integrations
 from ingest.store.commit.apply import Applier
 from ingest.store.commit.creation import UnknownPolicy
 from ingest.store.commit.identity import Identities
-from ingest.store.config.integrations import IntegrationRow
+from ingest.store.config.integrations import IntegrationRow, IntegrationRows
 from ingest.store.config.own_devices import OwnDevices
-from ingest.store.config.provider_rows import StoredProvider, StoredProviders
 from ingest.store.people.deployments import Progress
 from ingest.store.tenants import Tenants
-from ingest.webhooks.hooks import understood
+from ingest.webhooks.hooks import parse_webhook_settings
 
 COMMITTED_WITHIN_S = 10.0
 _ONLY_KNOWN = UnknownPolicy("ignore")
@@ -67,12 +66,15 @@ async def platform_side(
         closing.callback(pool.terminate)
         planner = Planner(settings, pipeline.keyring, pipeline.egress, pipeline.files)
         rest = _Rest(pipeline, pool, mqtt, reconciler, planner)
-        providers: KeptProviders[StoredProvider] = KeptProviders(rest.row, rest.provider)
+        providers: KeptProviders[IntegrationRow] = KeptProviders(rest.row, rest.provider)
         closing.push_async_callback(providers.aclose)
         replay = Replay(
-            pool, planner,
-            lambda row: understood(settings, row.id, row.name, row.settings), Applier(pool), Identities(pool),
-        )  # fmt: skip
+            pool,
+            planner,
+            lambda row: parse_webhook_settings(settings, row.id, row.name, row.settings_object),
+            Applier(pool),
+            Identities(pool),
+        )
         parts = Parts(
             tenants=await Tenants.probed(pool),
             sessions=pipeline.sessions,
@@ -110,21 +112,21 @@ class _Rest:
         self._planner = planner
         self._mqtt = mqtt
         self._reconciler = reconciler
-        self._rows = StoredProviders(pool)
+        self._rows = IntegrationRows(pool, timeout_s=5.0)
         self._devices = OwnDevices(pool)
 
-    async def row(self, integration_id: UUID) -> StoredProvider:
+    async def row(self, integration_id: UUID) -> IntegrationRow:
         """Return what a provider is made of. Raises: Misconfigured, DatabaseAway."""
         row = await self._rows.one(integration_id)
         if row is None:
             raise Misconfigured(f"the integration {integration_id} is gone, or not active")
         return row
 
-    def provider(self, row: StoredProvider) -> Provider:
+    def provider(self, row: IntegrationRow) -> Provider:
         """Return a row's provider, its key decrypted in memory only. Raises: Misconfigured."""
         return provider_of(row, self._pipeline.keyring, self._pipeline.egress, mqtt=self._broker(row))
 
-    def _broker(self, row: StoredProvider) -> MqttSide:
+    def _broker(self, row: IntegrationRow) -> MqttSide:
         integration_id = row.id
 
         async def publish(topic: str, payload: bytes, retain: bool) -> None:
@@ -166,17 +168,16 @@ class _Rest:
     async def adopt(self, integration_id: UUID) -> int:
         """Apply what is parked for devices that have a row by now."""
         row = await self.row(integration_id)
-        proved = webhooks_are_proved(row.settings)
+        proved = webhooks_are_proved(row.settings_object)
         if row.integration_type == "mqtt":
             proved = self._plan(row).policy.matches_others
         after = await self._offline_after(integration_id)
         return await self._pipeline.parking.adopt(integration_id, after, matches_others=proved)
 
-    def _plan(self, row: StoredProvider) -> SessionPlan:
-        found = IntegrationRow(row.id, row.name, row.settings, row.base_url, row.operator_address)
-        return self._planner.plan(found)
+    def _plan(self, row: IntegrationRow) -> SessionPlan:
+        return self._planner.plan(row)
 
     async def _offline_after(self, integration_id: UUID) -> Micros:
         row = await self.row(integration_id)
-        _, feed = understood(self._pipeline.settings, row.id, row.name, row.settings)
+        _, feed = parse_webhook_settings(self._pipeline.settings, row.id, row.name, row.settings_object)
         return feed.offline_after

@@ -9,10 +9,10 @@ from ingest.http.health import Status
 from ingest.http.metrics import Metrics
 from ingest.http.peers import Peers
 from ingest.http.server import Http, application
+from ingest.integrations.catalog import Catalog
 from ingest.integrations.planner import Planner
 from ingest.sessions.supervisor import Integrations
 from ingest.store.commit.webhook_events import WebhookEvents
-from ingest.store.config.webhook_rows import WebhookRows
 from ingest.store.people.health import HealthRows
 from ingest.webhooks.claims import Claims
 from ingest.webhooks.hooks import HookReader, Hooks
@@ -21,17 +21,16 @@ from ingest.webhooks.sns import Signatures
 from ingest.webhooks.submissions import Submissions
 
 
-def mqtt_side(pipeline: Pipeline, holder: str) -> Integrations:
+def build_mqtt(pipeline: Pipeline, catalog: Catalog, holder: str) -> Integrations:
     """Wire the sessions with the brokers."""
     planner = Planner(pipeline.settings, pipeline.keyring, pipeline.egress, pipeline.files)
-    return Integrations(
-        pipeline.rows, pipeline.sessions, pipeline.parking, planner, pipeline.intake, pipeline.clock,
-        holder, pipeline.jitter,
-    )  # fmt: skip
+    view = catalog.view(lambda row: row.integration_type == "mqtt", planner.plan)
+    return Integrations(view, pipeline.sessions, pipeline.intake, pipeline.clock, holder, pipeline.jitter)
 
 
-def http_side(
+def build_http(
     pipeline: Pipeline,
+    catalog: Catalog,
     mqtt: Integrations,
     signatures: Signatures,
     platform: LatePlatform,
@@ -40,7 +39,7 @@ def http_side(
     """Wire the webhooks and the pages about the process's health before the platform's API."""
     settings, pool, intake, jitter = pipeline.settings, pipeline.pool, pipeline.intake, pipeline.jitter
     reader = HookReader(settings, pipeline.keyring, signatures)
-    hooks = Hooks(pipeline.rows, WebhookRows(pool, pipeline.rows.names), reader, pipeline.parking, jitter)
+    hooks = Hooks(catalog.view(lambda row: row.webhook_enabled, reader.read))
     submissions = Submissions(intake, Claims(WebhookEvents(pool)), pipeline.outage, jitter)
     rejections = intake.counts.rejections
 

@@ -12,13 +12,13 @@ from ingest.cli.output import print_row, print_rows, say
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
 from ingest.integrations.planner import Planner
-from ingest.pipeline.replay import Replay, Replayed, Understood
+from ingest.pipeline.replay import ParseWebhookSettings, Replay, Replayed
 from ingest.settings import Settings, load_settings
 from ingest.store.commit.apply import Applier
 from ingest.store.commit.identity import Identities
 from ingest.store.people import admin, inspection
 from ingest.store.people.session import Row, session
-from ingest.webhooks.hooks import understood
+from ingest.webhooks.hooks import parse_webhook_settings
 
 app = typer.Typer(
     no_args_is_help=True, help="Messages that could not be decoded or that the database refused."
@@ -99,5 +99,5 @@ def replay(ids: Annotated[list[UUID], typer.Argument()], database_url: DatabaseU
         raise typer.Exit(1)
 
 
-def _understood(settings: Settings) -> Understood:
-    return lambda row: understood(settings, row.id, row.name, row.settings)
+def _understood(settings: Settings) -> ParseWebhookSettings:
+    return lambda row: parse_webhook_settings(settings, row.id, row.name, row.settings_object)

@@ -40,7 +40,7 @@ async def forgotten(settings: Settings, name: str, slug: str | None) -> None:
     planner, row = await _stored(settings, name, slug, "integration.session_reset")
     async with session(settings.database_url) as connection:
         secret, known = await admin.sessions_of(connection, row.id)
-    plan = planner.plan(row._replace(secret=secret))
+    plan = planner.plan(replace(row, session_secret=secret))
     if plan.cluster is not None:
         told = "it has no MQTT session. The log says how it is; its consumers are removed with `nats consumer rm`"
         raise Misconfigured(f"integration {name!r} reads a JetStream: {told} (docs/nats.md)")
@@ -63,5 +63,7 @@ async def _stored(
         await note(connection, row["organization_id"], operator(), action, row["id"], row["name"])
     if row["type"] != "mqtt":
         raise Misconfigured(f"integration {name!r} is of type {row['type']}: this can only be done with mqtt")
-    found = IntegrationRow(row["id"], name, row["settings"], row["base_url"], row["operator_address"])
+    found = IntegrationRow(
+        row["id"], name, row["settings"], base_url=row["base_url"], operator_address=row["operator_address"]
+    )
     return Planner(settings, Keyring.from_setting(settings.keys)), found

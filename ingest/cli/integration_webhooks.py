@@ -9,7 +9,7 @@ from uuid import UUID
 
 from ingest.crypto import HOW_TO_MAKE_ONE, Keyring
 from ingest.errors import Misconfigured
-from ingest.integrations.secrets import in_the_clear, sealed
+from ingest.integrations.secrets import encrypt_settings, in_the_clear
 from ingest.store.people.session import Row
 from ingest.webhooks.auth import LONG_ENOUGH, Authenticator, is_short
 from ingest.webhooks.sns import Signatures
@@ -63,7 +63,7 @@ def encrypted(values: Row, keyring: Keyring, identifier: UUID, *, plain: bool) -
     Raises: Misconfigured.
     """
     if keyring.can_encrypt:
-        return sealed(values, identifier, keyring)
+        return encrypt_settings(values, identifier, keyring)
     if not plain and (places := in_the_clear(values)):
         raise Misconfigured(
             f"{', '.join(places)} would be stored in the clear, for ROLLCALL_KEYS is not set: set it to"

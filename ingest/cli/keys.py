@@ -10,8 +10,9 @@ from ingest.cli.options import AsJson, DatabaseUrl
 from ingest.cli.output import fail, print_row
 from ingest.crypto import Keyring, is_encrypted, secret_context
 from ingest.errors import Misconfigured, SecretUnreadable
-from ingest.reconcile.keys import API_KEY, decrypt_api_key
+from ingest.reconcile.keys import decrypt_api_key
 from ingest.settings import Settings, load_settings
+from ingest.store.config.integrations import API_KEY
 from ingest.store.config.secrets import StoredSecret, replace, stored_secrets
 from ingest.store.people.credentials import rotate_credentials
 from ingest.store.people.session import session

@@ -11,9 +11,10 @@ from starlette.responses import Response
 
 from handlers.events import SECOND, Micros
 from ingest.errors import RollcallError
+from ingest.integrations.catalog import Fault
 from ingest.mqtt.port import Clock
 from ingest.pipeline.watchdog import Waiting
-from ingest.sessions.supervisor import Faulty, Held
+from ingest.sessions.supervisor import Held
 from ingest.store.people.health import HealthRows, SessionHealth
 
 WITHIN_S = 2.0
@@ -60,7 +61,7 @@ class Status:
         rows: HealthRows,
         outage: Callable[[], str | None],
         sessions: Callable[[], list[tuple[UUID, str]]],
-        misconfigured: Callable[[], list[Faulty]],
+        misconfigured: Callable[[], list[Fault]],
         slots: Callable[[], list[Held]],
         oldest: Callable[[], Waiting | None],
         clock: Clock,
@@ -164,5 +165,5 @@ def _waiting(oldest: Waiting, *, is_shown: bool) -> dict[str, Any]:
     return {**told, "why": oldest.why} if is_shown else told
 
 
-def _without_session(faulty: Faulty) -> SessionHealth:
-    return SessionHealth(faulty.integration_id, faulty.name, None, "misconfigured", faulty.error, None)
+def _without_session(fault: Fault) -> SessionHealth:
+    return SessionHealth(fault.integration_id, fault.name, None, "misconfigured", fault.reason, None)

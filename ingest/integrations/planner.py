@@ -8,13 +8,12 @@ from handlers.dialects.plain import Context
 from handlers.events import SECOND, Liveness
 from handlers.paths import FieldPaths
 from handlers.topics import Topics
-from ingest.crypto import Keyring, is_encrypted, password_context
+from ingest.crypto import Keyring
 from ingest.egress.address import address_of
 from ingest.egress.files import Files
 from ingest.egress.gate import Egress
 from ingest.errors import Misconfigured
-from ingest.integrations import names
-from ingest.integrations import secrets as integration_secrets
+from ingest.integrations import names, secrets
 from ingest.integrations.cluster import Cluster, cluster_of
 from ingest.integrations.plans import SessionPlan
 from ingest.integrations.settings import (
@@ -27,10 +26,9 @@ from ingest.integrations.settings import (
 )
 from ingest.mqtt.port import Broker, Tls
 from ingest.settings import Settings
-from ingest.store.commit.creation import UnknownPolicy
 from ingest.store.config.integrations import IntegrationRow
 
-_TEXTS = tuple(one for one in integration_secrets.BROKER if one != "password")
+_TEXTS = tuple(one for one in secrets.BROKER if one != "password")
 
 
 class Planner:
@@ -51,16 +49,14 @@ class Planner:
         """
         if not isinstance(row.settings, dict):
             raise Misconfigured(f"integration {row.name!r}: its settings are not a JSON object")
-        check_place(row.name, row.place, self._settings)
-        opened = integration_secrets.opened(row.settings, row.id, self.keyring, _TEXTS)
-        wanted = mqtt_settings(opened, row.name)
+        check_place(row.name, row.mqtt_place, self._settings)
+        wanted = mqtt_settings(secrets.decrypt_settings(row.settings, row.id, self.keyring, _TEXTS), row.name)
         jetstream = wanted.protocol == "jetstream"
         try:
             topics = Topics.parse(wanted.topics)
             shared = tuple(topics.shared()) if wanted.slots > 1 and not jetstream else ()
         except ValueError as error:
             raise Misconfigured(f"integration {row.name!r}: topics: {error}") from error
-        unknown = wanted.unknown_devices.within(self._settings)
         after_s = wanted.offline_after_s or self._settings.offline_after_s
         return SessionPlan(
             integration_id=row.id,
@@ -68,12 +64,8 @@ class Planner:
             broker=self._broker(row, wanted),
             protocol=wanted.protocol,
             context=self._context(row.id, topics, wanted),
-            policy=UnknownPolicy(
-                unknown.policy,
-                unknown.max_per_minute,
-                unknown.max_total,
-                unknown.max_parked,
-                matches_others=mqtt_is_proved(wanted) and webhooks_are_proved(row.settings),
+            policy=wanted.unknown_devices.within(
+                self._settings, is_proved=mqtt_is_proved(wanted) and webhooks_are_proved(row.settings)
             ),
             offline_after=after_s * SECOND,
             filters=tuple(one for one in topics.filters() if one not in shared),
@@ -82,7 +74,7 @@ class Planner:
             shared=shared,
             slots=wanted.slots if shared else 1,
             cluster=self._cluster(row.name, wanted) if jetstream else None,
-            secret="" if jetstream else row.secret,
+            secret="" if jetstream else row.session_secret,
         )
 
     def _context(self, integration_id: UUID, topics: Topics, wanted: MqttSettings) -> Context:
@@ -101,7 +93,7 @@ class Planner:
         return Broker(
             host=wanted.host,
             port=wanted.port,
-            client_id=client_id(wanted, row.id, row.secret),
+            client_id=client_id(wanted, row.id, row.session_secret),
             username=wanted.username,
             password=password_of(wanted, self.keyring, row.id, row.name),
             tls=_tls(wanted),
@@ -139,11 +131,12 @@ def password_of(wanted: MqttSettings, keyring: Keyring, integration_id: UUID, na
     Raises: Misconfigured where a CONNECT has no room for it; SecretUnreadable.
     """
     stored = wanted.password.get_secret_value() if wanted.password else None
-    if stored is not None and is_encrypted(stored):
-        stored = keyring.decrypt(stored, password_context(integration_id))
-    if stored is not None and len(stored) > LONGEST:
+    if stored is None:
+        return None
+    clear = secrets.decrypt_stored(stored, integration_id, "password", keyring)
+    if len(clear) > LONGEST:
         raise Misconfigured(f"integration {name!r}: password: expected at most {LONGEST} characters")
-    return stored
+    return clear
 
 
 def client_id(wanted: MqttSettings, integration_id: UUID, secret: str, slot: int = 0) -> str:

@@ -1,9 +1,10 @@
-"""The secrets in the `settings` of a device_integrations row: where they stand, sealed and opened in their places."""
+"""The secrets of a device_integrations row: the places where they stand, and their encryption and decryption there."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ingest.crypto import Keyring, is_encrypted, secret_context
+from ingest.store.config.integrations import WEBHOOK_SECRET, IntegrationRow
 
 BROKER = ("password", "tls.ca", "tls.cert", "tls.key", "nats.creds", "nats.nkey")
 """What a connection to a broker needs."""
@@ -26,7 +27,7 @@ def found(settings: Any, places: Iterable[str] = PLACES) -> dict[str, str]:
     return texts
 
 
-def sealed(settings: Mapping[str, Any], integration_id: object, keyring: Keyring) -> dict[str, Any]:
+def encrypt_settings(settings: Mapping[str, Any], integration_id: object, keyring: Keyring) -> dict[str, Any]:
     """Return the settings with every secret encrypted. Raises: Misconfigured where there is a secret and no key."""
     changed = dict(settings)
     for place, text in found(settings).items():
@@ -43,15 +44,31 @@ def in_the_clear(settings: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def opened(
+def decrypt_settings(
     settings: Mapping[str, Any], integration_id: object, keyring: Keyring, places: Iterable[str] = PLACES
 ) -> dict[str, Any]:
     """Return the settings with every secret in the clear. Raises: SecretUnreadable."""
     changed = dict(settings)
     for place, text in found(settings, places).items():
-        if is_encrypted(text):
-            changed = _with(changed, place, keyring.decrypt(text, secret_context(integration_id, place)))
+        changed = _with(changed, place, decrypt_stored(text, integration_id, place, keyring))
     return changed
+
+
+def decrypt_stored(stored: str, integration_id: object, place: str, keyring: Keyring) -> str:
+    """Return a secret in the clear, however it is stored in this place. Raises: SecretUnreadable."""
+    return keyring.decrypt(stored, secret_context(integration_id, place)) if is_encrypted(stored) else stored
+
+
+def of_row(row: IntegrationRow) -> dict[str, str]:
+    """Return the secrets that the parts of the service use of a row, by their places, as they are stored."""
+    broker = found(row.settings, BROKER) if row.integration_type == "mqtt" else {}
+    return broker | (of_webhooks(row) if row.webhook_enabled else {})
+
+
+def of_webhooks(row: IntegrationRow) -> dict[str, str]:
+    """Return the secrets of a row's webhooks by their places, as they are stored."""
+    column = {WEBHOOK_SECRET: row.webhook_secret} if isinstance(row.webhook_secret, str) else {}
+    return found(row.settings, WEBHOOK) | column
 
 
 def _with(settings: dict[str, Any], place: str, text: str) -> dict[str, Any]:

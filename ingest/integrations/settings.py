@@ -20,6 +20,7 @@ from handlers.paths import check
 from handlers.words import Words, vocabulary
 from ingest.errors import Misconfigured
 from ingest.settings import OFFLINE_AFTER_MAX_S, OFFLINE_AFTER_MIN_S, Settings, explained
+from ingest.store.commit.creation import UnknownPolicy
 
 _Model = TypeVar("_Model", bound=BaseModel)
 Protocol = Literal["5", "3.1.1", "auto", "jetstream"]
@@ -65,13 +66,19 @@ class UnknownDevices(BaseModel):
     max_total: int = Field(100_000, ge=0)
     max_parked: int = Field(10_000, ge=0)
 
-    def within(self, ceilings: Settings) -> "UnknownDevices":
-        """Return the same with no cap above the operator's."""
-        return UnknownDevices(
-            policy=self.policy,
-            max_per_minute=min(self.max_per_minute, ceilings.max_created_per_minute),
-            max_total=min(self.max_total, ceilings.max_created),
-            max_parked=min(self.max_parked, ceilings.max_parked),
+    def within(self, ceilings: Settings, *, is_proved: bool = True, is_listed: bool = False) -> UnknownPolicy:
+        """Return the policy, with no cap above the operator's.
+
+        `is_proved`: whoever names a device has proved who it is, so the id may mean rows of other integrations.
+        `is_listed`: a provider lists the devices, which nobody can invent, so only the cap on all of them holds.
+        """
+        max_total = min(self.max_total, ceilings.max_created)
+        return UnknownPolicy(
+            self.policy,
+            max_total if is_listed else min(self.max_per_minute, ceilings.max_created_per_minute),
+            max_total,
+            min(self.max_parked, ceilings.max_parked),
+            matches_others=is_proved,
         )
 
 

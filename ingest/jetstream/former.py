@@ -15,7 +15,7 @@ from ingest.tasks import background_task
 
 LOOK_EVERY_S = 2.0
 KEPT_S = 90.0
-"""Longer than a replica may still work with the settings of before (ingest/integrations/watch.py, REREAD_S)."""
+"""Longer than a replica may still work with the settings of before (ingest/integrations/catalog.py, REREAD_S)."""
 
 
 class Former:

@@ -1,8 +1,8 @@
-"""What is parked is given to devices that have appeared, every few seconds as long as a side of the service runs."""
+"""Adoption: what is parked is applied to devices that have appeared since, every few seconds."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -24,15 +24,32 @@ class Adopting(NamedTuple):
     matches_others: bool = True
 
 
-async def adopt_for_ever(parking: Parking, integrations: Callable[[], Iterable[Adopting]]) -> None:
-    """Look every EVERY_S at the integrations of the moment; what goes wrong with one costs that one a turn."""
-    while True:
-        await asyncio.sleep(EVERY_S)
-        for one in list(integrations()):
-            try:
-                await parking.adopt(one.integration_id, one.offline_after, matches_others=one.matches_others)
-            except RollcallError as error:
-                log.warning("integration %s: parked devices wait: %s", one.name, error)
-            except Exception as error:
-                told = "integration %s: parked devices wait: an error in Rollcall: %s"
-                log.error(told, one.name, type(error).__name__)
+AdoptingOf = Callable[[], Iterable[Adopting]]
+
+
+class Adoption:
+    """Applies what is parked for devices that have appeared."""
+
+    def __init__(self, parking: Parking, integrations: Sequence[AdoptingOf]) -> None:
+        self._parking = parking
+        self._integrations = integrations
+
+    async def run(self) -> None:
+        """Look every EVERY_S at the integrations of the moment, until cancelled; a failing one is isolated."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            for integration in [one for adopting in self._integrations for one in adopting()]:
+                await self._adopt(integration)
+
+    async def _adopt(self, integration: Adopting) -> None:
+        try:
+            await self._parking.adopt(
+                integration.integration_id,
+                integration.offline_after,
+                matches_others=integration.matches_others,
+            )
+        except RollcallError as error:
+            log.warning("integration %s: parked devices wait: %s", integration.name, error)
+        except Exception as error:
+            message = "integration %s: parked devices wait: an error in Rollcall: %s"
+            log.error(message, integration.name, type(error).__name__)

@@ -24,7 +24,7 @@ from ingest.store.errors import FAULTS
 from ingest.store.people.dead_letters import Letter, letters
 from ingest.store.transaction import Pool
 
-Understood = Callable[[IntegrationRow], tuple[Context, IntegrationContext]]
+ParseWebhookSettings = Callable[[IntegrationRow], tuple[Context, IntegrationContext]]
 """How an integration's webhook events are read."""
 
 
@@ -46,13 +46,13 @@ class Replay:
         self,
         pool: Pool,
         planner: Planner,
-        understood: Understood,
+        parse_webhook_settings: ParseWebhookSettings,
         applier: Applier,
         identities: Identities,
     ) -> None:
         self._pool = pool
         self._planner = planner
-        self._understood = understood
+        self._parse_webhook_settings = parse_webhook_settings
         self._applier = applier
         self._identities = identities
 
@@ -83,7 +83,7 @@ class Replay:
             return IntegrationContext(plan.integration_id, plan.policy, plan.offline_after), list(
                 decoded.observations
             )
-        decoding, context = self._understood(letter.integration)
+        decoding, context = self._parse_webhook_settings(letter.integration)
         request = Request(letter.publish.payload, letter.headers, letter.publish.received_at)
         events = decode_webhook(request, decoding)
         if isinstance(events, Handshake):

@@ -6,11 +6,10 @@ import logging
 from uuid import UUID
 
 from ingest.crypto import Keyring, is_encrypted, secret_context
-from ingest.reconcile.rows import ProviderRow, ProviderRows
+from ingest.reconcile.rows import Listings
+from ingest.store.config.integrations import API_KEY, IntegrationRow
 
 log = logging.getLogger(__name__)
-
-API_KEY = "api_key_encrypted"
 
 
 def decrypt_api_key(stored: str, integration_id: UUID, keyring: Keyring) -> str:
@@ -32,13 +31,13 @@ def encrypt_api_key(clear: str, integration_id: UUID, keyring: Keyring) -> str:
     return keyring.encrypt(clear, secret_context(integration_id, API_KEY))
 
 
-async def upgrade(row: ProviderRow, rows: ProviderRows, keyring: Keyring) -> None:
+async def upgrade(row: IntegrationRow, listings: Listings, keyring: Keyring) -> None:
     """Encrypt a key in place that is stored in another form. Raises: DatabaseAway."""
     if row.api_key is None or is_encrypted(row.api_key):
         return
     if not keyring.can_encrypt:
         log.warning("integration %s: its API key is not encrypted: set ROLLCALL_KEYS", row.name)
         return
-    await rows.replace_api_key(
+    await listings.replace_api_key(
         row.id, row.api_key, encrypt_api_key(decrypt_api_key(row.api_key, row.id, keyring), row.id, keyring)
     )

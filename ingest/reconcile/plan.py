@@ -17,10 +17,9 @@ from ingest.providers.retry import Limits
 from ingest.providers.settings import ProviderSettings
 from ingest.reconcile.keys import decrypt_api_key
 from ingest.reconcile.listing import Dating
-from ingest.reconcile.rows import ProviderRow
 from ingest.settings import OFFLINE_AFTER_MAX_S, OFFLINE_AFTER_MIN_S, Settings, explained
 from ingest.store.commit.creation import UnknownPolicy
-from ingest.store.config.provider_rows import StoredProvider
+from ingest.store.config.integrations import IntegrationRow
 
 NAMED_BY_SERIAL = frozenset(("golioth",))
 """Providers whose name of a device is its serial number: a name that a person gave here is never written there."""
@@ -54,16 +53,16 @@ class Plan:
     """How long a complete listing counts as hearing of the devices: two periods and a half."""
 
 
-def plan_of(row: ProviderRow, settings: Settings) -> Plan:
+def plan_of(row: IntegrationRow, settings: Settings) -> Plan:
     """Return what the row asks for. Raises: Misconfigured, naming the integration and the key."""
     try:
-        wanted = FleetSettings.model_validate(row.settings)
+        wanted = FleetSettings.model_validate(row.settings_object)
     except ValidationError as error:
         raise Misconfigured(explained(error, lambda place: f"integration {row.name!r}: {place}")) from None
     return Plan(
         row.id,
         row.name,
-        _policy(wanted.unknown_devices.within(settings)),
+        wanted.unknown_devices.within(settings, is_listed=True),
         (wanted.offline_after_s or settings.offline_after_s) * SECOND,
         Dating(int(settings.provider_lag_s * SECOND), int(settings.max_ahead_s * SECOND)),
         row.integration_type not in NAMED_BY_SERIAL,
@@ -71,13 +70,8 @@ def plan_of(row: ProviderRow, settings: Settings) -> Plan:
     )
 
 
-def _policy(wanted: UnknownDevices) -> UnknownPolicy:
-    """Return the policy for listed devices: nobody invents those, so only the cap on all of them holds."""
-    return UnknownPolicy(**{**wanted.model_dump(), "max_per_minute": wanted.max_total})
-
-
 def provider_of(
-    row: ProviderRow | StoredProvider,
+    row: IntegrationRow,
     keyring: Keyring,
     egress: Egress,
     limits: Limits | None = None,
@@ -85,7 +79,7 @@ def provider_of(
 ) -> Provider:
     """Return the row's provider, its key decrypted in memory only. Raises: Misconfigured."""
     key = None if row.api_key is None else decrypt_api_key(row.api_key, row.id, keyring)
-    settings = ProviderSettings(row.integration_type, row.project_id, row.base_url, key, row.settings)
+    settings = ProviderSettings(row.integration_type, row.project_id, row.base_url, key, row.settings_object)
     if row.operator_address == settings.address:
         egress = egress.everywhere()
     settings = replace(settings, egress=egress)

@@ -22,11 +22,12 @@ from ingest.reconcile.keys import upgrade
 from ingest.reconcile.lease import Lease
 from ingest.reconcile.phases import Options, Outcome, Phases, Progress, ignore_progress
 from ingest.reconcile.plan import plan_of, provider_of
-from ingest.reconcile.rows import LISTING_TYPES, ProviderRow, ProviderRows
+from ingest.reconcile.rows import LISTING_TYPES, Listing, Listings
 from ingest.reconcile.runs import Run, Runs
 from ingest.settings import Settings
 from ingest.store.commit.identity import ReportedConflict
 from ingest.store.commit.sessions import Sessions
+from ingest.store.config.integrations import IntegrationRow
 
 Result = TypeVar("Result")
 Observe = Callable[[str, str, Mapping[str, int]], None]
@@ -68,7 +69,7 @@ class Reconciler:
         self._jitter = jitter
         self._limits = limits
         self._look_every_s = look_every_s
-        self._rows = ProviderRows(pool)
+        self._listings = Listings(pool)
         self._sessions = Sessions(pool)
         self._began = time.monotonic()
         self._periods_s: dict[UUID, float] = {}
@@ -81,8 +82,9 @@ class Reconciler:
         async with asyncio.TaskGroup() as group:
             while True:
                 try:
-                    for row in await self._rows.active():
-                        if row.id not in self._running and self._due(row) is not None:
+                    for listing in await self._listings.active():
+                        row = listing.row
+                        if row.id not in self._running and self._due(listing) is not None:
                             self._running.add(row.id)
                             group.create_task(self._in_turn(row.id), name=f"reconcile {row.name}")
                 except RollcallError as error:
@@ -101,28 +103,28 @@ class Reconciler:
 
         Raises: RunUnderWay, Misconfigured where it is none that can list; DatabaseAway, then the run can be resumed.
         """
-        if await self._rows.one(integration_id) is None:
+        if await self._listings.one(integration_id) is None:
             told = f"{', '.join(LISTING_TYPES)} can list their devices"
             raise Misconfigured(f"the integration {integration_id} cannot be reconciled: {told}")
 
-        async def work(row: ProviderRow, runs: Runs) -> Outcome:
-            return await self._carry_out(row, runs, trigger, options, show)
+        async def work(listing: Listing, runs: Runs) -> Outcome:
+            return await self._carry_out(listing.row, runs, trigger, options, show)
 
         return await self._under_lease(integration_id, work)
 
     async def _under_lease(
-        self, integration_id: UUID, work: Callable[[ProviderRow, Runs], Awaitable[Result]]
+        self, integration_id: UUID, work: Callable[[Listing, Runs], Awaitable[Result]]
     ) -> Result:
         """Each run has a holder of its own: two of one process exclude each other, too."""
         holder = f"{self._holder}/{uuid4().hex[:8]}"
         lease = Lease(self._sessions, f"reconcile/{integration_id}", holder, self._settings.lease_ttl_s)
 
         async def reread() -> Result:
-            row = await self._rows.one(integration_id)
-            if row is None:
+            listing = await self._listings.one(integration_id)
+            if listing is None:
                 raise Misconfigured(f"the integration {integration_id} is gone")
             runs = Runs(self._pool, holder, reported=self._reported[integration_id])
-            return await work(row, runs)
+            return await work(listing, runs)
 
         return await lease.held(reread)
 
@@ -144,26 +146,27 @@ class Reconciler:
         finally:
             self._running.discard(integration_id)
 
-    async def _if_still_due(self, row: ProviderRow, runs: Runs) -> None:
+    async def _if_still_due(self, listing: Listing, runs: Runs) -> None:
         """Look again under the lease: another replica may just have done it."""
-        trigger = self._due(row)
+        trigger, row = self._due(listing), listing.row
         if trigger is not None:
             every_s = self._settings.reconcile_every_s
             self._periods_s[row.id] = every_s * self._jitter.uniform(1 - SPREAD, 1 + SPREAD)
             _log(row, (await self._carry_out(row, runs, trigger, SCHEDULED, ignore_progress)).run)
 
-    def _due(self, row: ProviderRow) -> str | None:
+    def _due(self, listing: Listing) -> str | None:
         """Return why an integration is to be reconciled now, or None."""
-        if row.age_s is None or row.unfinished or row.age_s > time.monotonic() - self._began:
+        age_s = listing.age_s
+        if age_s is None or listing.unfinished or age_s > time.monotonic() - self._began:
             return "start"
-        if row.session_lost:
+        if listing.session_lost:
             return "session_lost"
-        period_s = self._periods_s.get(row.id, self._settings.reconcile_every_s)
-        return "period" if row.age_s >= period_s else None
+        period_s = self._periods_s.get(listing.row.id, self._settings.reconcile_every_s)
+        return "period" if age_s >= period_s else None
 
     async def _carry_out(
         self,
-        row: ProviderRow,
+        row: IntegrationRow,
         runs: Runs,
         trigger: str,
         options: Options,
@@ -175,7 +178,7 @@ class Reconciler:
         return outcome
 
     async def _outcome(
-        self, row: ProviderRow, run: Run, runs: Runs, options: Options, show: Callable[[Progress], None]
+        self, row: IntegrationRow, run: Run, runs: Runs, options: Options, show: Callable[[Progress], None]
     ) -> Outcome:
         try:
             return await self._phases(row, run, runs, options, show)
@@ -189,13 +192,13 @@ class Reconciler:
             raise
 
     async def _phases(
-        self, row: ProviderRow, run: Run, runs: Runs, options: Options, show: Callable[[Progress], None]
+        self, row: IntegrationRow, run: Run, runs: Runs, options: Options, show: Callable[[Progress], None]
     ) -> Outcome:
         plan = plan_of(row, self._settings)
         provider = provider_of(row, self._keyring, self._egress, self._limits)
         try:
             if not options.dry_run:
-                await upgrade(row, self._rows, self._keyring)
+                await upgrade(row, self._listings, self._keyring)
             phases = Phases(
                 self._pool, run, runs, plan, provider, self._clock, self._jitter, show=show,
                 presence_resolution=int(self._settings.presence_resolution_s * SECOND),
@@ -205,7 +208,7 @@ class Reconciler:
             await provider.aclose()
 
 
-def _log(row: ProviderRow, run: Run) -> None:
+def _log(row: IntegrationRow, run: Run) -> None:
     told = ", ".join(f"{count} {name}" for name, count in run.counts.items() if count)
     level = logging.INFO if run.status == "done" else logging.WARNING
     detail = f": {run.detail}" if run.detail else ""

@@ -1,12 +1,11 @@
-"""The rows of device_integrations whose provider can list its devices, and how long ago each was reconciled."""
+"""The integrations whose provider can list its devices, and how long ago each was reconciled."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
 
-from ingest.store.config.integrations import settings_of
+from ingest.store.config.integrations import API_KEY, IntegrationRow, IntegrationRows
 from ingest.store.errors import acquired
 from ingest.store.queries import queries
 
@@ -14,58 +13,49 @@ LISTING_TYPES = ("golioth", "aws_iot", "azure_iot")
 """A broker keeps no list of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderRow:
-    """An integration as it is stored, neither key nor settings in the repr, and its last run.
+class Listing(NamedTuple):
+    """An integration that can list its devices, and its last run.
 
     `age_s` is how long ago that began, None where there was none; `unfinished` that it has not ended; `session_lost`
     that since then a broker of the organization has lost the session of one of our clients.
     """
 
-    id: UUID
-    name: str
-    integration_type: str
-    project_id: str | None
-    base_url: str | None
-    api_key: str | None = field(repr=False)
-    settings: dict[str, Any] = field(repr=False)
+    row: IntegrationRow
     age_s: float | None
     unfinished: bool
     session_lost: bool
-    operator_address: str | None
 
 
-class ProviderRows:
-    """Reads the rows. Methods raise DatabaseAway."""
+class Listings:
+    """Reads them. Methods raise DatabaseAway."""
 
     def __init__(self, pool: asyncpg.Pool, *, timeout_s: float = 30.0) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
+        self._integrations = IntegrationRows(pool, timeout_s=timeout_s)
 
-    async def active(self) -> list[ProviderRow]:
+    async def active(self) -> list[Listing]:
         """Return all active ones."""
-        return await self._read(None)
+        rows = await self._integrations.active()
+        return await self._with_ages([row for row in rows if row.integration_type in LISTING_TYPES])
 
-    async def one(self, integration_id: UUID) -> ProviderRow | None:
+    async def one(self, integration_id: UUID) -> Listing | None:
         """Return one, whatever its status; None where there is none that can list."""
-        return next(iter(await self._read(integration_id)), None)
+        row = await self._integrations.one(integration_id, active=False)
+        if row is None or row.integration_type not in LISTING_TYPES:
+            return None
+        return next(iter(await self._with_ages([row])), None)
 
     async def replace_api_key(self, integration_id: UUID, found: str, encrypted: str) -> None:
         """Put the encrypted form where `found` still stands."""
+        await self._integrations.replace_secret(integration_id, API_KEY, found, encrypted)
+
+    async def _with_ages(self, rows: list[IntegrationRow]) -> list[Listing]:
+        if not rows:
+            return []
         async with acquired(self._pool, self._timeout_s) as connection:
-            await connection.execute(queries()["replace_api_key"], integration_id, found, encrypted)
-
-    async def _read(self, integration_id: UUID | None) -> list[ProviderRow]:
-        async with acquired(self._pool, self._timeout_s) as connection:
-            rows = await connection.fetch(queries()["reconcile_integrations"], LISTING_TYPES, integration_id)
-        return [_row(row) for row in rows]
-
-
-def _row(row: asyncpg.Record) -> ProviderRow:
-    stored = row["settings"]
-    settings = settings_of(stored) if isinstance(stored, str) else stored
-    return ProviderRow(
-        row["id"], row["name"], row["integration_type"], row["project_id"], row["base_url"],
-        row["api_key_encrypted"] or None, settings if isinstance(settings, dict) else {},
-        row["age_s"], row["unfinished"], row["session_lost"], row["operator_address"],
-    )  # fmt: skip
+            ages = await connection.fetch(queries()["reconcile_ages"], [row.id for row in rows])
+        by_id = {row.id: row for row in rows}
+        return [
+            Listing(by_id[age["id"]], age["age_s"], age["unfinished"], age["session_lost"]) for age in ages
+        ]

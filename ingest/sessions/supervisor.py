@@ -1,28 +1,20 @@
-"""Integrations live: each active row of type mqtt has its slots; a changed row restarts only its own."""
+"""The supervisor of the sessions: each active mqtt integration has its slots; a changed row restarts only its own."""
 
 import asyncio
-import contextlib
 import logging
 import random
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from ingest.crypto import is_encrypted, secret_context
-from ingest.errors import BrokerAway, DatabaseAway, Misconfigured, ProviderAway
-from ingest.integrations import secrets as integration_secrets
+from ingest.errors import BrokerAway, ProviderAway
+from ingest.integrations.catalog import Fault, View, isolated
 from ingest.integrations.field_paths import warn_of_missing
-from ingest.integrations.planner import Planner
 from ingest.integrations.plans import SessionPlan
-from ingest.integrations.watch import watch
 from ingest.mqtt.port import Clock
-from ingest.pipeline.adoption import Adopting, adopt_for_ever
+from ingest.pipeline.adoption import Adopting
 from ingest.pipeline.intake import Intake
 from ingest.sessions.slots import Slots
-from ingest.store.commit.parking import Parking
 from ingest.store.commit.sessions import Sessions
-from ingest.store.config.integrations import IntegrationRow, IntegrationRows
-from ingest.tasks import background_task
 
 if TYPE_CHECKING:
     from ingest.jetstream.source import JetStreamSource
@@ -47,65 +39,54 @@ class Held(NamedTuple):
     of: int
 
 
-class Faulty(NamedTuple):
-    """An integration whose row cannot be used, and why, without a secret."""
-
-    integration_id: UUID
-    name: str
-    error: str
-
-
 class Integrations:
     """Keeps the Slots of each active row running."""
 
     def __init__(
         self,
-        rows: IntegrationRows,
+        view: View[SessionPlan],
         sessions: Sessions,
-        parking: Parking,
-        planner: Planner,
         intake: Intake,
         clock: Clock,
         holder: str,
         jitter: random.Random,
     ) -> None:
-        self._rows = rows
+        self._view = view
         self._sessions = sessions
-        self._parking = parking
-        self._planner = planner
         self._intake = intake
         self._clock = clock
         self._holder = holder
         self._jitter = jitter
         self._running: dict[UUID, Running] = {}
+        self._unstarted: dict[UUID, Fault] = {}
         self._stopping = False
-        self.misconfigured: list[Faulty] = []
-        """The active integrations that do not run, as of the last look at the rows."""
 
     async def run(self) -> None:
-        """Follow the rows for ever."""
-        async with background_task(adopt_for_ever(self._parking, self._adopting)):
-            await watch(self._rows, self._follow, self._jitter)
+        """Follow the plans until cancelled."""
+        while True:
+            await self._view.read_again()
+            await self._follow()
 
     async def _follow(self) -> None:
-        plans: dict[UUID, SessionPlan] = {}
-        faulty: list[Faulty] = []
-        for row in await self._rows.active():
-            with _alone(row.id, row.name, faulty):
-                await self._encrypt(row)
-                plans[row.id] = self._planner.plan(row)
+        """End what is gone or has changed, and start what is new; the plans may change meanwhile."""
+        plans = dict(self._view.valid)
         for integration_id, running in list(self._running.items()):
             if plans.get(integration_id) != running.plan or running.task.done():
                 await self._end(integration_id)
+        self._unstarted = {}
         for integration_id, plan in plans.items():
             if integration_id not in self._running and not self._stopping:
-                with _alone(integration_id, plan.name, faulty):
-                    source = self._source(plan)
-                    task = asyncio.create_task(source.run(), name=f"source {plan.name}")
-                    self._running[integration_id] = Running(plan, source, task)
-        self.misconfigured = faulty
+                self._start(integration_id, plan)
         for running in self._running.values():
             warn_of_missing(running.plan.name, running.plan.context.field_paths)
+
+    def _start(self, integration_id: UUID, plan: SessionPlan) -> None:
+        source = isolated(integration_id, plan.name, lambda: self._source(plan))
+        if isinstance(source, Fault):
+            self._unstarted[integration_id] = source
+            return
+        task = asyncio.create_task(source.run(), name=f"source {plan.name}")
+        self._running[integration_id] = Running(plan, source, task)
 
     def _source(self, plan: SessionPlan) -> "Slots | JetStreamSource":
         if plan.cluster is None:
@@ -114,15 +95,8 @@ class Integrations:
 
         return JetStreamSource(plan, plan.cluster, self._sessions, self._intake, self._clock, self._jitter)
 
-    async def _encrypt(self, row: IntegrationRow) -> None:
-        """Encrypt the secrets that somebody wrote in the clear, in place."""
-        keyring = self._planner.keyring
-        for place, text in integration_secrets.found(row.settings, integration_secrets.BROKER).items():
-            if keyring.can_encrypt and text and not is_encrypted(text):
-                encrypted = keyring.encrypt(text, secret_context(row.id, place))
-                await self._rows.replace_secret(row.id, place, text, encrypted)
-
-    def _adopting(self) -> list[Adopting]:
+    def adopting(self) -> list[Adopting]:
+        """Return the integrations that may have parked ids."""
         plans = [running.plan for running in self._running.values()]
         return [
             Adopting(plan.integration_id, plan.name, plan.offline_after, plan.policy.matches_others)
@@ -136,6 +110,11 @@ class Integrations:
         (ended,) = await asyncio.gather(running.task, return_exceptions=True)
         if isinstance(ended, Exception):
             log.error("integration %r: an error in Rollcall: %s", running.plan.name, type(ended).__name__)
+
+    @property
+    def misconfigured(self) -> list[Fault]:
+        """The active integrations that cannot run, as of the last reading of the rows."""
+        return [*self._view.faults.values(), *self._unstarted.values()]
 
     @property
     def sessions(self) -> list[tuple[UUID, str]]:
@@ -174,24 +153,3 @@ class Integrations:
         """End all sessions, and begin none: each commits and acknowledges what is in hand first."""
         self._stopping = True
         await asyncio.gather(*(self._end(integration_id) for integration_id in list(self._running)))
-
-
-@contextlib.contextmanager
-def _alone(integration_id: UUID, name: str, faulty: list[Faulty]) -> Iterator[None]:
-    """Let what goes wrong with one integration cost that one alone: the log says it, and `faulty` has it.
-
-    Of what nobody expected only the kind is said: its text may hold a secret.
-
-    Raises: DatabaseAway, which concerns them all.
-    """
-    try:
-        yield
-        return
-    except DatabaseAway:
-        raise
-    except Misconfigured as error:
-        told = str(error)
-    except Exception as error:
-        told = f"integration {name!r}: an error in Rollcall: {type(error).__name__}"
-    log.error("%s", told)
-    faulty.append(Faulty(integration_id, name, told))

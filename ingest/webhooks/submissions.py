@@ -50,7 +50,7 @@ class Submissions:
         wanted = [event for event, is_fresh in zip(events, fresh, strict=True) if is_fresh]
         self._intake.counts.duplicates += len(events) - len(wanted)
         arrival = Arrival(
-            hook.feed,
+            hook.integration,
             hook.topic,
             request.headers,
             hook.authenticator.secret_headers,

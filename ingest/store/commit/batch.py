@@ -49,7 +49,7 @@ class SessionProgress(NamedTuple):
     seq: int
     digests: bytes
     heard_until: Micros | None
-    epoch: int
+    epoch: int = 0
 
 
 class Parked(NamedTuple):

@@ -37,7 +37,7 @@ from ingest.store.commit.parking import Parking
 from ingest.store.commit.sessions import Sessions
 from ingest.store.people import tokens
 from ingest.store.tenants import Tenants
-from ingest.webhooks.hooks import understood
+from ingest.webhooks.hooks import parse_webhook_settings
 from tests.http_client import http_client
 from tests.providers.worlds import HASTY
 from tests.servers.golioth import Golioth
@@ -241,7 +241,7 @@ async def running(database: str, *, role: bool = True, **settings: Any) -> Async
             replay=Replay(
                 pool,
                 planner,
-                lambda row: understood(planning, row.id, row.name, row.settings),
+                lambda row: parse_webhook_settings(planning, row.id, row.name, row.settings),
                 world.applier,
                 world.identities,
             ).replay,

@@ -8,12 +8,11 @@ import pytest
 from ingest.crypto import Keyring
 from ingest.integrations.planner import Planner
 from ingest.reconcile.plan import plan_of
-from ingest.reconcile.rows import ProviderRow
 from ingest.settings import load_settings
 from ingest.store.config.integrations import IntegrationRow
 from ingest.store.people import admin, tokens
 from ingest.store.people.session import session
-from ingest.webhooks.hooks import understood
+from ingest.webhooks.hooks import parse_webhook_settings
 from tests.http_client import http_client
 from tests.ingest.service import running
 from tests.servers.mosquitto import MosquittoServer
@@ -32,8 +31,8 @@ def test_no_cap_of_a_row_counts_for_more_than_the_operators(
     settings: dict[str, dict[str, int]], caps: tuple[int, int, int]
 ) -> None:
     by_mqtt = Planner(CEILINGS, Keyring({})).plan(IntegrationRow(ID, "m", settings)).policy
-    _, feed = understood(CEILINGS, ID, "w", settings)
-    row = ProviderRow(ID, "p", "golioth", None, None, None, settings, None, False, False, None)
+    _, feed = parse_webhook_settings(CEILINGS, ID, "w", settings)
+    row = IntegrationRow(ID, "p", settings, "golioth")
     listed = plan_of(row, CEILINGS).policy
     for policy in (by_mqtt, feed.policy):
         assert (policy.max_per_minute, policy.max_total, policy.max_parked) == caps

@@ -8,7 +8,7 @@ import pytest
 from ingest.errors import RunUnderWay
 from ingest.reconcile.phases import Options
 from ingest.reconcile.reconciler import Reconciler
-from ingest.reconcile.rows import ProviderRow
+from ingest.reconcile.rows import Listing
 from ingest.reconcile.runs import RunLost, Runs
 from tests.ingest.reconcile.fleet import Fleet
 from tests.waiting import until
@@ -59,13 +59,13 @@ async def test_replicas_that_start_together_reconcile_once(fleet: Fleet) -> None
 
 def _counted(replica: Reconciler) -> Callable[[], int]:
     """Count how often a replica has looked what is due."""
-    active, looks = replica._rows.active, [0]
+    active, looks = replica._listings.active, [0]
 
-    async def counting() -> list[ProviderRow]:
+    async def counting() -> list[Listing]:
         looks[0] += 1
         return await active()
 
-    replica._rows.active = counting  # type: ignore[method-assign]
+    replica._listings.active = counting  # type: ignore[method-assign]
     return lambda: looks[0]
 
 
