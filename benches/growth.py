@@ -1,4 +1,4 @@
-"""What a message costs while the fleet grows: the same messages over 1,000 to 1,000,000 devices in one table.
+"""Growth: the cost of a message while the fleet grows from 1,000 to 1,000,000 devices in one table.
 
 No device is twice in a batch, so nothing is coalesced away, and a device's neighbour in the table is not its neighbour
 in time. Measured after a lap in which each device was heard once: what each costs once (the page in Postgres' memory,

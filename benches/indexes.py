@@ -1,4 +1,4 @@
-"""What the platform's own indexes cost, and what presence_resolution_s gives back."""
+"""Indexes: the cost of the platform's own, and the share of it that presence_resolution_s gives back."""
 
 from dataclasses import dataclass
 from itertools import product

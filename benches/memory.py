@@ -1,4 +1,4 @@
-"""What Rollcall holds: a while after its start, at most while it drains, and a while after that."""
+"""Memory: what Rollcall holds a while after its start, at most while it drains, and a while after that."""
 
 import time
 from dataclasses import dataclass

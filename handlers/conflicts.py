@@ -1,4 +1,4 @@
-"""Who wins where a device's row and its provider say different things: three-way, against what both last agreed on.
+"""Conflict rules between a row and its provider: three-way, against the value both last agreed on.
 
 Only the provider changed: its value is taken. Only the row changed: it is pushed, or kept where nothing may be pushed.
 Both changed: the field's policy decides. A field without a local value takes the provider's; one without an agreed

@@ -1,4 +1,4 @@
-"""What providers and webhooks tell about a device besides its telemetry: read, bounded, storable.
+"""Provider facts of a device (all but telemetry): read, bounded, storable.
 
 Every function takes the whole object and the keys under which a fact may stand, the preferred first; what is wrong
 with a value is appended to `errors`, and the next key counts.

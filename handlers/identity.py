@@ -1,4 +1,4 @@
-"""Which row an event means, out of the rows that its keys name: one order for every input.
+"""Identity: choose the row that an event means out of those that its keys name, in one order for every input.
 
 Where an external id was bound before, that decides and nothing here is asked. Else the row with that external id, the
 one with the serial number and the one with a hardware id must be the same.

@@ -1,4 +1,4 @@
-"""What Postgres' text columns can hold, as errors for people."""
+"""Text that Postgres' columns can hold, and its errors for people."""
 
 from handlers.events import (
     MAIN,

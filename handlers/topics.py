@@ -1,4 +1,4 @@
-"""Which topic is which device's what: topic patterns, MQTT filters and the match between them."""
+"""Topic patterns: match a topic to its device and its kind of message, and derive the MQTT filters."""
 
 import re
 from collections.abc import Mapping

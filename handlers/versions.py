@@ -1,4 +1,4 @@
-"""Which of two firmware versions is the later one. Source: Semantic Versioning 2.0.0, 11."""
+"""Order of firmware versions. Source: Semantic Versioning 2.0.0, 11."""
 
 import re
 

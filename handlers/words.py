@@ -1,4 +1,4 @@
-"""What a message says about presence: the words for it, and what else counts in a message that ends it."""
+"""Words of presence: the ones a message may say, and what else counts in a message that ends it."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What the process is told by its environment.
+"""Settings of the process, from its environment.
 
 Everything here is read once; nothing on the hot path looks at it again.
 """

@@ -1,4 +1,4 @@
-"""What every test may ask for: a Postgres, a migrated database of one's own, an empty one."""
+"""Fixtures for every test: a Postgres, a migrated database of one's own, an empty one."""
 
 import asyncio
 import itertools

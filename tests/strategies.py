@@ -1,4 +1,4 @@
-"""What hypothesis draws: observations of a device over a few hours, with ties, lies and late arrivals."""
+"""Hypothesis strategies: observations of a device over a few hours, with ties, lies and late arrivals."""
 
 from uuid import UUID
 

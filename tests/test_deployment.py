@@ -1,4 +1,4 @@
-"""What is shipped beside the code works: the broker's configuration, the image, the compose file."""
+"""Files shipped beside the code: the broker's configuration, the image, the compose file."""
 
 import json
 import os

@@ -1,5 +1,6 @@
-"""What keeps the house as it is: locks, layers, scripts, and a README that tells the truth."""
+"""The house rules: locks, layers, scripts, docstrings, and a README that tells the truth."""
 
+import ast
 import os
 import re
 import tomllib
@@ -69,11 +70,21 @@ def test_every_contract_of_the_layers_is_there() -> None:
     assert [layer.split()[0] for layer in rooms["layers"][:2]] == ["cli", "app"]
 
 
+NO_SUBJECTS = ("What", "Which", "Whether", "Who", "Of")
 LOOSE = {"__init__", "errors", "settings", "clock", "backoff", "tasks", "crypto", "log", "problems"}
 
 
 def test_no_file_lies_loose_beyond_the_words_that_all_parts_use() -> None:
     assert {path.stem for path in (ROOT / "ingest").glob("*.py")} == LOOSE
+
+
+def test_a_module_docstring_begins_with_its_subject() -> None:
+    """A relative clause as a name ("What is ...") leaves the reader to guess the noun."""
+    folders = ("handlers", "ingest", "tests", "benches")
+    modules = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    first = {path: (ast.get_docstring(ast.parse(path.read_text())) or "").split(" ")[0] for path in modules}
+    wrong = [str(path.relative_to(ROOT)) for path, word in first.items() if word in NO_SUBJECTS]
+    assert not wrong
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a webhook delivers: the request, its events, or a handshake that wants an answer."""
+"""The content of a webhook: its request, its events, or a handshake that wants an answer."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping

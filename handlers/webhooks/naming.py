@@ -1,4 +1,4 @@
-"""Which device an object names, at its top or inside.
+"""Keys that name a device in a webhook's object, at its top or inside.
 
 Senders use the same few sets of keys again and again, so which of an object's keys can name a device is remembered.
 """

@@ -1,4 +1,4 @@
-"""What is made ready while the rest serves already: the platform's API, whose imports take half of a start."""
+"""The API, made ready while the rest serves already: its imports take half of a start."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What a JetStream source is told of its cluster, beside what every broker has."""
+"""The NATS cluster of a JetStream source: its settings beside those that every broker has."""
 
 from dataclasses import dataclass, field
 from importlib.util import find_spec

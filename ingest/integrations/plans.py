@@ -1,4 +1,4 @@
-"""What one session is to do: where it connects, what it reads alone and what it shares."""
+"""Session plans: where a session connects, what it reads alone and what it shares."""
 
 from dataclasses import dataclass, field, replace
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""What an integration is told by the `settings` of its row: how to reach its broker, and what its devices may do."""
+"""Settings of an integration, from its row: how to reach its broker, and what its devices may do."""
 
 from collections.abc import Mapping
 from pathlib import PurePath

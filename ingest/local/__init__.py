@@ -1,1 +1,1 @@
-"""What `rollcall up` starts on this machine: a Postgres, a broker, the service, a simulated fleet."""
+"""The parts of `rollcall up` on this machine: a Postgres, a broker, the service, a simulated fleet."""

@@ -1,4 +1,4 @@
-"""What the migrations leave as it is, and what it costs: for a person to decide."""
+"""Advice after a migration: what it leaves as it is and what that costs, for a person to decide."""
 
 import asyncpg
 

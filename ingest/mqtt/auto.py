@@ -1,4 +1,4 @@
-"""Which adapter: '5', '3.1.1', or 'auto'."""
+"""Choice of the adapter: '5', '3.1.1', or 'auto'."""
 
 from ingest.errors import BrokerRefused, Misconfigured, NoConnack
 from ingest.mqtt.port import Broker, Clock, Connected, Connection

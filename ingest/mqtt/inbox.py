@@ -1,4 +1,4 @@
-"""What came in and was not fetched yet, and why no more will come. Bounded: at the brim the wire is not read."""
+"""Inbox of a connection: packets not fetched yet, and why no more will come. When it is full the wire is not read."""
 
 import asyncio
 from collections.abc import Callable

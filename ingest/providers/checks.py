@@ -1,4 +1,4 @@
-"""What goes to a provider, checked: its base URL, a key, an id in a path; and that an answer is a JSON object."""
+"""Checks of what goes to a provider: base URL, key, ids in a path; and that an answer is a JSON object."""
 
 from typing import Any
 from urllib.parse import quote, urlsplit

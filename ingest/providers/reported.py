@@ -1,4 +1,4 @@
-"""What a device reports into its shadow or twin: battery, signal and firmware, each with its own time."""
+"""A device's shadow or twin: battery, signal and firmware as it reports them, each with its own time."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

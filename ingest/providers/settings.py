@@ -1,4 +1,4 @@
-"""What an integration says about its provider, the key in the clear and only in memory."""
+"""Settings of a provider; its key is in the clear, and only in memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a dry run shows: rows before and after, field by field, and what would be told to the provider."""
+"""Differences that a dry run shows: rows before and after, field by field, and pushes to the provider."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""What a run needs to know about its integration, and its provider, made for the run."""
+"""The plan of a run: its integration's settings, and its provider, made for the run."""
 
 from dataclasses import dataclass, replace
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""What the provider is told: fields of the row that win, or were united, where the provider can take them."""
+"""Pushes to the provider: fields of the row that win, or were united, where the provider can take them."""
 
 import asyncio
 from collections import defaultdict

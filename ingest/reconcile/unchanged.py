@@ -1,4 +1,4 @@
-"""What a listing says as before is applied out of staging in one statement, without being decoded."""
+"""Unchanged entries of a listing: applied out of staging in one statement, without being decoded."""
 
 import asyncio
 import random

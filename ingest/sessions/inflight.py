@@ -1,4 +1,4 @@
-"""What is in flight of a session: the arrivals of one connection between their receipt and their acknowledgement."""
+"""In flight of a session: the arrivals of one connection between their receipt and their acknowledgement."""
 
 import asyncio
 from collections.abc import Sequence

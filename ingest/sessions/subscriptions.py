@@ -1,4 +1,4 @@
-"""What a session is subscribed to: what the broker still holds for it, what is asked for, what is given up."""
+"""Subscriptions of a session: those that the broker still holds, those to ask for, those to give up."""
 
 import logging
 

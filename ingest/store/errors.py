@@ -1,4 +1,4 @@
-"""What a database error means: refused data, other writers' doing, an outage, or a fault that is not attributed yet.
+"""Database errors by meaning: refused data, another writer, an outage, or a fault not attributed yet.
 
 Classes 22 and 23 are about the data. What is plainly the connection or the server's state is an outage. Everything
 else may be the fault of one row: the committer attributes it by trying (ingest/pipeline/culprits.py); to everybody

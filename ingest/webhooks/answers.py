@@ -1,4 +1,4 @@
-"""What a webhook is answered: a result for each event, and the handshake of CloudEvents."""
+"""Answers to webhooks: a result for each event, and the handshake of CloudEvents."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a Rollcall process needs before it can be hurt: an integration in its database, and a connection."""
+"""The setting of a Rollcall process that is to be hurt: an integration in its database, and a connection."""
 
 import asyncpg
 import orjson

@@ -1,4 +1,4 @@
-"""What may befall the broker, and what of the messages it leaves in doubt."""
+"""Faults of the broker, and the messages that each leaves in doubt."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What may befall the way to the broker."""
+"""Faults on the way to the broker."""
 
 from tests.faults.faults import Fault
 from tests.faults.world import World

@@ -1,4 +1,4 @@
-"""What the pure rules say of all that was acknowledged to its sender and has a time of its own."""
+"""The model: the pure rules over all that was acknowledged to its sender and has a time of its own."""
 
 import time
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""What the tables say of the messages without a time of their own, and what the pure rules make of that.
+"""Messages without a time of their own: the tables' word on them, compared with the pure rules.
 
 Such a message has the time at which it was received, which only the tables know. It carries its number twice: as a
 version, whose first row in the history is when it was applied first, and as the name of a reading, whose clock is when

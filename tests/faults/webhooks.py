@@ -1,4 +1,4 @@
-"""What a cloud posts: events with ids, each until it is answered 2xx, to whichever replica runs, and some once more.
+"""A cloud that posts: events with ids, each until it is answered 2xx, to whichever replica runs, some twice.
 
 Those without a time count when they come: they are numbered as in tests/faults/workload.py, and come exactly once.
 """

@@ -1,4 +1,4 @@
-"""What devices publish, and how sure it is that each message without a time of its own was applied once.
+"""Devices that publish, and how sure it is that each message without a time of its own was applied once.
 
 A *dated* message, one with a time of its own, is the same observation however often it comes. So where it may be lost
 (`may_be_missing`) it is published again, and is certain to have come at least once. A *numbered* one has no usable

@@ -1,4 +1,4 @@
-"""What a row can hold: every observation of every handler must pass, whatever the bytes were."""
+"""Limits of a row: every observation of every handler must pass, whatever the bytes were."""
 
 import math
 from uuid import UUID

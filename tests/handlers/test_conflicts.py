@@ -1,4 +1,4 @@
-"""Who wins where the row and the provider differ."""
+"""Conflicts: the winner where the row and the provider differ."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What an id without a row said survives being stored, and what is stored is bounded."""
+"""Parked evidence survives being stored, and what is stored is bounded."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""What is small and would cost much: expressions at their worst, deep nesting, huge integers, CBOR that claims more."""
+"""Small input with a large cost: expressions at their worst, deep nesting, huge integers, lying CBOR."""
 
 from collections.abc import Callable
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""What every provider must do, whichever cloud it asks."""
+"""Conformance of every provider, whichever cloud it asks."""
 
 import asyncio
 import contextlib

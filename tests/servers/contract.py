@@ -1,4 +1,4 @@
-"""What an OpenAPI document says of a request and its answer."""
+"""An OpenAPI document as a check of requests and their answers."""
 
 import copy
 import json

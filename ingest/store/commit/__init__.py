@@ -1,1 +1,1 @@
-"""What a commit writes: the batch, identities, new rows, parking, sessions, the timeline."""
+"""The rows that a commit writes: the batch, identities, new rows, parking, sessions, the timeline."""

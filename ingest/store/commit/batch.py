@@ -1,4 +1,4 @@
-"""What one commit carries."""
+"""The batch: the content of one commit."""
 
 from collections import Counter
 from dataclasses import dataclass, field

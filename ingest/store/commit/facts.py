@@ -1,4 +1,4 @@
-"""What providers tell about devices besides telemetry, written by the conflict rules of handlers/conflicts.py.
+"""Provider facts, written by the conflict rules of handlers/conflicts.py.
 
 Runs in the transaction of the apply, which has locked the devices.
 """

@@ -1,4 +1,4 @@
-"""Which row a device key means: an external id is bound once in rollcall.device_identity, which decides from then on.
+"""Identities: an external id is bound once in rollcall.device_identity, which decides from then on.
 
 Where it is silent, the platform's rows are asked (handlers/identity.py), else the integration's policy for unknown
 devices decides.

@@ -1,4 +1,4 @@
-"""What is deleted by age and count, in small deletes that hold nobody up."""
+"""Retention: delete by age and count, in small deletes that hold nobody up."""
 
 import asyncpg
 

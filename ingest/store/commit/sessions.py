@@ -1,4 +1,4 @@
-"""What the database remembers of an MQTT session: digests, how far it was heard, and how it is."""
+"""Rows of MQTT sessions: their digests, how far each was heard, and how it is."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

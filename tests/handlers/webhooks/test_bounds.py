@@ -1,4 +1,4 @@
-"""What a hostile or broken sender can do: nothing but dead events and field errors."""
+"""Hostile and broken senders achieve nothing but dead events and field errors."""
 
 import tracemalloc
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Which keys name a device is remembered by the keys of an object; that changes nothing."""
+"""Keys that name a device are remembered by the keys of an object; that changes no result."""
 
 from typing import Any
 

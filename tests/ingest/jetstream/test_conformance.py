@@ -1,4 +1,4 @@
-"""What every adapter must do, as far as it applies, with a real server."""
+"""The adapters' conformance suite, as far as it applies to JetStream, with a real server."""
 
 import asyncio
 import re

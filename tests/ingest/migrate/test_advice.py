@@ -1,4 +1,4 @@
-"""What `rollcall migrate --status` advises about a migrated database."""
+"""Advice of `rollcall migrate --status` about a migrated database."""
 
 import re
 

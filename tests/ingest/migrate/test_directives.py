@@ -1,4 +1,4 @@
-"""What a file may ask of the runner, and which histories the runner accepts."""
+"""Directives of a migration file, and the histories that the runner accepts."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Who may migrate: the owner of the platform's tables, who need not be a superuser."""
+"""Rights to migrate: the owner of the platform's tables, who need not be a superuser."""
 
 import itertools
 import os

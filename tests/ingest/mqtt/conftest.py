@@ -1,4 +1,4 @@
-"""What the conformance suite needs: a broker, an adapter by protocol, and that adapter's bytes."""
+"""Fixtures of the conformance suite: a broker, an adapter by protocol, and that adapter's bytes."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""Which protocol is spoken, and how long is waited before the next attempt."""
+"""The protocol that is spoken, and the wait before the next attempt."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""What every adapter must do with a real broker."""
+"""Conformance of every adapter, with a real broker."""
 
 import asyncio
 import time

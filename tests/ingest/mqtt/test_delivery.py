@@ -1,4 +1,4 @@
-"""What both adapters promise at length, against a real Mosquitto: sessions, back-pressure, keep-alive."""
+"""Both adapters at length against a real Mosquitto: sessions, back-pressure, keep-alive."""
 
 import asyncio
 import time

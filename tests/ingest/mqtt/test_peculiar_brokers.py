@@ -1,4 +1,4 @@
-"""What every adapter must do when the peer does what no healthy broker does."""
+"""Every adapter against a peer that does what no healthy broker does."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What only MQTT 3.1.1 has: paho kept in check, and codes of its own."""
+"""MQTT 3.1.1 alone: paho kept in check, and codes of its own."""
 
 import asyncio
 

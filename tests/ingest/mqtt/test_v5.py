@@ -1,4 +1,4 @@
-"""What only MQTT 5 has: QoS 2, what CONNECT announces, reasons."""
+"""MQTT 5 alone: QoS 2, what CONNECT announces, reasons."""
 
 import asyncio
 from collections.abc import Callable

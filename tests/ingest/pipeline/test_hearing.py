@@ -1,4 +1,4 @@
-"""Who serves, and how far it has heard."""
+"""Hearing: who serves a session, and how far it has heard."""
 
 import asyncio
 import os

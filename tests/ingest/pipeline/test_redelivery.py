@@ -1,4 +1,4 @@
-"""What the broker sends again is acknowledged and not applied again, also by the next process."""
+"""Redeliveries are acknowledged and not applied again, also by the next process."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What users of other systems reported, and must not happen here. Others of them: tests/crash, test_service.py."""
+"""Failures that users of other systems reported. Others of them: tests/crash, test_service.py."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What a run does to the rows, and what it says of itself."""
+"""A run's effect on the rows, and its report of itself."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the broker does not grant is said: in the log a line for each topic, and in the row where none is left."""
+"""Topics that the broker does not grant: a line in the log for each, and the row's state where none is left."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Which row a key means: bound ids, then external ids, serial numbers and hardware ids of the platform's rows."""
+"""The row that a key means: bound ids, then external ids, serial numbers and hardware ids of the platform's rows."""
 
 import asyncio
 from uuid import UUID

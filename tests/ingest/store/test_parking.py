@@ -1,4 +1,4 @@
-"""What is parked by several senders, or under several keys, at once."""
+"""Parking by several senders, or under several keys, at once."""
 
 import orjson
 import pytest

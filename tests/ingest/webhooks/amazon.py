@@ -1,4 +1,4 @@
-"""What Amazon SNS sends, signed with a certificate of our own, and what stands where its hosts would."""
+"""Amazon SNS: messages signed with a certificate of our own, and a stand-in for its hosts."""
 
 import base64
 import json

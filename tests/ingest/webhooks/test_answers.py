@@ -1,4 +1,4 @@
-"""What a sender is answered: a result per event, duplicates, handshakes, and problems that name what to change."""
+"""Answers to senders: a result per event, duplicates, handshakes, and problems that name what to change."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What proves a request, what does not, and that no error tells a secret."""
+"""Proofs of a request: those that count, those that do not; no error tells a secret."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""What webhook events make of the rows: identity by serial number, facts, ordered connection events, replay."""
+"""Rows after webhook events: identity by serial number, facts, ordered connection events, replay."""
 
 from collections.abc import AsyncIterator
 from typing import Any
