@@ -1,5 +1,7 @@
 """Faults on the way to the broker."""
 
+import asyncio
+
 from tests.faults.faults import Fault
 from tests.faults.world import World
 
@@ -12,6 +14,7 @@ class LinkFaults:
         self._chance = world.chance
         self.by_name: dict[str, Fault] = {
             "cut the link": self._cut,
+            "cut in mid-drain": self._cut_in_mid_drain,
             "no way to the broker": self._no_way,
             "stall the link": self._stall,
             "nothing gets back": self._nothing_gets_back,
@@ -22,6 +25,19 @@ class LinkFaults:
 
     async def _cut(self) -> None:
         self._world.link.cut()
+
+    async def _cut_in_mid_drain(self) -> None:
+        """Let a backlog grow while nobody gets through, and cut the link again and again while it is drained."""
+        link = self._world.link
+        link.refusing = True
+        link.cut()
+        try:
+            await self._world.a_while()
+        finally:
+            link.refusing = False
+        for _ in range(self._chance.randrange(2, 6)):
+            await asyncio.sleep(self._chance.uniform(0.02, 0.8))
+            link.cut()
 
     async def _no_way(self) -> None:
         """Let nobody through to the broker, for long enough that reconnecting has slowed down."""
