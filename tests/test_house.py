@@ -111,12 +111,15 @@ def test_every_script_that_the_readme_names_exists() -> None:
 
 
 PAGES = [
+    "CONTRIBUTING.md",
     "README.md",
     "SECURITY.md",
     "mosquitto/README.md",
     "schema/README.md",
     *sorted(
-        str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md") if page.parent.name != "adr"
+        str(page.relative_to(ROOT))
+        for page in (ROOT / "docs").rglob("*.md")
+        if "**Status.** Superseded" not in page.read_text()
     ),
 ]
 
@@ -164,3 +167,34 @@ def test_the_page_of_settings_has_each_one_and_its_default() -> None:
     for name, field in Settings.model_fields.items():
         if field.default is not None and not field.is_required():
             assert page[name] == str(field.default), name
+
+
+def test_every_file_that_a_source_names_exists() -> None:
+    """Docstrings and comments send the reader on."""
+    named = re.compile(
+        r"\b(?:handlers|ingest|schema|tests|docs|benches|scripts)/[\w./-]+\.(?:py|md|sql|jsonl?)\b"
+    )
+    sources = [
+        path
+        for folder in ("handlers", "ingest", "tests", "benches", "schema")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".sql")
+    ]
+    missing = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sources
+        for name in named.findall(path.read_text())
+        if not (ROOT / name).exists()
+    }
+    assert not missing
+
+
+def test_the_index_of_decisions_names_each_with_its_status() -> None:
+    folder = ROOT / "docs/adr"
+    index = (folder / "README.md").read_text()
+    pages = sorted(page.name for page in folder.glob("0*.md"))
+    assert re.findall(r"\((0\d{3}-[\w-]+\.md)\)", index) == pages
+    for page in pages:
+        superseded = "**Status.** Superseded" in (folder / page).read_text()
+        line = next(line for line in index.splitlines() if f"({page})" in line)
+        assert ("superseded by" in line) is superseded, page
