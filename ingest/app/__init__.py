@@ -12,7 +12,7 @@ from uuid import uuid4
 import asyncpg
 
 from ingest.app.clock import resume_clock
-from ingest.app.lazy_api import LatePlatform
+from ingest.app.lazy_api import LazyApi
 from ingest.app.pipeline import Pipeline, open_pool
 from ingest.app.wiring import build_http, build_mqtt
 from ingest.errors import Misconfigured, RollcallError
@@ -77,7 +77,7 @@ async def serve(
             pool, settings, pipeline.keyring, pipeline.clock, holder, pipeline.jitter,
             observe=pipeline.measured.run, egress=pipeline.egress,
         )  # fmt: skip
-        platform = LatePlatform(pipeline, mqtt, reconciler, holder)
+        platform = LazyApi(pipeline, mqtt, reconciler, holder)
         hooks, http = build_http(pipeline, catalog, mqtt, signatures, platform, bound)
         parts: list[Service] = [
             Sweep(

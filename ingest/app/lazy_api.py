@@ -26,7 +26,7 @@ READY_WITHIN_S = 15.0
 Side = Callable[[Pipeline, Integrations, Reconciler, str], "AbstractAsyncContextManager[Platform]"]
 
 
-class LatePlatform:
+class LazyApi:
     """An app that becomes the platform's API; a request that comes before waits for it, within a bound."""
 
     def __init__(self, pipeline: Pipeline, mqtt: Integrations, reconciler: Reconciler, holder: str) -> None:

@@ -24,7 +24,7 @@ from ingest.jobs.deployments import EVERY_S, Deployments
 from ingest.pipeline.observed import ObservedSegment
 from ingest.pipeline.replay import Replay
 from ingest.pipeline.segment import IntegrationContext
-from ingest.providers.cache import KeptProviders
+from ingest.providers.cache import ProviderCache
 from ingest.providers.mqtt import MqttSide
 from ingest.providers.port import Provider
 from ingest.reconcile.phases import Options
@@ -66,7 +66,7 @@ async def platform_side(
         closing.callback(pool.terminate)
         planner = Planner(settings, pipeline.keyring, pipeline.egress, pipeline.files)
         rest = _Rest(pipeline, pool, mqtt, reconciler, planner)
-        providers: KeptProviders[IntegrationRow] = KeptProviders(rest.row, rest.provider)
+        providers: ProviderCache[IntegrationRow] = ProviderCache(rest.row, rest.provider)
         closing.push_async_callback(providers.aclose)
         replay = Replay(
             pool,

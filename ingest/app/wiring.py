@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from uuid import UUID
 
-from ingest.app.lazy_api import LatePlatform
+from ingest.app.lazy_api import LazyApi
 from ingest.app.pipeline import Pipeline
 from ingest.http.health import Status
 from ingest.http.metrics import Metrics
@@ -33,7 +33,7 @@ def build_http(
     catalog: Catalog,
     mqtt: Integrations,
     signatures: Signatures,
-    platform: LatePlatform,
+    platform: LazyApi,
     bound: Callable[[int], None],
 ) -> tuple[Hooks, Http]:
     """Wire the webhooks and the pages about the process's health before the platform's API."""

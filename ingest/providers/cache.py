@@ -25,7 +25,7 @@ class ProviderCache(Generic[Row]):
     read_at: float
 
 
-class KeptProviders(Generic[Row]):
+class ProviderCache(Generic[Row]):
     """`await providers(integration_id)`: made when it is first asked for, anew when the row has changed.
 
     `read` returns what a provider is made of, which can be compared; `make` makes it. Both raise Misconfigured.

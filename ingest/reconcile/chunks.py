@@ -171,16 +171,16 @@ class Chunks:
         batch, target = Batch(), Target(self._plan.offline_after, "reconcile")
         for key, device_id in found.items():
             batch.add(device_id, target, said[key])
-        strangers = {
+        unknown_devices = {
             key: evidence for key, evidence in said.items() if key not in found and key not in unmade
         }
-        if strangers:
+        if unknown_devices:
             parking = Parking(within, identities, applier)
-            await parking.add(self._plan.integration_id, policy, strangers, batch)
+            await parking.add(self._plan.integration_id, policy, unknown_devices, batch)
         if await applier.commit(batch):
             raise Contended("devices vanish while they are being written")
         await self._settle(connection, chunk, batch, found)
-        return await self._outcome(connection, run, batch, names, before, len(strangers))
+        return await self._outcome(connection, run, batch, names, before, len(unknown_devices))
 
     async def _settle(
         self, connection: Connection, chunk: Chunk, batch: Batch, found: dict[DeviceKey, UUID]

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from ingest.errors import Misconfigured
-from ingest.providers.cache import KeptProviders
+from ingest.providers.cache import ProviderCache
 
 
 class Made:
@@ -44,7 +44,7 @@ def rows() -> Rows:
 
 
 async def test_one_provider_serves_all_who_ask_at_once(rows: Rows) -> None:
-    providers, integration = KeptProviders(rows.read, rows.make), uuid4()
+    providers, integration = ProviderCache(rows.read, rows.make), uuid4()
     rows.rows[integration] = "a"
     found = await asyncio.gather(*(providers(integration) for _ in range(20)))
     assert len(set(map(id, found))) == len(rows.made) == rows.reads == 1
@@ -56,7 +56,7 @@ async def test_a_changed_row_makes_another_and_the_first_goes_on_for_a_while(
     rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ingest.providers.cache.FRESH_S", 0.0)
-    providers, integration = KeptProviders(rows.read, rows.make), uuid4()
+    providers, integration = ProviderCache(rows.read, rows.make), uuid4()
     rows.rows[integration] = "a"
     first: Any = await providers(integration)
     assert await providers(integration) is first
@@ -71,4 +71,4 @@ async def test_a_changed_row_makes_another_and_the_first_goes_on_for_a_while(
 
 async def test_an_integration_that_is_gone_or_wrong_is_said(rows: Rows) -> None:
     with pytest.raises(Misconfigured):
-        await KeptProviders(rows.read, rows.make)(uuid4())
+        await ProviderCache(rows.read, rows.make)(uuid4())

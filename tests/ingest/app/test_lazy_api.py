@@ -7,14 +7,14 @@ import httpx
 import pytest
 
 from ingest.app import lazy_api as late
-from ingest.app.lazy_api import LatePlatform
+from ingest.app.lazy_api import LazyApi
 
 
 async def test_a_request_that_comes_before_the_api_is_told_to_try_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(late, "READY_WITHIN_S", 0.05)
-    platform = LatePlatform(None, None, None, "here")  # type: ignore[arg-type]  # it never gets as far as these
+    platform = LazyApi(None, None, None, "here")  # type: ignore[arg-type]  # it never gets as far as these
     async with httpx.AsyncClient(transport=httpx.ASGITransport(platform), base_url="http://x") as client:
         answer = await client.get("/openapi.json")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")

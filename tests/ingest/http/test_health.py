@@ -18,7 +18,7 @@ from tests.servers.mosquitto import MosquittoServer
 from tests.waiting import until
 
 OPEN = {"webhook": {"auth": "none"}}
-PAGE = Path(__file__).parents[2] / "docs/operations.md"
+PAGE = Path(__file__).parents[3] / "docs/operations.md"
 
 
 async def scraped(service: Service) -> dict[str, float]:

@@ -85,7 +85,7 @@ async def test_no_key_is_in_logs_errors_runs_or_the_timeline(
         str(outcome.error),
         *map(str, await fleet.pool.fetch("select r::text from rollcall.reconcile_runs r")),
         *map(str, await fleet.pool.fetch("select e::text from rollcall.device_events e")),
-        repr(await fleet.reconciler()._rows.one(fleet.integration)),
+        repr(await fleet.reconciler()._listings.one(fleet.integration)),
     ]
     assert outcome.run.status == "failed"
     assert not [text for text in told if API_KEY in text or OLDER in text]

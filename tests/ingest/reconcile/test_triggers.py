@@ -84,7 +84,7 @@ async def test_an_error_of_ours_fails_one_run_and_not_the_service(
 
 async def test_an_inactive_integration_is_left_alone(fleet: Fleet) -> None:
     await fleet.pool.execute("update device_integrations set status = 'inactive'")
-    assert await fleet.reconciler()._rows.active() == []
+    assert await fleet.reconciler()._listings.active() == []
 
 
 async def test_an_interrupted_run_begins_anew_when_its_cursor_has_expired(fleet: Fleet) -> None:

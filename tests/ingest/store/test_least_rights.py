@@ -14,7 +14,7 @@ from tests.ingest.service import running
 from tests.servers.mosquitto import MosquittoServer
 from tests.servers.postgres import PostgresServer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
