@@ -47,7 +47,7 @@ def ages(times: Sequence[Micros | None], base: Micros, received_at: Micros, live
 
 
 def _ascend(times: Sequence[Micros | None]) -> bool:
-    """Tell whether each entry has a time that is later than the one before it: then nothing is to be put in order."""
+    """Return whether each entry has a time that is later than the one before it: then nothing is to be put in order."""
     before = MIN_AT - 1
     for time in times:
         if time is None or time <= before:

@@ -51,7 +51,7 @@ class Transition(NamedTuple):
     sequence: Sequence
 
     def follows(self, other: "Transition") -> bool:
-        """Tell whether this is the later of two; at a tie the disconnect is."""
+        """Return whether this is the later of two; at a tie the disconnect is."""
         apart = self.at - other.at
         if abs(apart) > max(self.sequence.window, other.sequence.window):
             return apart > 0

@@ -37,12 +37,12 @@ def micros(value: object) -> Micros | str:
 
 
 def usable(at: Micros, received_at: Micros, max_ahead: Micros) -> bool:
-    """Tell whether a clock can have been right: from 2015 to `max_ahead` after we had the message in hand."""
+    """Return whether a clock can have been right: from 2015 to `max_ahead` after we had the message in hand."""
     return MIN_AT <= at <= received_at + max_ahead and at <= MAX_AT
 
 
 def device_usable(at: Micros, received_at: Micros, liveness: Liveness) -> bool:
-    """Tell whether a device's clock can have been right: not too far ahead, and not too far behind."""
+    """Return whether a device's clock can have been right: not too far ahead, and not too far behind."""
     behind = received_at - at
     return behind <= liveness.max_behind and -behind <= liveness.max_ahead and MIN_AT <= at <= MAX_AT
 

@@ -34,12 +34,12 @@ KINDS = ("eventType", "connectionState")
 
 
 def is_sns(body: Mapping[str, Any]) -> bool:
-    """Tell whether the body is SNS's envelope and not a message that it delivers raw."""
+    """Return whether the body is SNS's envelope and not a message that it delivers raw."""
     return body.get("Type") in SNS_TYPES and "TopicArn" in body
 
 
 def is_destination(body: Mapping[str, Any]) -> bool:
-    """Tell whether AWS asks to confirm the destination of a rule's HTTP action, which it does without any secret."""
+    """Return whether AWS asks to confirm the destination of a rule's HTTP action, which it does without any secret."""
     return body.get("messageType") == "DestinationConfirmation" and "enableUrl" in body
 
 

@@ -24,7 +24,7 @@ _ATTRIBUTES = ("specversion", "id", "source", "type", "subject", "time")
 
 
 def is_binary(headers: Mapping[str, str]) -> bool:
-    """Tell whether a request is an event in binary mode: its attributes are headers, its body is the data."""
+    """Return whether a request is an event in binary mode: its attributes are headers, its body is the data."""
     media = headers.get("content-type", "").partition(";")[0].strip().lower()
     return "ce-specversion" in headers and media not in CONTENT_TYPES
 

@@ -107,7 +107,7 @@ def _said(name: str, both: dict[str, Any], words: Words, errors: Errors) -> Said
 
 
 def _is_presence(word: object) -> bool:
-    """Tell whether a word is meant to be presence: not about being enabled, and not that nobody knows."""
+    """Return whether a word is meant to be presence: not about being enabled, and not that nobody knows."""
     if word is None or isinstance(word, dict | list) or facts_of.golioth_status(word):
         return False
     return str(word).strip().lower() not in _NO_WORD

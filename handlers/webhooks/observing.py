@@ -96,7 +96,7 @@ def _aged(received_at: Micros, liveness: Liveness, cloud: Micros | None, age: Ag
 
 
 def is_silent(fields: Fields) -> bool:
-    """Tell whether an object holds no value that a row keeps."""
+    """Return whether an object holds no value that a row keeps."""
     return fields[:4] == NOTHING[:4]
 
 

@@ -41,7 +41,7 @@ class Applier:
         return True
 
     async def is_broken(self, file: MigrationFile) -> bool:
-        """Tell whether the file's index is there but invalid: a build that was cut short left it."""
+        """Return whether the file's index is there but invalid: a build that was cut short left it."""
         if file.index is None:
             return False
         broken: bool = await self.connection.fetchval(

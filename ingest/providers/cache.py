@@ -1,4 +1,4 @@
-"""Providers that are kept: one an integration, so that its connections are used again."""
+"""Providers that are cached: one an integration, so that its connections are used again."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ CLOSED_AFTER_S = 120.0
 
 
 @dataclass(slots=True)
-class ProviderCache(Generic[Row]):
+class CachedProvider(Generic[Row]):
     """A provider, the row that it was made of, and when that was read."""
 
     row: Row
@@ -34,7 +34,7 @@ class ProviderCache(Generic[Row]):
     def __init__(self, read: Callable[[UUID], Awaitable[Row]], make: Callable[[Row], Provider]) -> None:
         self._read = read
         self._make = make
-        self._kept: dict[UUID, ProviderCache[Row]] = {}
+        self._cached: dict[UUID, CachedProvider[Row]] = {}
         self._locks: dict[UUID, asyncio.Lock] = {}
         self._closing: set[asyncio.Task[Any]] = set()
 
@@ -42,17 +42,17 @@ class ProviderCache(Generic[Row]):
         """Return the provider of an integration; not the caller's to close. Raises: Misconfigured, DatabaseAway."""
         async with self._locks.setdefault(integration_id, asyncio.Lock()):
             now = asyncio.get_running_loop().time()
-            kept = self._kept.get(integration_id)
-            if kept is not None and now - kept.read_at < FRESH_S:
-                return kept.provider
+            cached = self._cached.get(integration_id)
+            if cached is not None and now - cached.read_at < FRESH_S:
+                return cached.provider
             row = await self._read(integration_id)
-            if kept is None or kept.row != row:
-                if kept is not None:
-                    del self._kept[integration_id]
-                    self._close_later(kept.provider)
-                kept = self._kept[integration_id] = ProviderCache(row, self._make(row), now)
-            kept.read_at = now
-            return kept.provider
+            if cached is None or cached.row != row:
+                if cached is not None:
+                    del self._cached[integration_id]
+                    self._close_later(cached.provider)
+                cached = self._cached[integration_id] = CachedProvider(row, self._make(row), now)
+            cached.read_at = now
+            return cached.provider
 
     async def aclose(self) -> None:
         """Close all of them."""
@@ -60,9 +60,9 @@ class ProviderCache(Generic[Row]):
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
         await asyncio.gather(
-            *(kept.provider.aclose() for kept in self._kept.values()), return_exceptions=True
+            *(cached.provider.aclose() for cached in self._cached.values()), return_exceptions=True
         )
-        self._kept.clear()
+        self._cached.clear()
 
     def _close_later(self, provider: Provider) -> None:
         task = asyncio.create_task(_closed_later(provider), name="close a provider")

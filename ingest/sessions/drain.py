@@ -33,7 +33,7 @@ class Drain:
         return self
 
     def dates(self, external_id: str | None, received_at: Micros) -> bool:
-        """Tell whether the own time of what was received then dates its device's presence."""
+        """Return whether the own time of what was received then dates its device's presence."""
         if self.all_since is not None and self.all_since < received_at:
             return False
         said_at = self.offline.get(external_id or "")

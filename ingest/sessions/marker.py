@@ -58,7 +58,7 @@ class Marker:
         await inflight.idle.wait()
 
     async def _is_quiet(self, connection: Connection, inflight: SessionInflight, since: Micros) -> bool:
-        """Tell whether nothing came for QUIET_S between two answers of the broker; returns early at a marker."""
+        """Return whether nothing came for QUIET_S between two answers of the broker; returns early at a marker."""
         await self._ask(connection)
         arrived = inflight.arrived
         for _ in range(QUIET_LOOKS):

@@ -96,7 +96,7 @@ class MqttSegment:
         counts.duplicates += len(self._others) - len(self._released()) - len(self._markers())
 
     def _is_dated(self, publish: Publish) -> bool:
-        """Tell whether its device's own time dates its presence: not behind an offline word in the backlog."""
+        """Return whether its device's own time dates its presence: not behind an offline word in the backlog."""
         route = self._session.decoding.topics.route(publish.topic)
         device = None if route is None else route.device.external_id
         return self._drain is None or self._drain.dates(device, publish.received_at)

@@ -116,7 +116,7 @@ class Slots:
             self._retire(slot_ownership)
 
     def _is_read_under_former_names(self, slot_ownership: SlotOwnership) -> bool:
-        """Tell whether a replica still reads what we would: one of an older release, or with settings of before.
+        """Return whether a replica still reads what we would: one of an older release, or with settings of before.
 
         Both would apply each message. Asked only as long as there is no session under the names of now.
         """

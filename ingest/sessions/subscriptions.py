@@ -48,7 +48,7 @@ class Subscriber:
         return stored.heard_until
 
     async def _is_subscribed(self, connection: Connection, stored: StoredSession) -> bool:
-        """Tell whether our marker still reaches us, if it ever did; where the broker does not say, it does."""
+        """Return whether our marker still reaches us, if it ever did; where the broker does not say, it does."""
         topic = self._plan.marker_topic
         if not any(one.endswith(topic) for one in stored.subscriptions):
             return True
@@ -93,7 +93,7 @@ class Subscriber:
 
 
 def _needs_no_subscribe(connected: Connected, stored: StoredSession, wanted: list[Subscription]) -> bool:
-    """Tell whether the session has these subscriptions, where asking for them again would bring what is retained again.
+    """Return whether the session has these subscriptions, where asking for them again would bring what is retained again.
 
     MQTT 5 has a word for that (retain handling 1). Shared ones, which bring nothing that is retained, are asked for.
     """

@@ -63,7 +63,7 @@ class Claims:
         return Claimed(fresh, others, awaited)
 
     async def are_applied(self, integration_id: UUID, event_ids: set[str]) -> bool:
-        """Tell whether events that other requests brought are applied, now that these have ended.
+        """Return whether events that other requests brought are applied, now that these have ended.
 
         Raises: DatabaseAway.
         """

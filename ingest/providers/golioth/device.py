@@ -63,7 +63,7 @@ def listed(raw: object, tags: Mapping[str, str]) -> ListedDevice | FieldError:
 
 
 def update_in_progress(raw: Mapping[str, Any]) -> bool | None:
-    """Tell whether any package says that it is being updated; None when none says anything."""
+    """Return whether any package says that it is being updated; None when none says anything."""
     states = [
         str(entry["state"]).lower()
         for entry in _object(_object(raw.get("metadata")).get("update")).values()
@@ -73,7 +73,7 @@ def update_in_progress(raw: Mapping[str, Any]) -> bool | None:
 
 
 def update_available(raw: Mapping[str, Any]) -> bool | None:
-    """Tell whether any package has a target that it does not run; None when none has a target."""
+    """Return whether any package has a target that it does not run; None when none has a target."""
     entries = [
         entry
         for entry in _object(_object(raw.get("metadata")).get("update")).values()
