@@ -1,4 +1,4 @@
-"""Waiting before the next attempt: exponential, full jitter, for ever."""
+"""Back-off before the next attempt: exponential, with full jitter and without end."""
 
 import random
 

@@ -6,7 +6,7 @@ RollcallError
 │   ├── SecretUnreadable   a stored secret cannot be decrypted with the keys at hand
 │   ├── AddressRefused     an integration names an address that it may not connect to
 │   └── ProviderRefused    the provider does not accept our key, or gives it too few rights
-├── Unavailable            wait and try again, for ever, with jitter; nothing is acknowledged meanwhile
+├── Unavailable            wait and try again with jitter, without end; nothing is acknowledged meanwhile
 │   ├── DatabaseAway
 │   │   └── Unattributed   a statement failed by the fault of a row or of the database: found out by trying
 │   ├── RunUnderWay        another process reconciles this integration now

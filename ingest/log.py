@@ -16,7 +16,7 @@ ON_TERMINAL = {code: text for code, text in ON_ONE_LINE.items() if code not in _
 
 EVERY_S = 60.0
 MAX_KINDS = 10_000
-"""Kinds that are told apart; while there are more, further ones are not logged."""
+"""Kinds that are distinguished; while there are more, further ones are not logged."""
 
 
 class OneLine(logging.Formatter):

@@ -57,7 +57,7 @@ def parameters(message: paho.MQTTMessage, place: Place) -> tuple[object, ...]:
 
 
 def run(place: Place) -> None:
-    """Serve for ever."""
+    """Serve until cancelled."""
     inbox: queue.SimpleQueue[paho.MQTTMessage] = queue.SimpleQueue()
     with psycopg.connect(place.database) as database:
         client = connect(place, inbox)

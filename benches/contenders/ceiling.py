@@ -88,7 +88,7 @@ async def commit(
 
 
 async def run(place: Place) -> None:
-    """Serve for ever."""
+    """Serve until cancelled."""
     database = await asyncpg.connect(place.database)
     rows = await database.fetch(
         "select id, external_device_id as name from devices where integration_id = $1", place.integration_id

@@ -34,7 +34,7 @@ def client(place: Place) -> aiomqtt.Client:
 
 
 async def run(place: Place) -> None:
-    """Serve for ever."""
+    """Serve until cancelled."""
     database = await asyncpg.connect(place.database)
     async with client(place) as mqtt:
         await mqtt.subscribe(TOPIC, qos=1)

@@ -43,7 +43,7 @@ STOP_WITHIN_S = 4.0
 
 
 class Service(Protocol):
-    """What runs beside the committer, for ever."""
+    """A part that runs beside the committer until cancelled."""
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -58,7 +58,7 @@ async def serve(
 ) -> None:
     """Run until `stop` is set; then stop reading, commit and acknowledge what is in hand, disconnect.
 
-    `bound` is told the HTTP port; `amazon` is another way to Amazon's hosts.
+    `bound` is called with the HTTP port; `amazon` is another way to Amazon's hosts.
     Raises: DatabaseAway when the database cannot be reached at the start; Misconfigured.
     """
     if "on" not in (settings.mqtt, settings.http):

@@ -38,7 +38,7 @@ class LazyApi:
         self._readable: Readable | None = None
 
     async def run(self) -> None:
-        """Import it beside the loop, wire it, and do what goes on beside it, for ever.
+        """Import it beside the loop, wire it, and do what goes on beside it until cancelled.
 
         The database may have gone away meanwhile: then it is tried again. Raises: Misconfigured where the API is.
         """

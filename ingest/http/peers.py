@@ -29,7 +29,7 @@ class _Peer:
 class Peers:
     """Counts connections. Where there is no room, the newest of those that proved nothing is dropped for the next.
 
-    `dropped` is told of each that is dropped or not taken in.
+    `dropped` is called for each that is dropped or not taken in.
     """
 
     def __init__(self, most: int, most_each: int, dropped: Callable[[], None] = lambda: None) -> None:

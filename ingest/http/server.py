@@ -225,7 +225,7 @@ class _Server(uvicorn.Server):
 
 
 class Http:
-    """Serves an app on one address; `bound` is told the port."""
+    """Serves an app on one address; `bound` is called with the port."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""One integration's JetStream source: connect, pull, say how far it has heard, reconnect, for ever.
+"""One integration's JetStream source: connect, pull, record how far it has heard, reconnect, until cancelled.
 
 No lease: all replicas read at once, and the consumers deal the messages out among them.
 """
@@ -62,7 +62,7 @@ class JetStreamSource:
         return [self._plan.broker.client_id]
 
     async def run(self) -> None:
-        """Serve for ever."""
+        """Serve until cancelled."""
         while True:
             refused = False
             try:

@@ -28,7 +28,7 @@ class Deployments:
         self._schedule = schedule
 
     async def run(self) -> None:
-        """Look for ever."""
+        """Look until cancelled."""
         await self._schedule.run(self.look)
 
     async def look(self) -> None:

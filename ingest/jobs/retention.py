@@ -14,5 +14,5 @@ class Housekeeping:
         self._schedule = schedule
 
     async def run(self) -> None:
-        """Keep house for ever."""
+        """Delete what is past its age until cancelled."""
         await self._schedule.run(self._retention.expire)

@@ -23,7 +23,7 @@ class Sweep:
         self._schedule = schedule
 
     async def run(self) -> None:
-        """Sweep for ever."""
+        """Sweep until cancelled."""
         await self._schedule.run(self._sweep)
 
     async def _sweep(self) -> None:

@@ -1,7 +1,7 @@
 """Poison packets: a connection that ends at the same packet again and again, because the broker sends it anew."""
 
 MAX_STUMBLES = 3
-"""Closes at the same place, after which a person is told the way out."""
+"""Closes at the same place, after which a person gets a hint."""
 
 
 class PoisonPacketDetector:

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 class Committer:
     """Commits batch after batch until cancelled; `run` never ends by itself.
 
-    `observe` is told the entries and the seconds of each commit.
+    `observe` is called with the entries and the seconds of each commit.
     """
 
     def __init__(

@@ -86,7 +86,7 @@ class JsonApi:
         headers: Mapping[str, str] | None = None,
         idempotent: bool | None = None,
     ) -> Answer:
-        """Make one request, again while that can help. `idempotent` is told by the method unless given.
+        """Make one request, again while that can help. `idempotent` follows from the method unless given.
 
         Raises: ProviderAway, ProviderThrottled, ProviderRefused, NotFound, Declined.
         """

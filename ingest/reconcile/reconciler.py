@@ -78,7 +78,7 @@ class Reconciler:
         self._room = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def run(self) -> None:
-        """Look for ever."""
+        """Look until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
                 try:

@@ -29,7 +29,7 @@ class Marker:
         self._sessions = sessions
         self._clock = clock
 
-    async def publish_for_ever(self, connection: Connection, inflight: SessionInflight) -> None:
+    async def publish_until_cancelled(self, connection: Connection, inflight: SessionInflight) -> None:
         """Publish the time to ourselves; what comes back says how far everything before it was heard."""
         sent = 0
         try:

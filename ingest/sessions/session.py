@@ -1,7 +1,7 @@
 """One MQTT session: lease, connect, subscribe, read, mark, reconnect, until another replica has the lease.
 
 A session under a client id that is used no longer is the same, but ends: once all that waits is committed, the broker
-forgets it. Else the broker would go on queueing for it, and the sweep would wait for ever to hear from it.
+forgets it. Else the broker would go on queueing for it, and the sweep would wait without end to hear from it.
 """
 
 import asyncio
@@ -184,7 +184,7 @@ class Session:
         if self._plan.retiring:
             await self._marker.until_all_is_heard(connection, inflight)
         else:
-            await self._marker.publish_for_ever(connection, inflight)
+            await self._marker.publish_until_cancelled(connection, inflight)
 
     async def _forget(self, stored: StoredSession) -> None:
         """Let the broker forget a session in which nothing waits any more, then delete its row."""

@@ -79,7 +79,7 @@ class Slots:
         return next((one for one in connections if one is not None), None)
 
     async def run(self) -> None:
-        """Look, take up and let go for ever; at the end let go of everything."""
+        """Look, acquire and release until cancelled; at the end release everything."""
         try:
             while True:
                 try:
