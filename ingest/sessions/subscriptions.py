@@ -93,7 +93,7 @@ class Subscriber:
 
 
 def _needs_no_subscribe(connected: Connected, stored: StoredSession, wanted: list[Subscription]) -> bool:
-    """Return whether the session has these subscriptions, where asking for them again would bring what is retained again.
+    """Return whether the session has these subscriptions, and asking again would bring what is retained again.
 
     MQTT 5 has a word for that (retain handling 1). Shared ones, which bring nothing that is retained, are asked for.
     """

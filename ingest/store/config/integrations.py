@@ -82,7 +82,7 @@ class IntegrationRows:
             if unnamed:
                 await connection.execute(queries()["name_sessions"], unnamed, timeout=self._timeout_s)
                 rows = await connection.fetch(queries()["integrations"], None, timeout=self._timeout_s)
-                # one that was added between the two looks has no secret yet: its change is signalled, and it is read again
+                # one that was added between the two has no secret yet: its change is signalled, and read then
                 rows = [row for row in rows if not _lacks_secret(row)]
         self.names.update({row["id"]: row["name"] for row in rows})
         return [_row(row) for row in rows]
