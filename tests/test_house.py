@@ -11,6 +11,7 @@ import typer
 
 from ingest.cli import application
 from ingest.settings import PREFIX, Settings
+from tests import file_index
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -198,3 +199,7 @@ def test_the_index_of_decisions_names_each_with_its_status() -> None:
         superseded = "**Status.** Superseded" in (folder / page).read_text()
         line = next(line for line in index.splitlines() if f"({page})" in line)
         assert ("superseded by" in line) is superseded, page
+
+
+def test_the_file_index_is_what_the_docstrings_say() -> None:
+    assert file_index.PAGE.read_text() == file_index.made(), "python -m tests.file_index --write"
