@@ -8,7 +8,8 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "files.md"
 HEAD = """# Files
 
-Made from module docstrings by `python -m tests.file_index --write`; a test compares. The story is in [architecture.md](architecture.md).
+Made from module docstrings by `python -m tests.file_index --write`; a test compares. The story is in
+[architecture.md](architecture.md).
 """
 
 
