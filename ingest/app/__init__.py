@@ -77,40 +77,50 @@ async def serve(
             pool, settings, pipeline.keyring, pipeline.clock, holder, pipeline.jitter,
             observe=pipeline.measured.run, egress=pipeline.egress,
         )  # fmt: skip
-        platform = LazyApi(pipeline, mqtt, reconciler, holder)
-        hooks, http = build_http(pipeline, catalog, mqtt, signatures, platform, bound)
-        parts: list[Service] = [
-            Sweep(
-                Silences(pool),
-                pipeline.clock,
-                settings,
-                pipeline.schedule("sweep", holder, settings.sweep_every_s),
-            ),
-            Housekeeping(Retention(pool), pipeline.schedule("housekeeping", holder, HOUSEKEEPING_EVERY_S)),
-            Outbox(Positions(pool), pipeline.schedule("outbox", holder, OUTBOX_EVERY_S, terms=10)),
-            reconciler,
-            platform,
-            pipeline.watchdog,
-            pipeline.field_errors,
-        ]
+        api = LazyApi(pipeline, mqtt, reconciler, holder)
+        hooks, http = build_http(pipeline, catalog, mqtt, signatures, api, bound)
+        services: list[Service] = [catalog, reconciler, api, pipeline.watchdog, pipeline.field_errors]
+        services += _periodic(pipeline, holder)
         adopting: list[AdoptingOf] = []
         if settings.mqtt == "on":
-            parts.append(mqtt)
+            services.append(mqtt)
             adopting.append(mqtt.adopting)
         if settings.http == "on":
-            parts.append(http)
+            services.append(http)
             adopting.append(hooks.adopting)
-        parts += [catalog, Adoption(pipeline.parking, adopting)]
-        committing = asyncio.create_task(pipeline.committer.run(), name="committer")
-        watching = [asyncio.create_task(part.run(), name=type(part).__name__) for part in parts]
-        try:
-            await _until_stopped(stop, [committing, *watching])
-        finally:
-            await _bounded(_stopped(mqtt, http if http in parts else None), STOP_WITHIN_S)
-            for task in [*watching, committing]:
-                task.cancel()
-            await asyncio.gather(committing, *watching, return_exceptions=True)
+        services.append(Adoption(pipeline.parking, adopting))
+        await _run(stop, pipeline, services, mqtt, http if settings.http == "on" else None)
         pipeline.say_goodbye()
+
+
+def _periodic(pipeline: Pipeline, holder: str) -> list[Service]:
+    """Return what one of all replicas does now and then."""
+    settings, pool = pipeline.settings, pipeline.pool
+    sweeping = pipeline.schedule("sweep", holder, settings.sweep_every_s)
+    return [
+        Sweep(Silences(pool), pipeline.clock, settings, sweeping),
+        Housekeeping(Retention(pool), pipeline.schedule("housekeeping", holder, HOUSEKEEPING_EVERY_S)),
+        Outbox(Positions(pool), pipeline.schedule("outbox", holder, OUTBOX_EVERY_S, terms=10)),
+    ]
+
+
+async def _run(
+    stop: asyncio.Event,
+    pipeline: Pipeline,
+    services: list[Service],
+    mqtt: Integrations,
+    http: Http | None,
+) -> None:
+    """Run the committer and the services until `stop`; the committer ends last, when all is acknowledged."""
+    committing = asyncio.create_task(pipeline.committer.run(), name="committer")
+    watching = [asyncio.create_task(one.run(), name=type(one).__name__) for one in services]
+    try:
+        await _until_stopped(stop, [committing, *watching])
+    finally:
+        await _bounded(_stopped(mqtt, http), STOP_WITHIN_S)
+        for task in [*watching, committing]:
+            task.cancel()
+        await asyncio.gather(committing, *watching, return_exceptions=True)
 
 
 async def _until_stopped(stop: asyncio.Event, parts: list[asyncio.Task[None]]) -> None:

@@ -24,7 +24,8 @@ from ingest.webhooks.submissions import Submissions
 def build_mqtt(pipeline: Pipeline, catalog: Catalog, holder: str) -> Integrations:
     """Wire the sessions with the brokers."""
     planner = Planner(pipeline.settings, pipeline.keyring, pipeline.egress, pipeline.files)
-    view = catalog.view(lambda row: row.integration_type == "mqtt", planner.plan)
+    is_on = pipeline.settings.mqtt == "on"
+    view = catalog.view(lambda row: is_on and row.integration_type == "mqtt", planner.plan)
     return Integrations(view, pipeline.sessions, pipeline.intake, pipeline.clock, holder, pipeline.jitter)
 
 
@@ -39,7 +40,8 @@ def build_http(
     """Wire the webhooks and the pages about the process's health before the platform's API."""
     settings, pool, intake, jitter = pipeline.settings, pipeline.pool, pipeline.intake, pipeline.jitter
     reader = HookReader(settings, pipeline.keyring, signatures)
-    hooks = Hooks(catalog.view(lambda row: row.webhook_enabled, reader.read))
+    is_on = settings.http == "on"
+    hooks = Hooks(catalog.view(lambda row: is_on and row.webhook_enabled, reader.read))
     submissions = Submissions(intake, Claims(WebhookEvents(pool)), pipeline.outage, jitter)
     rejections = intake.counts.rejections
 
