@@ -1741,6 +1741,8 @@ CREATE OR REPLACE FUNCTION rollcall.write_devices(said rollcall.said[], stream_o
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
 AS $function$
+declare
+    lag interval := resolution * interval '1us';
 begin
     with old as (
         select e.*, d.ctid as device_tid, s.ctid as state_tid, d.status, d.last_seen, d.last_seen_online, d.last_seen_offline,
@@ -1828,7 +1830,7 @@ begin
         select presence.*,
             rollcall.timestamp_of(new_last_offline) as new_last_seen_offline,
             -- how late last_seen_online may be says the setting; where the status changes it is exact
-            case when last_seen_online is null or known_online - resolution * interval '1us' > last_seen_online
+            case when last_seen_online is null or known_online - lag > last_seen_online
                     or new_status is distinct from status
                 then greatest(known_online, last_seen_online) else last_seen_online end as new_last_seen_online
         from presence
