@@ -1,4 +1,4 @@
--- What the migrations make of an empty database. Written by `python -m ingest.migrate.snapshot --write`.
+-- What schema/ makes of an empty database. Written by `python -m ingest.migrate.snapshot --write`.
 
 type public.device_status as enum ('online', 'offline', 'warning', 'error')
 
@@ -423,6 +423,13 @@ table rollcall.firmware_points
     at bigint not null
     constraint firmware_points_device_id_fkey FOREIGN KEY (device_id) REFERENCES public.devices(id) ON DELETE CASCADE
     constraint firmware_points_pkey PRIMARY KEY (device_id, component, version, day)
+
+table rollcall.functions
+    filename text not null
+    sha256 text not null
+    release text not null
+    applied_at timestamp with time zone not null default clock_timestamp()
+    constraint functions_pkey PRIMARY KEY (filename)
 
 table rollcall.integration_counts row level security
     integration_id uuid not null

@@ -1,4 +1,4 @@
-"""Bring a database to what this release needs: files of schema/migrations, forward only, one runner at a time."""
+"""Bring a database to what this release needs: schema/migrations once, schema/functions as they change."""
 
 from ingest.migrate.ledger import FileStatus
 from ingest.migrate.runner import MigrationReport, migrate, status

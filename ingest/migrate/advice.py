@@ -34,7 +34,8 @@ where not convalidated and connamespace = 'public'::regnamespace order by 1, 2
 _FOREIGN_TRIGGER = """
 select p.oid::regprocedure::text from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid
 where t.tgrelid = 'public.device_firmware_history'::regclass and t.tgname = 'trg_update_firmware_version'
-    and p.prosrc <> (select prosrc from pg_catalog.pg_proc where oid = 'rollcall.copy_firmware_version()'::regprocedure)
+    and p.prosrc <> (select prosrc from pg_catalog.pg_proc
+        where oid = pg_catalog.to_regprocedure('rollcall.copy_firmware_version()'))
 """
 
 

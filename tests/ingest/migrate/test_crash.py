@@ -11,17 +11,16 @@ import pytest
 
 from ingest.errors import DatabaseAway
 from ingest.migrate import migrate, status
-from ingest.migrate.files import MIGRATIONS, discover
+from ingest.migrate.files import MIGRATIONS
 from ingest.migrate.session import Patience
 from tests.ingest.migrate.conftest import run
-from tests.ingest.migrate.platforms import BEFORE, build, until
+from tests.ingest.migrate.platforms import BEFORE, EVERY, build, until
 from tests.servers.postgres import PostgresServer
 from tests.servers.started import started
 
 COHORT_INDEX = "devices_cohort_id_idx"
 WAITING = "select pid from pg_stat_activity where application_name = 'rollcall migrate' and wait_event_type = 'Lock'"
 VALID = f"select indisvalid from pg_index where indexrelid = to_regclass('{COHORT_INDEX}')"
-EVERY = tuple(file.name for file in discover())
 
 
 @pytest.fixture

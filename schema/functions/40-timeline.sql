@@ -1,20 +1,29 @@
 -- The transitions of the timeline, written in one place: the rows of a device that are not retracted, replayed in the order of
 -- their times, give its status and its last_seen_offline.
 
-do $$ begin
-    if pg_catalog.to_regtype('rollcall.transition') is null then
-        -- What a write changed of one device: statuses, last_seen_offline, whether that is a silence, the newest evidence,
-        -- whether only a retained word was known before, and the time of a retained `offline` that decides; the silences before and after, and the evidence that each follows.
-        create type rollcall.transition as (
-            id uuid, source text, old_status public.device_status, new_status public.device_status,
-            was_offline_at bigint, offline_at bigint, is_silence boolean, online_at bigint, online_first bigint,
-            alive_from bigint, was_snapshot boolean, snapshot_offline_at bigint, silences_before bigint[], silences_after bigint[],
-            ends_after bigint[]);
-        create type rollcall.mark as (device_id uuid, at bigint, online boolean, source text, left_out int);
-    end if;
-end $$;
+-- From now on the rows of this transaction are recorded at this moment: taken behind the locks of the devices, so that of one
+-- device what is committed later is recorded later.
+create or replace function rollcall.record_from_now() returns void language sql volatile as $$
+    select pg_catalog.set_config('rollcall.recorded_at', pg_catalog.clock_timestamp()::text, true)
+$$;
 
-drop function if exists rollcall.record_marks(uuid[], bigint[], boolean[], text[], int[]);
+-- Number the oldest `most` rows of the timeline that have no position yet; returns how many.
+create or replace function rollcall.number_events(most int) returns int language plpgsql as $$
+declare
+    numbered int;
+begin
+    with waiting as (
+        select e.ctid as tid, e.recorded_at, e.at, e.kind from rollcall.device_events e where e.position is null
+        order by e.recorded_at, e.at limit most for update
+    ),
+    placed as (
+        select w.tid, pg_catalog.nextval('rollcall.device_event_positions') as position
+        from (select * from waiting order by recorded_at, at, kind desc) as w
+    )
+    update rollcall.device_events e set position = p.position from placed p where e.ctid = p.tid;
+    get diagnostics numbered = row_count;
+    return numbered;
+end $$;
 
 -- The comings and goings inside a batch: each mark that changes what was so before it. Where a device changed more often than marks are
 -- kept, each of its rows says how many were left out.
@@ -129,6 +138,7 @@ begin
         where device_events.retracted_at is not null;
 end $$;
 
+-- Write what changed: retract what was not so, then the silences, the last going and the first coming of each device.
 create or replace function rollcall.record_transitions(changes rollcall.transition[], marks rollcall.mark[])
 returns void language plpgsql as $$
 declare

@@ -1,6 +1,43 @@
 -- Firmware: the last writer wins by time, also where the last writer is a person or the platform.
 
-drop function if exists rollcall.apply_firmware(uuid[], text[], text[], bigint[]);
+-- The id of a row of the history that is ours: a hash of what it says.
+create or replace function rollcall.install_id(device uuid, component text, version text, at bigint) returns uuid
+language sql immutable parallel safe
+return pg_catalog.md5(device::text || '/' || component || '/' || version || '/' || at::text)::uuid;
+
+-- The runs over a component's points (see handlers/firmware.py), one row an install; `floating`: it is only the newest
+-- observation, and no point. A version that came by a deployment of ours, to the device or to its cohort, is an ota_update. Providers
+-- without times of their own and slow clocks date a version up to a day too early; that counts where the component ran another version before.
+create or replace function rollcall.installs(ids uuid[], components text[])
+returns table (device_id uuid, component text, version text, at bigint, source text, floating boolean) language sql stable as $$
+    select t.device_id, t.component, r.version, r.at, case
+        when exists (
+            select from (
+                select p.* from rollcall.deployments p where p.device_id = t.device_id
+                union all
+                select p.* from public.devices d
+                join rollcall.deployments p on p.integration_id = d.integration_id and p.cohort_id = d.cohort_id
+                where d.id = t.device_id
+            ) as p
+            where p.component = t.component and p.version = r.version
+                and p.status in ('queued', 'in_progress', 'succeeded')
+                and r.at <= rollcall.micros_of(p.deadline_at)
+                and r.at >= rollcall.micros_of(p.queued_at
+                    - case when p.from_version is distinct from p.version then interval '1 day' else interval '0' end))
+            then 'ota_update'
+        when r.before is null then 'factory_default' else 'unknown' end, not r.is_point
+    from rows from (pg_catalog.unnest(ids), pg_catalog.unnest(components)) as t (device_id, component) cross join lateral (
+        select p.version, p.at, pg_catalog.bool_or(p.is_point) as is_point,
+            pg_catalog.lag(p.version) over (order by p.at, p.version collate "C") as before
+        from (
+            select q.version, q.at, true from rollcall.firmware_points q
+            where q.device_id = t.device_id and q.component = t.component
+            union all
+            select f.version, f.at, false from rollcall.device_firmware f
+            where f.device_id = t.device_id and f.component = t.component
+        ) as p (version, at, is_point)
+        group by p.version, p.at
+    ) as r where r.before is distinct from r.version $$;
 
 -- What was there before us counts: the history by others, else the version that the row had, as of when it was last heard then.
 create or replace function rollcall.seed_firmware(ids uuid[], components text[]) returns void language plpgsql as $$
@@ -26,6 +63,7 @@ begin
     on conflict do nothing;
 end $$;
 
+-- Write sightings: points, the newest version of each component, the history that follows from them, and the version of the row.
 create or replace function rollcall.apply_firmware(said rollcall.said_of_firmware[])
 returns void language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
@@ -110,8 +148,7 @@ end $$;
 
 -- Make the history of these components equal the runs over their points. Rows of others are never changed: ours are
 -- known by their id, which is a hash of what they say. The runs are computed once, by rollcall.installs, which knows of
--- deployments too and stands with them (20260201000700_rollcall_api.sql); each step looks rows up from there. What the row of the
--- device shows is not decided here.
+-- deployments too; each step looks rows up from there. What the row of the device shows is not decided here.
 create or replace function rollcall.rewrite_history(ids uuid[], components text[]) returns void language plpgsql as $$
 declare
     i_ids uuid[];
@@ -188,51 +225,3 @@ begin
     ) as n
     where h.ctid = n.tid;
 end $$;
-
-
--- A row that an old writer inserts into the history becomes the device's version, as it always did, unless a newer one is known.
--- The version that the row has without history counts as of when it was last heard. No search_path is set: triggers of the platform
--- run below this update, and their names are looked up in the path that they know.
-create or replace function rollcall.copy_firmware_version() returns trigger language plpgsql as $$
-begin
-    if pg_catalog.current_setting('rollcall.applying', true) = 'on' or coalesce(new.component_type, 'main') <> 'main' then
-        return new;
-    end if;
-    update public.devices d
-    set firmware_version = new.firmware_version, updated_at = pg_catalog.now()
-    where d.id = new.device_id and d.firmware_version is distinct from new.firmware_version
-        and not exists (
-            select from public.device_firmware_history h
-            where h.device_id = new.device_id and coalesce(h.component_type, 'main') = 'main' and h.id <> new.id
-                and (coalesce(h.installed_at, h.created_at), h.firmware_version collate "C")
-                    > (coalesce(new.installed_at, new.created_at, pg_catalog.now()), new.firmware_version collate "C"))
-        and (d.firmware_version is null
-            or coalesce(new.installed_at, new.created_at, pg_catalog.now()) >= coalesce(d.last_seen, d.created_at)
-            or exists (
-                select from public.device_firmware_history h
-                where h.device_id = new.device_id and coalesce(h.component_type, 'main') = 'main'
-                    and h.firmware_version = d.firmware_version and h.id <> new.id));
-    return new;
-end $$;
-
-create or replace function rollcall.adopt_firmware_trigger() returns void language plpgsql as $$
-declare
-    ours pg_catalog.pg_proc := (
-        select p from pg_catalog.pg_proc p where p.oid = 'rollcall.copy_firmware_version()'::regprocedure);
-    theirs pg_catalog.pg_proc := (
-        select p from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid
-        where t.tgrelid = 'public.device_firmware_history'::regclass
-            and t.tgname = 'trg_update_firmware_version' and not t.tgisinternal);
-begin
-    if theirs.oid is null then
-        create trigger trg_update_firmware_version after insert on public.device_firmware_history
-            for each row execute function rollcall.copy_firmware_version();
-    elsif theirs.oid <> ours.oid then
-        execute pg_catalog.format('create or replace function %s.%I() returns trigger language plpgsql %s as %L',
-            theirs.pronamespace::regnamespace, theirs.proname,
-            case when ours.prosecdef or theirs.prosecdef then 'security definer' else 'security invoker' end,
-            ours.prosrc);
-    end if;
-end $$;
-
-select rollcall.adopt_firmware_trigger();

@@ -2,7 +2,7 @@
 -- bypass policies, has just the columns that it needs, and sees one organization, named in a setting of the transaction.
 
 create or replace function rollcall.organization() returns uuid language sql stable parallel safe
-return nullif(current_setting('rollcall.organization', true), '')::uuid;
+return nullif(pg_catalog.current_setting('rollcall.organization', true), '')::uuid;
 
 -- What the API may do: a table, its rights, the columns (empty: all), and which rows are an organization's.
 create or replace function rollcall.api_rights()
@@ -33,6 +33,7 @@ returns table (target text, rights text, columns text[], rows_of_it text) langua
     ('rollcall.device_state', 'select', '{}', 'device'),
     ('rollcall.device_firmware', 'select', '{}', 'device'),
     ('rollcall.device_readings', 'select', '{}', 'device'),
+    ('rollcall.field_errors', 'select', '{}', 'device'),
     ('rollcall.device_facts', 'select, insert, update', '{}', 'device'),
     ('rollcall.device_identity', 'select, insert', '{}', 'integration'),
     ('rollcall.integration_counts', 'select, insert, update', '{}', 'integration'),
@@ -40,6 +41,7 @@ returns table (target text, rights text, columns text[], rows_of_it text) langua
     ('rollcall.parked_devices', 'select', '{}', 'integration'),
     ('rollcall.reconcile_runs', 'select', '{}', 'integration'),
     ('rollcall.deployments', 'select, insert, update', '{}', 'own'),
+    ('rollcall.audit', 'insert', '{}', 'own'),
     ('rollcall.api_requests', 'select, insert, update, delete', '{}', 'own'),
     ('rollcall.device_events', 'select, insert', '{}', 'exists (select from public.devices d
         where d.id = subject and d.organization_id = rollcall.organization())
@@ -47,16 +49,17 @@ returns table (target text, rights text, columns text[], rows_of_it text) langua
             where i.id = subject and i.organization_id = rollcall.organization())')
 $$;
 
--- Give the role its rights and make the policies. Whoever adds a table that the API reads adds it above and calls this
--- again. Security is never enabled on a table of the platform's: there a policy for this role waits until the platform
+-- Give the role its rights and make the policies. Whoever adds a table that the API reads adds it above: this file is
+-- applied again, and so calls it again. Security is never enabled on a table of the platform's: there a policy for this role waits until the platform
 -- enables it. Where the migrating role may not make roles, nothing is done and the service says so when it starts.
-create or replace function rollcall.open_to_api() returns void language plpgsql as $$
+create or replace function rollcall.open_to_api()
+returns void language plpgsql as $$
 declare
     one record;
     named text;
 begin
-    if to_regrole('rollcall_api') is null then
-        if not (select rolsuper or rolcreaterole from pg_roles where rolname = current_user) then
+    if pg_catalog.to_regrole('rollcall_api') is null then
+        if not (select rolsuper or rolcreaterole from pg_catalog.pg_roles where rolname = current_user) then
             return;
         end if;
         begin
@@ -65,27 +68,27 @@ begin
             null;  -- another database of this cluster was migrated at the same time
         end;
     end if;
-    if not (select rolsuper from pg_roles where rolname = current_user) then
+    if not (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
         begin
-            execute format('grant rollcall_api to %I', current_user);
+            execute pg_catalog.format('grant rollcall_api to %I', current_user);
         exception when insufficient_privilege then
             null;
         end;
     end if;
     grant usage on schema rollcall to rollcall_api;
-    for one in select r.*, to_regclass(r.target) as relation from rollcall.api_rights() r loop
+    for one in select r.*, pg_catalog.to_regclass(r.target) as relation from rollcall.api_rights() r loop
         continue when one.relation is null;
-        select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into named from pg_attribute a
+        select pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' order by a.attnum) into named from pg_catalog.pg_attribute a
         where a.attrelid = one.relation and a.attnum > 0 and not a.attisdropped
             and (one.columns = '{}' or a.attname = any (one.columns));
-        execute format('grant %s on table %s to rollcall_api',
-            (select string_agg(format('%s%s', kind, case when kind = 'delete' then '' else ' (' || named || ')' end), ', ')
-                from unnest(string_to_array(one.rights, ', ')) as kind), one.relation);
+        execute pg_catalog.format('grant %s on table %s to rollcall_api',
+            (select pg_catalog.string_agg(pg_catalog.format('%s%s', kind, case when kind = 'delete' then '' else ' (' || named || ')' end), ', ')
+                from pg_catalog.unnest(pg_catalog.string_to_array(one.rights, ', ')) as kind), one.relation);
         if one.target like 'rollcall.%' then
-            execute format('alter table %s enable row level security', one.relation);
+            execute pg_catalog.format('alter table %s enable row level security', one.relation);
         end if;
-        execute format('drop policy if exists rollcall_api on %s', one.relation);
-        execute format('create policy rollcall_api on %s to rollcall_api using (%s)', one.relation,
+        execute pg_catalog.format('drop policy if exists rollcall_api on %s', one.relation);
+        execute pg_catalog.format('create policy rollcall_api on %s to rollcall_api using (%s)', one.relation,
             case one.rows_of_it
                 when 'own' then 'organization_id = rollcall.organization()'
                 when 'device' then 'exists (select from public.devices d
@@ -95,5 +98,14 @@ begin
                 else one.rows_of_it end);
     end loop;
 end $$;
+
+-- Who did something, as a column of ours may hold it: a user of the platform where the column references its users,
+-- else whoever it was.
+create or replace function rollcall.actor_of(target regclass, user_column text, user_id uuid, token_id uuid)
+returns uuid language sql stable
+return case when user_id is not null or not exists (
+        select from pg_constraint c join pg_attribute a on a.attrelid = c.conrelid and a.attnum = any (c.conkey)
+        where c.conrelid = target and c.contype = 'f' and a.attname = user_column)
+    then coalesce(user_id, token_id) end;
 
 select rollcall.open_to_api();

@@ -1,12 +1,5 @@
 -- Runs of evidence and the silences between them (handlers/runs.py), and what a device's row says of them.
 
-do $$ begin
-    if pg_catalog.to_regtype('rollcall.runs') is null then
-        -- the newest run's beginning; the runs before it, and the silence that ended each of these, in their order
-        create type rollcall.runs as (newest_from bigint, before int8multirange, silences bigint[]);
-    end if;
-end $$;
-
 -- Known runs united with new evidence, both as [first, last]. known_ends and known_silences: where a known run ended in a silence
 -- that is known, too. A silence that is not known is derived: at the last evidence, or where that is older at `since`, plus
 -- offline_after; one at or after `until` is none, because nobody heard it.
@@ -92,7 +85,6 @@ return case
     else 'online'::public.device_status end;
 
 -- The larger of offline_at and the last true silence; a silence is none where the device was known to be offline when it began.
-drop function if exists rollcall.last_offline(bigint, bigint, int8multirange, bigint);
 create or replace function rollcall.last_offline(
     offline_at bigint, silent_at bigint, alive_before int8multirange, silent_before bigint[]
 ) returns bigint language sql immutable parallel safe
@@ -102,3 +94,10 @@ return case
     when offline_at is null or offline_at < pg_catalog.upper(alive_before) - 1
         then silent_before[pg_catalog.cardinality(silent_before)]
     else offline_at end;
+
+-- How long a device may be quiet: as its metadata has it, between ten seconds and a year, else as its integration has it.
+create or replace function rollcall.offline_after_of(metadata jsonb, setting bigint) returns bigint
+language sql immutable parallel safe
+return case when pg_catalog.jsonb_typeof(metadata -> 'offline_after_s') = 'number'
+    then greatest(10, least(31536000, (metadata ->> 'offline_after_s')::numeric))::bigint * 1000000
+    else setting end;

@@ -1,53 +1,40 @@
--- The sweep and the listings of providers say what they know by the same rule (20261201000130_one_rule.sql).
+-- Reconciliation: which rows a provider's entries mean, and entries that say what they said before.
 
--- Devices that were quiet for so long that they may be silent, with how they are heard: [since, until).
-drop function if exists rollcall.silent(uuid[], bigint, bigint);
-create or replace function rollcall.quiet_devices(ids uuid[], default_after bigint, now_at bigint)
-returns table (id uuid, offline_after bigint, since bigint, until bigint) language sql stable as $$
-    select q.id, q.offline_after, q.since, q.until from (
-        select d.id, o.setting as offline_after, hearing.since, hearing.until,
-            greatest(coalesce(s.online_at, s.snapshot_online_at, s.offline_at, s.stream_offline_at,
-                rollcall.micros_of(coalesce(d.last_seen_online, d.last_seen, d.created_at))), hearing.since)
-                + rollcall.offline_after_of(d.metadata, o.setting) as silent_at
-        from pg_catalog.unnest(ids) as c (id)
-        cross join lateral (select x.* from public.devices x where x.id = c.id offset 0) as d
-        join public.device_integrations n on n.id = d.integration_id and n.status = 'active'
-        cross join lateral (select coalesce((case when pg_catalog.jsonb_typeof(n.settings -> 'offline_after_s') = 'number'
-            then (n.settings ->> 'offline_after_s')::numeric end * 1000000)::bigint, default_after) as setting) as o
-        left join lateral (select x.* from rollcall.device_state x where x.device_id = d.id offset 0) as s on true
-        join lateral (select pg_catalog.max(m.heard_since) as since, pg_catalog.min(m.heard_until) as until,
-            pg_catalog.min(m.heard_until + m.fresh_for) as stale_at
-            from rollcall.mqtt_sessions m where m.integration_id = n.id) as hearing on hearing.stale_at >= now_at
-        where d.status = 'online'
-    ) as q where q.silent_at < q.until
-$$;
+-- The rows that keys name, oldest first (see handlers/identity.py). A plan made while the table was empty would read all
+-- of it for each key, therefore no sequential scans.
+create or replace function rollcall.candidates(integration uuid, externals text[], serials text[], hardware jsonb[])
+returns table (place bigint, id uuid, how text) language sql stable set enable_seqscan to 'off' as $$
+    with keys as materialized (
+        select t.*, n.id as integration_id, n.organization_id
+        from rows from (pg_catalog.unnest(externals), pg_catalog.unnest(serials), pg_catalog.unnest(hardware))
+            with ordinality as t (external, serial, ids, place)
+        cross join (select i.id, i.organization_id from public.device_integrations i where i.id = integration) as n
+    ),
+    named as materialized (
+        select k.place, h.name from keys k, pg_catalog.jsonb_array_elements_text(k.ids) as h (name)
+    ),
+    owners as materialized (
+        select d.id, d.created_at, u.name from public.devices d, pg_catalog.unnest(d.hardware_ids) as u (name)
+        where d.hardware_ids && (select pg_catalog.array_agg(distinct n.name) from named n)
+            -- not "=": its index would be preferred
+            and d.organization_id is not distinct from (select k.organization_id from keys k limit 1)
+    )
+    select c.place, c.id, c.how from (
+        select k.place, d.id, d.created_at, 'external' as how from keys k join public.devices d
+            on d.integration_id = k.integration_id and d.external_device_id = k.external
+        union all
+        select k.place, d.id, d.created_at, 'serial' from keys k join public.devices d
+            on d.serial_number = k.serial and d.organization_id = k.organization_id
+        union
+        select n.place, o.id, o.created_at, 'hardware' from named n join owners o on o.name = n.name
+    ) as c
+    order by c.place, c.created_at, c.id $$;
 
-create or replace function rollcall.sweep(after_id uuid, chunk int, default_after bigint, now_at bigint)
-returns table (last_id uuid, scanned int, silenced int) language plpgsql
-set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
-declare
-    ids uuid[];
-    said rollcall.said[];
-begin
-    select pg_catalog.array_agg(c.id), pg_catalog.count(*) into ids, scanned from (
-        select d.id from public.devices d where d.id > after_id order by d.id limit chunk) as c;
-    last_id := ids[pg_catalog.cardinality(ids)];
-    select pg_catalog.array_agg(q.id order by q.id), pg_catalog.array_agg((q.id, q.offline_after, null, null, null, null,
-        null, null, q.since, q.until, null, null, null, null, false, 'sweep')::rollcall.said order by q.id)
-    into ids, said
-    from rollcall.quiet_devices(ids, default_after, now_at) as q;
-    silenced := coalesce(pg_catalog.cardinality(said), 0);
-    if silenced > 0 then
-        perform rollcall.lock_devices(ids);
-        perform rollcall.record_from_now();
-        perform rollcall.apply_presence(said, null, '{}', 0);
-    end if;
-    return next;
-end $$;
-
-drop function if exists rollcall.apply_settled(uuid, uuid, bigint, bigint, bigint, bigint, bigint);
-drop function if exists rollcall.apply_staged(uuid, bigint[], uuid[], uuid[], uuid[], bigint, bigint, bigint);
-drop function if exists rollcall.confirm_values(uuid, bigint[], uuid[], bigint);
+-- What an entry of a listing and the row that it means say together: as long as it is the same, both sides agree as they did.
+create or replace function rollcall.listed_digest(d public.devices, listed bigint)
+returns bigint language sql stable parallel safe as $$
+    select pg_catalog.hashtextextended(
+        row(listed, d.name, d.serial_number, d.hardware_ids, d.cohort_id, d.golioth_status, d.metadata)::text, 0) $$;
 
 -- A listing's entries that say what they said before are applied straight out of staging. What changes nothing writes nothing.
 -- `proves_silence`: the listing is complete, and its provider knows no connection state, so a device that reported nothing until

@@ -1,7 +1,10 @@
+-- Changes of integrations reach the service at once.
+
 -- Tell the service which integration changed; only where a column changed that configures it.
-create or replace function rollcall.notify_integration() returns trigger language plpgsql as $$
+create or replace function rollcall.notify_integration()
+returns trigger language plpgsql as $$
 begin
-    perform pg_notify('rollcall_integrations', coalesce(new.id, old.id)::text);
+    perform pg_catalog.pg_notify('rollcall_integrations', coalesce(new.id, old.id)::text);
     return null;
 end $$;
 
