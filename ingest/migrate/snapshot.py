@@ -3,8 +3,8 @@
 Only what means the same on every supported Postgres is in it: no owners, no grants, no NOT NULL constraints by name (18
 has them, 15 does not), and view definitions without the qualifiers that 16 left out.
 
-`python -m ingest.migrate.snapshot DSN` prints the one of a database. With `--write` instead, migrations and functions make a new
-database in an embedded Postgres, and what they made becomes schema/snapshot.sql.
+`python -m ingest.migrate.snapshot DSN` prints the one of a database. With `--write` instead, schema/ makes a database in
+an embedded Postgres, and what it made becomes schema/snapshot.sql.
 """
 
 import asyncio

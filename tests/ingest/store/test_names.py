@@ -134,7 +134,9 @@ async def test_every_call_of_a_built_in_function_is_qualified(world: World) -> N
         "select oid::regprocedure::text, prosrc from pg_proc where pronamespace = 'rollcall'::regnamespace "
         "and prosqlbody is null"
     )
-    sources = {**dict(bodies), "queries.sql": (ROOT / "schema/queries.sql").read_text(), **dict(statements())}
+    files = [path for folder in ("functions", "queries") for path in (ROOT / "schema" / folder).glob("*.sql")]
+    assert files
+    sources = {**dict(bodies), **{path.name: path.read_text() for path in files}, **dict(statements())}
     found = [f"{name}: {call}" for name, text in sources.items() for call in unqualified(text, built_in)]
     assert found == []
 
