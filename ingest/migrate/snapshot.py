@@ -3,7 +3,7 @@
 Only what means the same on every supported Postgres is in it: no owners, no grants, no NOT NULL constraints by name (18
 has them, 15 does not), and view definitions without the qualifiers that 16 left out.
 
-`python -m ingest.migrate.snapshot DSN` prints the one of a database. With `--write` instead, schema/ makes a database in
+`python -m ingest.migrate.snapshot DSN` prints the one of a database. With `--write` instead, schema/ makes a new one in
 an embedded Postgres, and what it made becomes schema/snapshot.sql.
 """
 
