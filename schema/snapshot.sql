@@ -1220,6 +1220,7 @@ AS $function$
 declare
     one record;
     named text;
+    is_whole boolean;
 begin
     if pg_catalog.to_regrole('rollcall_api') is null then
         if not (select rolsuper or rolcreaterole from pg_catalog.pg_roles where rolname = current_user) then
@@ -1241,11 +1242,12 @@ begin
     grant usage on schema rollcall to rollcall_api;
     for one in select r.*, pg_catalog.to_regclass(r.target) as relation from rollcall.api_rights() r loop
         continue when one.relation is null;
+        is_whole := one.columns = '{}' and one.target like 'rollcall.%';
         select pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' order by a.attnum) into named from pg_catalog.pg_attribute a
         where a.attrelid = one.relation and a.attnum > 0 and not a.attisdropped
             and (one.columns = '{}' or a.attname = any (one.columns));
         execute pg_catalog.format('grant %s on table %s to rollcall_api',
-            (select pg_catalog.string_agg(pg_catalog.format('%s%s', kind, case when kind = 'delete' then '' else ' (' || named || ')' end), ', ')
+            (select pg_catalog.string_agg(pg_catalog.format('%s%s', kind, case when kind = 'delete' or is_whole then '' else ' (' || named || ')' end), ', ')
                 from pg_catalog.unnest(pg_catalog.string_to_array(one.rights, ', ')) as kind), one.relation);
         if one.target like 'rollcall.%' then
             execute pg_catalog.format('alter table %s enable row level security', one.relation);

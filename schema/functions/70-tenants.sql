@@ -49,14 +49,17 @@ returns table (target text, rights text, columns text[], rows_of_it text) langua
             where i.id = subject and i.organization_id = rollcall.organization())')
 $$;
 
--- Give the role its rights and make the policies. Whoever adds a table that the API reads adds it above: this file is
--- applied again, and so calls it again. Security is never enabled on a table of the platform's: there a policy for this role waits until the platform
--- enables it. Where the migrating role may not make roles, nothing is done and the service says so when it starts.
+-- Give the role its rights and make the policies. Whoever adds a table that the API reads adds it above: this file is applied again,
+-- and so calls it again. All columns of a table of ours are the table: those that a migration adds later are in them. Of a
+-- table of the platform's they are those that are there now. Security is never enabled on a table of the platform's: there a policy for
+-- this role waits until the platform enables it. Where the migrating role may not make roles, nothing is done and the service says so
+-- when it starts.
 create or replace function rollcall.open_to_api()
 returns void language plpgsql as $$
 declare
     one record;
     named text;
+    is_whole boolean;
 begin
     if pg_catalog.to_regrole('rollcall_api') is null then
         if not (select rolsuper or rolcreaterole from pg_catalog.pg_roles where rolname = current_user) then
@@ -78,11 +81,12 @@ begin
     grant usage on schema rollcall to rollcall_api;
     for one in select r.*, pg_catalog.to_regclass(r.target) as relation from rollcall.api_rights() r loop
         continue when one.relation is null;
+        is_whole := one.columns = '{}' and one.target like 'rollcall.%';
         select pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' order by a.attnum) into named from pg_catalog.pg_attribute a
         where a.attrelid = one.relation and a.attnum > 0 and not a.attisdropped
             and (one.columns = '{}' or a.attname = any (one.columns));
         execute pg_catalog.format('grant %s on table %s to rollcall_api',
-            (select pg_catalog.string_agg(pg_catalog.format('%s%s', kind, case when kind = 'delete' then '' else ' (' || named || ')' end), ', ')
+            (select pg_catalog.string_agg(pg_catalog.format('%s%s', kind, case when kind = 'delete' or is_whole then '' else ' (' || named || ')' end), ', ')
                 from pg_catalog.unnest(pg_catalog.string_to_array(one.rights, ', ')) as kind), one.relation);
         if one.target like 'rollcall.%' then
             execute pg_catalog.format('alter table %s enable row level security', one.relation);

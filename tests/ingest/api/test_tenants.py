@@ -37,6 +37,19 @@ async def bouncer(postgres_server: PostgresServer) -> AsyncIterator[PgBouncer]:
     bouncer.stop()
 
 
+async def test_a_column_that_a_table_of_ours_gets_later_is_seen_and_one_of_the_platforms_is_not(
+    database: str,
+) -> None:
+    for table in ("rollcall.device_readings", "public.devices", "public.firmware_artifacts"):
+        await run(database, f"alter table {table} add column later text")
+    seen = await run(
+        database,
+        f"""select t, has_column_privilege('{ROLE}', t, 'later', 'select')
+        from unnest('{{rollcall.device_readings,public.devices,public.firmware_artifacts}}'::text[]) as t""",
+    )
+    assert [table for table, may_read in seen if may_read] == ["rollcall.device_readings"]
+
+
 async def test_through_a_transaction_pooler_each_transaction_sees_its_own_organization(
     database: str, bouncer: PgBouncer, world: World, acme: Organization, other: Organization
 ) -> None:

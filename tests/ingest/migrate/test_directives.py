@@ -42,6 +42,14 @@ async def test_an_applied_file_that_is_missing_among_others_is_refused_by_name(
     assert [s.state for s in await status(empty_database, folder=files)] == ["applied", "missing", "applied"]
 
 
+async def test_a_database_of_before_the_first_release_is_told_to_start_anew(empty_database: str) -> None:
+    await migrate(empty_database)
+    former = "20260201000100_apply.sql"
+    await run(empty_database, f"insert into rollcall.migrations (filename, sha256) values ('{former}', 'x')")
+    with pytest.raises(MigrationRefused, match=rf"{former}.*before the first release.*start anew"):
+        await migrate(empty_database)
+
+
 async def test_a_file_that_comes_late_between_others_is_applied(empty_database: str, files: Path) -> None:
     late = (files / TWO).read_text()
     (files / TWO).unlink()
