@@ -1,6 +1,6 @@
 -- What MQTT sessions have committed.
 
--- Digests of what this commit answers (ingest/mqtt/redeliveries.py), how far each session has been heard, and its newest commit.
+-- Digests of what this commit answers (ingest/sessions/redeliveries.py), how far each session has been heard, and its newest commit.
 --
 -- The digests that are known no longer are found by their index. Joined with the sessions of the batch the table was read from the
 -- session's first row to its last with every commit: 12 ms a commit at 10,000 rows, beside a flood. What is past the limit of one

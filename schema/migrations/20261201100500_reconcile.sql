@@ -29,7 +29,7 @@ create index reconcile_runs_started_at_idx on rollcall.reconcile_runs (integrati
 -- No foreign key: it would cost more than the rows do. Housekeeping deletes what belongs to no run that goes on.
 --
 -- Most entries of a listing say what they said before, or that the device was seen again: such are applied set-wise out of
--- staging, without being decoded (see ingest/reconcile/settled.py). `digest` tells what was said besides: NULL where the
+-- staging, without being decoded (see ingest/reconcile/unchanged.py). `digest` tells what was said besides: NULL where the
 -- facts have no time, or where something was wrong with the entry. An `_at` that is NULL means that the provider gave none.
 create table rollcall.reconcile_staging (
     run_id uuid not null,
