@@ -10,6 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+import ingest
 from ingest.errors import MigrationRefused
 from ingest.migrate import migrate, status
 from ingest.migrate.files import MIGRATIONS, discover
@@ -236,6 +237,17 @@ async def test_migrations_define_only_functions_that_they_call() -> None:
     whole = "\n".join(file.sql for file in discover())
     for name in (name for name, file in bodies() if not file.startswith("functions/")):
         assert len(re.findall(rf"{re.escape(name)}\(", whole)) > 1, name
+
+
+def test_every_function_is_called_by_somebody() -> None:
+    schema, service = MIGRATIONS.parent, Path(ingest.__file__).parent
+    sources = [
+        *(file.sql for file in (*discover(), *discover_functions())),
+        *(path.read_text() for path in (schema / "queries").glob("*.sql")),
+        *(path.read_text() for path in service.rglob("*.py")),
+    ]
+    code = re.sub(r"--(?! unless: ).*", "", "\n".join(sources))
+    assert [name for name, _ in bodies() if len(re.findall(rf"{re.escape(name)}\b", code)) == 1] == []
 
 
 @pytest.mark.parametrize("file", discover_functions(), ids=lambda file: file.name)
