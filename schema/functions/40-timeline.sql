@@ -56,6 +56,9 @@ begin
                 (y.kind = 'offline' and not y.detail ? 'snapshot'
                     and (c.offline_at is null or y.at > rollcall.timestamp_of(c.offline_at)))
                 or (y.kind = 'online' and y.at > rollcall.timestamp_of(c.online_at))
+                -- offline by a retained word alone: a retained `online` behind it counts no more
+                or (y.kind = 'online' and c.new_status = 'offline' and c.online_at is null
+                    and c.snapshot_offline_at <> 1420070400000000 and y.at >= rollcall.timestamp_of(c.snapshot_offline_at))
                 or (y.kind = 'offline' and y.source = 'sweep'
                     and rollcall.micros_of(y.at) = any (c.silences_before)
                     and not rollcall.micros_of(y.at) = any (c.silences_after)))
@@ -149,7 +152,7 @@ begin
     end if;
     -- of most that change only the first coming is new
     gone := array(select c from pg_catalog.unnest(changes) as c
-        where c.was_offline_at is not null or c.offline_at is not null or c.was_snapshot
+        where c.was_offline_at is not null or c.offline_at is not null or c.was_snapshot or c.snapshot_offline_at is not null
             or pg_catalog.cardinality(c.silences_after) > 0);
     if pg_catalog.cardinality(gone) > 0 then
         perform rollcall.retract_transitions(gone);

@@ -54,3 +54,20 @@ async def test_it_goes_again_once_it_was_back(world: World) -> None:
     await world.apply([said(40, Presence.OFFLINE), said(50, Presence.OFFLINE)])
     assert [row[0] for row in await world.pool.fetch(GOINGS)] == ["online", "offline", "online", "offline"]
     assert [row[0] for row in await world.pool.fetch(WENT)] == [START + 10 * SECOND, START + 40 * SECOND]
+
+
+async def test_a_retained_offline_from_before_takes_the_retained_online_out_of_the_timeline(
+    database: str,
+) -> None:
+    """The row is offline by the retained word alone; replayed, the timeline must end there, too."""
+
+    def retained(second: int, presence: Presence) -> Observation:
+        return said(second, presence)._replace(snapshot=True)
+
+    async with asyncpg.create_pool(database, min_size=1, max_size=2) as pool:
+        world = World(pool)
+        await world.reset()
+        await world.apply([retained(300, Presence.ONLINE)])
+        await world.apply([retained(0, Presence.OFFLINE)])
+        assert (await world.rows())["status"] == "offline"
+        assert [row[0] for row in await pool.fetch(GOINGS)] == ["offline"]
