@@ -24,7 +24,14 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parent.parent
 QUICK_S, WHOLE_S = 120, 600
 """Seconds for the tests without properties, and for the properties: a mutant that takes longer is killed."""
-PRELOADED = ("_hypothesis_pytestplugin", "asyncpg", "cbor2", "hypothesis.strategies", "orjson", "pydantic_settings")
+PRELOADED = (
+    "_hypothesis_pytestplugin",
+    "asyncpg",
+    "cbor2",
+    "hypothesis.strategies",
+    "orjson",
+    "pydantic_settings",
+)
 PLUGINS = ("pytest_asyncio.plugin", "pytest_timeout", "_hypothesis_pytestplugin")
 
 SWAPS: dict[type[ast.AST], tuple[type[Any], ...]] = {
@@ -120,8 +127,14 @@ class Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             getattr(parent, field)[place] = other
         ast.fix_missing_locations(self._tree)
 
-    def find_spec(self, name: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
-        return importlib.util.spec_from_file_location(name, self._file, loader=self) if name == self._name else None
+    def find_spec(
+        self, name: str, path: object, target: object = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        return (
+            importlib.util.spec_from_file_location(name, self._file, loader=self)
+            if name == self._name
+            else None
+        )
 
     def exec_module(self, module: ModuleType) -> None:
         exec(compile(self._tree, str(self._file), "exec"), module.__dict__)
@@ -138,7 +151,16 @@ def is_killed(job: tuple[Mutant | None, int, bool]) -> bool:
     os.dup2(1, 2)
     os.environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "HYPOTHESIS_STORAGE_DIRECTORY": tempfile.mkdtemp()}
     signal.signal(signal.SIGALRM, signal.default_int_handler)
-    options = ["-x", "-q", "-p", "no:cacheprovider", "--assert=plain", "-o", "timeout=0", f"--hypothesis-seed={seed}"]
+    options = [
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--assert=plain",
+        "-o",
+        "timeout=0",
+        f"--hypothesis-seed={seed}",
+    ]
     for plugin in PLUGINS:
         options += ["-p", plugin]
     for tests, limit in (("not hypothesis", QUICK_S), ("hypothesis", WHOLE_S))[: 1 if quick else 2]:
