@@ -81,9 +81,9 @@ def _is_type(node: ast.BinOp) -> bool:
 
 
 def nodes(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:
-    """Yield each node that may change as (parent, field, place in a list, node); annotations stay."""
+    """Yield each node that may change as (parent, field, place in a list, node); not annotations and decorators."""
     for field, value in ast.iter_fields(tree):
-        if field in ("annotation", "returns"):
+        if field in ("annotation", "returns", "decorator_list"):
             continue
         for place, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
             if isinstance(node, ast.AST):

@@ -159,3 +159,10 @@ def test_telemetry_is_shared_only_where_no_topic_of_presence_matches_it(
     else:
         with pytest.raises(ValueError, match="cannot be shared"):
             some.shared()
+
+
+def test_topics_are_the_same_whatever_was_matched_with_them() -> None:
+    used, fresh = Topics.parse(None), Topics.parse(None)
+    used.match("devices/d/status")
+    assert used == fresh
+    assert repr(used) == repr(fresh)

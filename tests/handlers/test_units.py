@@ -94,6 +94,7 @@ def test_a_battery_may_be_an_object_whose_preferred_key_counts() -> None:
     assert units.battery({"V": 4.1, "soc": 5, "percent": 87}) == 87
     assert units.battery({"percent": None, "Battery Level": 55}) == 55
     assert "not a battery level" in str(units.battery({"V": 4.1}))
+    assert units.battery({"percent": 7, "Percent": 8}) == units.battery({"Percent": 8, "percent": 7}) == 8
 
 
 @pytest.mark.parametrize("value, hint", [(2499, False), (2500, True), (4500, True), (4501, False)])

@@ -8,10 +8,8 @@ import orjson
 import pytest
 
 from handlers.events import SECOND, DeviceKey, FieldError, Liveness, Presence, Reading
-from handlers.telemetry import read
-from handlers.webhooks import naming, payload
+from handlers.webhooks import payload
 from handlers.webhooks.delivery import Context, Event, Handshake, Request, event_id
-from handlers.webhooks.naming import identified
 from handlers.webhooks.observing import cloud_time
 from handlers.webhooks.shapes import DECODERS
 from tests.handlers.webhooks.samples import CONTEXT, INTEGRATION, NOW
@@ -115,56 +113,6 @@ def test_a_validation_code_of_event_grid_has_1_to_512_printable_characters(code:
     answer = outcome([{"eventType": kind, "data": {"validationCode": code}}], "azure_event_grid")
     assert (answer == Handshake("azure_validation", code=code)) is usable
     assert usable or answer[0].decoded.dead.kind == "shape"
-
-
-def names(body: dict[str, Any]) -> DeviceKey | str:
-    return identified(body, read(body, {}, []), [])
-
-
-def test_a_device_is_named_by_a_key_of_any_spelling_up_to_32_characters(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(naming, "EXTERNAL_IDS", ("x" * 32, "y" * 33))
-    monkeypatch.setattr(naming, "_ALL", naming.Names(("x" * 32, "y" * 33), (), ()))
-    assert names({"X" * 32: "d"}) == DeviceKey("d")
-    assert names({"Y" * 33: "d"}) == naming.NO_DEVICE
-
-
-@pytest.mark.parametrize("more", [0, 30, 31, 32, 33, 50])
-def test_any_number_of_other_keys_leaves_a_device_its_name(more: int) -> None:
-    others = {f"k{n}": n for n in range(more)}
-    assert names({**others, "device_id": "d"}) == DeviceKey("d")
-    assert names({**others, "serial_number": "s", "hardware_ids": ["h"]}) == DeviceKey(None, "s", ("h",))
-
-
-def test_only_short_lists_of_keys_are_remembered_and_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(naming, "_remembered", {})
-    kept = [{f"k{n}": 1 for n in range(32)}, {"x" * 1024: 1}]
-    for body in (*kept, {f"k{n}": 1 for n in range(33)}, {"x" * 1025: 1}):
-        names(body)
-    assert list(naming._remembered) == [tuple(body) for body in kept]
-    monkeypatch.setattr(naming, "_MAX_REMEMBERED", 3)
-    for n in range(9):
-        assert names({f"k{n}": 1, "device": f"d{n}"}) == DeviceKey(f"d{n}")
-        assert len(naming._remembered) <= 3
-
-
-@pytest.mark.parametrize(
-    "body, device",
-    [
-        ({"device_id": "x" * 255}, DeviceKey("x" * 255)),
-        ({"device_id": "x" * 256, "external_id": "y"}, DeviceKey("y")),
-        ({"serial_number": "s" * 100}, DeviceKey(None, "s" * 100)),
-        ({"serial_number": "s" * 101, "device": "d"}, DeviceKey("d")),
-        ({"data": {"device_id": " inner "}}, DeviceKey("inner")),
-        ({"data": {"device_id": "x" * 255}}, DeviceKey("x" * 255)),
-        ({"data": {"device_id": "x" * 256}}, naming.NO_DEVICE),
-        ({"data": {"device_id": "inner"}, "device_id": "outer"}, DeviceKey("outer")),
-        ({"hardware_ids": []}, naming.NO_DEVICE),
-    ],
-)
-def test_a_device_is_named_at_the_top_or_inside_by_what_a_column_holds(body: Any, device: object) -> None:
-    assert names(body) == device
 
 
 def cbor_lists(depth: int) -> bytes:
@@ -305,3 +253,24 @@ def test_data_of_a_cloudevent_may_be_base64_or_an_object_as_text() -> None:
         dead = only({**event, "data_base64": broken}, "cloudevents").decoded.dead
         assert dead
         assert dead.kind == "payload"
+
+
+def test_a_type_with_parameters_tells_structured_from_binary_mode_too() -> None:
+    event = {
+        "specversion": "1.0",
+        "type": "t",
+        "source": "s",
+        "id": "i",
+        "subject": "d",
+        "data": {"battery": 7},
+    }
+    for media in ("application/cloudevents+json", "Application/CloudEvents+JSON; charset=utf-8"):
+        headers = {"ce-specversion": "1.0", "ce-type": "other", "content-type": media}
+        assert only(event, "cloudevents", headers).name == "t"
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-type": "other",
+        "ce-subject": "d",
+        "content-type": "application/json",
+    }
+    assert only({"battery": 7}, "cloudevents", headers).name == "other"
