@@ -141,3 +141,12 @@ def test_a_reading_with_a_usual_name_is_kept_under_it_in_any_case(key: str) -> N
 def test_a_reading_without_one_is_kept_as_it_is_spelled() -> None:
     assert keys.reading_name("Flow") == "Flow"
     assert keys.rank("flow") < keys.rank("Flow") < keys.rank("fLow")
+
+
+@pytest.mark.parametrize("inside", ['{"RSSI": -8, "rssi": -7}', '{"rssi": -7, "RSSI": -8}'])
+def test_two_spellings_in_a_nested_object_count_after_the_outer_object_and_lower_case_before_others(
+    inside: str,
+) -> None:
+    assert one(decoded(f'{{"signal": -50, "data": {inside}}}')).signal_strength == -50
+    assert one(decoded(f'{{"data": {inside}}}')).signal_strength == -7
+    assert one(decoded(f'{{"data": {{"data": {inside}}}}}')).signal_strength == -7
