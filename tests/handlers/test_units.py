@@ -158,3 +158,30 @@ def test_no_value_is_worse_than_an_error(convert: Callable[[object], object], va
     assert isinstance(error, str)
     assert len(error) <= 300
     error.encode()
+
+
+@pytest.mark.parametrize(
+    "value, expected",
+    [
+        ("0%", -100),
+        ("100%", -50),
+        (-0.5, 0),
+        (-150.0, -150),
+        ("-0.5%", None),
+        ("100.5%", None),
+        (-150.5, None),
+        (0.5, None),
+    ],
+)
+def test_a_signal_between_whole_numbers_has_the_same_bounds(value: object, expected: int | None) -> None:
+    found = units.signal(value)
+    assert found == expected if expected is not None else isinstance(found, str)
+
+
+@pytest.mark.parametrize(
+    "convert, value", [(units.battery, -0.5), (units.battery, "100.5%"), (units.csq, "-1"), (units.csq, 31.5)]
+)
+def test_a_figure_just_outside_its_bounds_is_refused(
+    convert: Callable[[object], object], value: object
+) -> None:
+    assert isinstance(convert(value), str)
