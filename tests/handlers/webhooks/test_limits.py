@@ -115,14 +115,11 @@ def test_a_validation_code_of_event_grid_has_1_to_512_printable_characters(code:
     assert usable or answer[0].decoded.dead.kind == "shape"
 
 
-def cbor_lists(depth: int) -> bytes:
-    return b"\x81" * depth + b"\x01"
-
-
-def test_cbor_is_read_64_levels_deep() -> None:
-    assert payload.loads(cbor_lists(64), "application/cbor", []) != []
+@pytest.mark.parametrize("level", [b"\x81", b"\xa1\x61x", b"\xd9\x03\xe7"], ids=["list", "object", "tag"])
+def test_cbor_is_read_64_levels_deep(level: bytes) -> None:
+    assert payload.loads(level * 64 + b"\x01", "application/cbor", []) is not None
     with pytest.raises(ValueError, match="nested deeper than 64"):
-        payload.loads(cbor_lists(65), "application/cbor", [])
+        payload.loads(level * 65 + b"\x01", "a/b+cbor", [])
 
 
 @pytest.mark.parametrize(
