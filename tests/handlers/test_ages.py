@@ -112,3 +112,9 @@ def test_a_time_of_2015_is_usable_and_one_before_counts_as_of_the_message() -> N
 
 def test_without_entries_there_are_no_ages() -> None:
     assert ages([], NOW, NOW, LIVE) == []
+
+
+def test_an_entry_without_a_time_stays_behind_the_one_before_it_where_the_clock_does_not_count() -> None:
+    found = ages([NOW - 80 * DAY, NOW - 90 * DAY, None], NOW, NOW, LIVE)
+    assert [age.at - NOW for age in found] == [0, -2, -1]
+    assert [age.at - NOW for age in ages([None, NOW - 90 * DAY], NOW, NOW, LIVE)] == [-1, 0]
