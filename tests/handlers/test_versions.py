@@ -50,3 +50,8 @@ def test_a_version_without_a_patch_is_that_of_patch_0() -> None:
 def test_a_number_in_a_pre_release_comes_before_a_word_and_compares_as_a_number() -> None:
     assert later("1.0-a", "1.0-99") is True
     assert later("1.0-10", "1.0-9") is True
+
+
+def test_a_number_of_19_digits_in_a_pre_release_is_a_word() -> None:
+    assert later("1.0-" + "1" + "0" * 18, "1.0-0a") is True
+    assert later("1.0-" + "1" + "0" * 17, "1.0-0a") is False

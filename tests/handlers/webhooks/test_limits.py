@@ -271,3 +271,11 @@ def test_a_type_with_parameters_tells_structured_from_binary_mode_too() -> None:
         "content-type": "application/json",
     }
     assert only({"battery": 7}, "cloudevents", headers).name == "other"
+
+
+def test_of_several_names_that_cannot_be_used_the_first_is_told() -> None:
+    platform = only({"event": "device.online", "device": {"id": True, "name": 1.5}}, "golioth_platform")
+    generic = only({"device_id": True, "serial_number": 1.5})
+    for event, told in ((platform, "id is true, not text"), (generic, "device_id is true, not text")):
+        assert event.decoded.dead
+        assert event.decoded.dead.error.startswith(told)
