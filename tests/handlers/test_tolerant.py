@@ -259,7 +259,6 @@ def test_a_number_beyond_a_double_and_one_that_is_none_are_named() -> None:
         (b"{\0}\0\x01", "UTF-16 or UTF-32"),
         (b"\0{\0}", "UTF-16 or UTF-32"),
         (b"PK\x03\x04", "zip"),
-        (b"\xff\xfe{", "UTF-16"),
     ],
 )
 def test_bytes_that_are_no_text_are_named(payload: bytes, what: str) -> None:
