@@ -25,7 +25,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TESTS = ["tests/handlers"]
 JOBS = 2
-LIMITS = {"not hypothesis": 120, "hypothesis": 900}
+LIMITS = {"not hypothesis": 60, "hypothesis": 900}
 """The two runs of the tests by their marker, and the seconds after which a mutant counts as killed."""
 PRELOADED = "_hypothesis_pytestplugin asyncpg cbor2 hypothesis.strategies orjson pydantic_settings"
 OPTIONS = "-x -q -p no:cacheprovider --assert=plain -o timeout=0 -p pytest_asyncio.plugin -p pytest_timeout"

@@ -151,3 +151,11 @@ def test_uniting_keeps_the_later_quiet_and_changes_neither_side() -> None:
     assert both.marks == seconds((1, False), (2, False))
     assert (one.online, one.marks) == ([(START, START)], seconds((1, False)))
     assert other.marks == seconds((2, False))
+
+
+def test_late_evidence_joins_the_older_run_that_it_belongs_to() -> None:
+    evidence = of(said(0, ONLINE), said(1000, ONLINE), said(5, ONLINE), said(1005, ONLINE))
+    assert evidence.online == [
+        (START, START + 5 * SECOND),
+        (START + 1000 * SECOND, START + 1005 * SECOND),
+    ]

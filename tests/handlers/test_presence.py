@@ -117,3 +117,8 @@ def test_the_silence_before_the_newest_run_is_the_last_time_offline_unless_offli
     offline, heard_until, wanted
 ) -> None:
     assert row([0, 2000], offline, heard=(None, heard_until)) == (ONLINE, 2000, wanted)
+
+
+def test_a_device_was_last_seen_at_the_end_of_its_newest_run() -> None:
+    assert row([0, 5, 12], heard=(None, 900)) == (ONLINE, 12, None)
+    assert row([0, 2000, 2009], heard=(None, 2909.000001)) == (OFFLINE, 2009, 2909)

@@ -206,7 +206,9 @@ def test_a_message_with_a_bad_value_has_at_most_64_kib_and_64_levels() -> None:
     assert decoded(fits.replace(b"nn", b"nnn", 1) + b"\0").dead is not None
     assert decoded(fits + b"\0").dead is None
     assert decoded(b'{"x":nan,"d":' + b"[" * 63 + b"]" * 63 + b"}").dead is None
-    assert "nested deeper than 64" in str(decoded(b'{"x":nan,"d":' + b"[" * 64 + b"]" * 64 + b"}").dead)
+    for before in (b"", b'"s":[[],[],{}],'):
+        deep = b'{"x":nan,' + before + b'"d":' + b"[" * 64 + b"]" * 64 + b"}"
+        assert "nested deeper than 64" in str(decoded(deep).dead)
 
 
 def test_a_hundred_bad_values_are_listed_and_each_beyond_is_null_too() -> None:

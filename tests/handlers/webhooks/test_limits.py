@@ -279,3 +279,15 @@ def test_of_several_names_that_cannot_be_used_the_first_is_told() -> None:
     for event, told in ((platform, "id is true, not text"), (generic, "device_id is true, not text")):
         assert event.decoded.dead
         assert event.decoded.dead.error.startswith(told)
+
+
+@pytest.mark.parametrize("body, battery", [("eyJiYXR0ZXJ5Ijo3fQ==", 7), ("eyJiYXR0ZXJ5Ijo3fQ!==", None)])
+def test_a_body_of_event_grid_with_a_sign_that_is_not_base64_is_never_guessed(
+    body: str, battery: int | None
+) -> None:
+    data = {"body": body, "systemProperties": {"iothub-connection-device-id": "d"}}
+    event = only([{"eventType": "Microsoft.Devices.DeviceTelemetry", "data": data}], "azure_event_grid")
+    assert [seen.battery_level for seen in event.decoded.observations] == (
+        [] if battery is None else [battery]
+    )
+    assert (event.decoded.dead is None) is (battery is not None)
