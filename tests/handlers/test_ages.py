@@ -118,3 +118,7 @@ def test_an_entry_without_a_time_stays_behind_the_one_before_it_where_the_clock_
     found = ages([NOW - 80 * DAY, NOW - 90 * DAY, None], NOW, NOW, LIVE)
     assert [age.at - NOW for age in found] == [0, -2, -1]
     assert [age.at - NOW for age in ages([None, NOW - 90 * DAY], NOW, NOW, LIVE)] == [-1, 0]
+
+
+def test_the_last_time_that_a_row_can_hold_is_a_time() -> None:
+    assert [age.at for age in ages([None], MAX_AT, MAX_AT, LIVE)] == [MAX_AT]
