@@ -146,6 +146,7 @@ def test_a_device_id_in_a_topic_has_at_most_255_characters() -> None:
         ("t/{device_id}/#", "{}/{device_id}", False),
         ("t/{device_id}/x/#", "t/{device_id}", True),
         ("t/{device_id}/#", "s/{device_id}", True),
+        ("t/{device_id}", "s/{device_id}/#", True),
         ("t/{device_id}/x", "t/{device_id}", True),
         ("t/{device_id}", "t/{device_id}/x", True),
         ("t/{device_id}/x", "t/{device_id}/#", False),
