@@ -1,5 +1,6 @@
 """The bytes of a device's own message, in any of the usual content types, to a value as JSON has them."""
 
+from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -94,7 +95,7 @@ class _Cleaner:
             return self.clean(value.value, depth + 1)
         if isinstance(value, list | tuple | set | frozenset):
             return [self.clean(entry, depth + 1) for entry in value]
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):  # inside a tag it is cbor2's frozendict
             return {
                 str(key): self.clean(entry, depth + 1)
                 for key, entry in value.items()

@@ -79,3 +79,36 @@ def test_the_commonest_telemetry_takes_the_short_way(monkeypatch: pytest.MonkeyP
     publish = Publish("devices/d1/telemetry", payload, 1, False, False, 1, NOW, len(payload))
     absorb(publish, Context(INTEGRATION, Topics.parse(None)), None, devices)
     assert devices[DeviceKey("d1")].battery == (NOW, 87)
+
+
+@pytest.mark.parametrize(
+    "payload, topic, retain, size, paths",
+    [
+        (b'{"battery":7}', "devices/d1/telemetry", False, 0, {}),
+        (b'{"battery":7}', "devices/d1/telemetry", True, 0, {}),
+        (b'{"battery":7}', "devices/d1/telemetry", False, 1, {}),
+        (b'{"battery":7}', "devices/d1/telemetry", False, 0, {"battery": "x"}),
+        (b'{"battery":7}', "devices//telemetry", False, 0, {}),
+        (b'{"battery":7}', "elsewhere", False, 0, {}),
+        (b'{"battery":7,"device":"d1","x":1}', "devices/d1/telemetry", False, 0, {}),
+        (b'{"battery":7,"device":"d2"}', "devices/d1/telemetry", False, 0, {}),
+        (b'{"fw":"1","ts":5}', "devices/d1/telemetry", False, 0, {}),
+        (b'{"battery":7,"ts":5}', "devices/d1/telemetry", False, 0, {}),
+        (b"[{}]", "devices/d1/telemetry", False, 0, {}),
+        (b"", "devices/d1/telemetry", False, 0, {}),
+        (b'{"battery":nan}', "devices/d1/telemetry", False, 0, {}),
+        (b"offline", "devices/d1/connection", False, 0, {}),
+        (b"online", "devices/d1/status", True, 0, {}),
+    ],
+)
+def test_each_kind_of_message_is_told_and_gathered_as_by_decoding(
+    payload: bytes, topic: str, retain: bool, size: int, paths: dict[str, str]
+) -> None:
+    publish = Publish(topic, payload, 1, retain, False, 1, NOW, len(payload) + size)
+    context = Context(INTEGRATION, Topics.parse(None), field_paths=paths)
+    quick: dict[DeviceKey, Evidence] = {}
+    careful: dict[DeviceKey, Evidence] = {}
+    wanted = decode(publish, context, None)
+    coalesce(wanted.observations, careful)
+    assert absorb(publish, context, None, quick)[1:] == wanted[1:]
+    assert forms(quick) == forms(careful)

@@ -85,3 +85,40 @@ def test_the_entries_of_a_message_have_times_of_their_own_in_one_order(times: li
     assert all(age.time is None or age.time == time for age, time in zip(found, times, strict=True))
     if all(time is None for time in times):
         assert [age.at for age in found] == [NOW - lag for lag in range(len(times) - 1, -1, -1)]
+
+
+def test_entries_in_order_keep_their_times_and_know_how_far_before_the_last_they_stand() -> None:
+    found = ages([NOW - 2, NOW - 1, NOW], NOW, NOW, LIVE)
+    assert found == [(NOW - 2, NOW - 2, False, 2), (NOW - 1, NOW - 1, False, 1), (NOW, NOW, False, 0)]
+
+
+def test_entries_of_one_time_are_a_microsecond_apart_and_the_last_one_has_it() -> None:
+    found = ages([NOW, NOW, None], NOW, NOW, LIVE)
+    assert [(age.at - NOW, age.lag, age.skewed) for age in found] == [
+        (-2, 2, False),
+        (-1, 1, False),
+        (0, 0, False),
+    ]
+
+
+def test_a_time_of_2015_is_usable_and_one_before_counts_as_of_the_message() -> None:
+    patient = Liveness(max_behind=100 * 366 * DAY)
+    assert [age.at for age in ages([MIN_AT, NOW], NOW, NOW, patient)] == [MIN_AT, NOW]
+    first, last = ages([None, MIN_AT], MIN_AT + 9, MIN_AT + 9, patient)
+    assert (first.at, first.time, last.at, last.time) == (MIN_AT + 9, None, MIN_AT, MIN_AT)
+    early, late = ages([MIN_AT - 1, NOW], NOW, NOW, patient)
+    assert (early.at, early.time, early.skewed, late.at) == (NOW - 1, None, True, NOW)
+
+
+def test_without_entries_there_are_no_ages() -> None:
+    assert ages([], NOW, NOW, LIVE) == []
+
+
+def test_an_entry_without_a_time_stays_behind_the_one_before_it_where_the_clock_does_not_count() -> None:
+    found = ages([NOW - 80 * DAY, NOW - 90 * DAY, None], NOW, NOW, LIVE)
+    assert [age.at - NOW for age in found] == [0, -2, -1]
+    assert [age.at - NOW for age in ages([None, NOW - 90 * DAY], NOW, NOW, LIVE)] == [-1, 0]
+
+
+def test_the_last_time_that_a_row_can_hold_is_a_time() -> None:
+    assert [age.at for age in ages([None], MAX_AT, MAX_AT, LIVE)] == [MAX_AT]

@@ -53,3 +53,32 @@ def test_where_both_changed_the_policy_decides(field, decision, agreed):
 
 def test_tags_are_united_with_the_rows_first_and_each_once():
     assert decide("metadata.tags", ["a", "b"], ["b", "c"], ["b"]).value == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "field, one, other, same",
+    [
+        ("hardware_ids", ["a", "b"], ["b", "a"], True),
+        ("metadata.tags", ["a", "b"], ["b", "a"], True),
+        ("metadata.list", ["a", "b"], ["b", "a"], False),
+        ("hardware_ids", None, [], True),
+        ("hardware_ids", [], None, True),
+        ("hardware_ids", ["a"], ["a", "b"], False),
+        ("hardware_ids", ["a", "b"], ["a"], False),
+        ("hardware_ids", ["a", "c"], ["a", "b"], False),
+        ("hardware_ids", "ab", ["a", "b"], False),
+        ("metadata.list", None, [], False),
+    ],
+)
+def test_lists_of_ids_and_tags_say_the_same_in_any_order_and_an_empty_one_says_nothing(
+    field: str, one: object, other: object, same: bool
+) -> None:
+    assert (decide(field, one, other, None).kind == "agree") is same
+
+
+@pytest.mark.parametrize(
+    "local, remote, union", [("a", "b", ["a", "b"]), ("a", ["b", "a"], ["a", "b"]), (["a"], "a", None)]
+)
+def test_a_single_tag_counts_as_a_list_of_one(local: object, remote: object, union: object) -> None:
+    decision = decide("metadata.tags", local, remote, None)
+    assert decision == Decision("push", union if union is not None else ["a"])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from handlers.events import SECOND, Observation
 from handlers.evidence import Evidence
 from handlers.parked import MAX_PARKED, MAX_PARKED_RUNS, from_parked, to_parked
+from handlers.sequences import Stream
 from tests.strategies import START, observations
 from tests.streams import of_streams
 
@@ -59,3 +60,32 @@ def test_however_much_was_said_the_newest_of_it_is_stored() -> None:
     assert form["online"][-1] == (newest, newest)
     assert form["readings"][-1][0] == "r999"
     assert restored(evidence).firmware["main"].version == "v999"
+
+
+def test_of_runs_32_are_stored_and_of_every_other_list_64() -> None:
+    assert (MAX_PARKED_RUNS, MAX_PARKED) == (32, 64)
+    evidence = Evidence()
+    for n in reversed(range(64)):
+        evidence.add_reading(f"r{n}", (START + n, 1.0, "C"))
+        evidence.add_fact(f"f{n}", START + n, "1")
+    assert len(to_parked(evidence)["readings"]) == len(to_parked(evidence)["facts"]) == 64
+    evidence.add_reading("newest", (START + 99, 1.0, "C"))
+    evidence.add_fact("newest", START + 99, "1")
+    form = to_parked(evidence)
+    assert [form["readings"][place][0] for place in (0, -1)] == ["r1", "newest"]
+    assert [form["facts"][place][0] for place in (0, -1)] == ["f1", "newest"]
+
+
+def test_streams_of_many_windows_are_stored_by_the_largest() -> None:
+    evidence = Evidence()
+    for window in range(70):
+        evidence.add_stream(window, Stream())
+    assert [window for window, _ in to_parked(evidence)["streams"]] == list(range(6, 70))
+
+
+def test_of_sightings_of_firmware_the_newest_are_stored() -> None:
+    evidence = Evidence()
+    for n in range(70):
+        evidence.add_firmware(f"c{n:02}", f"{70 - n:02}", START + n)
+    kept = to_parked(evidence)["firmware"]
+    assert (len(kept), kept[-1]) == (64, ["c69", "01", START + 69])

@@ -165,3 +165,27 @@ def test_an_object_as_text_under_an_envelope_is_read() -> None:
     result = decoded('{"payload":"{battery}","rssi":-60}')
     assert failed(result) == ["payload"]
     assert one(result).signal_strength == -60
+
+
+def test_a_path_of_32_steps_is_taken_and_an_index_of_six_digits() -> None:
+    check({"rssi": ".".join("a" * 32)})
+    found = follow([0] * 100_000 + [7], "100000")
+    assert found
+    assert (found.value, found.key) == (7, None)
+    assert follow([7], "0000000") is None
+    assert follow([7], "1") is None
+
+
+def test_a_path_that_matched_once_is_not_missing_and_messages_count_while_one_is() -> None:
+    paths = FieldPaths({"a": "x", "b": "y"})
+    paths.note(["a"])
+    assert (paths.messages, paths.missing) == (1, {"b"})
+    paths.note(["b"])
+    paths.note([])
+    assert (paths.messages, paths.missing) == (2, set())
+
+
+def test_the_exact_key_is_preferred_to_another_spelling_and_of_those_the_first_by_text() -> None:
+    for body in ({"A": 1, "a": 2}, {"a": 2, "A": 1}):
+        assert follow(body, "a") == (2, "a")
+        assert follow(body, "-a") == (1, "A")

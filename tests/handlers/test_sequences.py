@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.events import SECOND, DeviceKey, Observation, Presence
+from handlers.events import MAX_AT, SECOND, DeviceKey, Observation, Presence
 from handlers.evidence import Evidence
 from handlers.presence import presence
 from handlers.sequences import AWS_WINDOW, Stream, Transition, aws_sequence, azure_sequence
@@ -116,3 +116,44 @@ def test_sequence_numbers_of_any_length_and_case_compare_by_value() -> None:
     assert large
     assert small.order < large.order
     assert azure_sequence("FF") == small
+
+
+@pytest.mark.parametrize("late, last", [(0, ONLINE), (1, OFFLINE)])
+def test_times_within_five_minutes_are_ordered_by_the_count_and_later_ones_by_themselves(
+    late: int, last: Presence
+) -> None:
+    connect, disconnect = aws_sequence(2, ONLINE), aws_sequence(1, OFFLINE)
+    assert connect
+    assert disconnect
+    events = [
+        Transition(ONLINE, START, connect),
+        Transition(OFFLINE, START + 300 * SECOND + late, disconnect),
+    ]
+    for arrival in (events, events[::-1]):
+        head = of(arrival).head
+        assert head
+        assert head.presence is last
+
+
+def test_azures_events_are_ordered_by_their_numbers_however_far_apart_they_are() -> None:
+    first, second = azure_sequence("1"), azure_sequence("2")
+    assert first
+    assert second
+    assert Transition(ONLINE, 0, second).follows(Transition(OFFLINE, MAX_AT, first))
+
+
+def test_at_the_same_place_and_time_the_disconnect_is_later() -> None:
+    same = azure_sequence("1")
+    assert same
+    assert Transition(OFFLINE, START, same).follows(Transition(ONLINE, START, same))
+    assert not Transition(ONLINE, START, same).follows(Transition(OFFLINE, START, same))
+
+
+def test_the_largest_count_and_the_longest_number_are_taken() -> None:
+    largest = aws_sequence(10**20 - 1, OFFLINE)
+    assert largest == aws_sequence("9" * 20, OFFLINE)
+    assert largest
+    assert (largest.window, largest.order) == (300 * SECOND, "9" * 20 + "1")
+    assert aws_sequence(0, ONLINE) == (300 * SECOND, "0" * 21)
+    assert azure_sequence("f" * 64) == (MAX_AT, "F" * 64)
+    assert azure_sequence("f") == (MAX_AT, "0" * 63 + "F")

@@ -1,7 +1,7 @@
 import pytest
 
-from handlers.events import MAX_AT, MIN_AT, SECOND
-from handlers.timestamps import micros, usable
+from handlers.events import DAY, MAX_AT, MIN_AT, SECOND, Liveness
+from handlers.timestamps import device_usable, micros, usable
 
 T = 1_767_225_600 * SECOND  # 2026-01-01T00:00:00Z
 
@@ -79,3 +79,67 @@ def test_a_time_is_usable_from_2015_to_the_allowed_lead(at: int, expected: bool)
 
 def test_no_lead_makes_a_time_usable_that_no_reader_can_represent() -> None:
     assert not usable(MAX_AT + 1, MAX_AT, 10**30)
+
+
+@pytest.mark.parametrize(
+    "value, expected",
+    [
+        (10**11 - 1, (10**11 - 1) * SECOND),
+        (10**11, 10**14),
+        (10**14 - 1, (10**14 - 1) * 1000),
+        (10**14, 10**14),
+        (10**17 - 1, 10**17 - 1),
+        (10**17, 10**14),
+        (10**20 - 1, 10**17 - 1),
+    ],
+)
+def test_the_size_of_an_epoch_number_tells_its_unit(value: int, expected: int) -> None:
+    assert micros(value) == expected
+    assert micros(str(value)) == expected
+    assert micros(-value) == (-expected if value < 10**17 else -value // 1000)
+
+
+def test_the_unit_of_a_fraction_is_told_by_its_size_too() -> None:
+    assert micros(99_999_999_999.5) == 99_999_999_999_500_000
+    assert micros(100_000_000_000.5) == 100_000_000_000_500
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("2016-12-31T23:59:60Z", 1_483_228_800 * SECOND),
+        ("2016-12-31T23:59:60.5Z", 1_483_228_800 * SECOND + 500_000),
+        ("20161231T235960Z", 1_483_228_800 * SECOND),
+    ],
+)
+def test_a_leap_second_is_the_first_second_of_the_next_minute(text: str, expected: int) -> None:
+    assert micros(text) == expected
+
+
+def test_a_time_as_text_has_at_most_64_characters() -> None:
+    assert micros("1767225600" + " " * 500) == T
+    assert micros("2026-01-01T00:00:00." + "0" * 43 + "Z") == T
+    assert isinstance(micros("2026-01-01T00:00:00." + "0" * 44 + "Z"), str)
+
+
+@pytest.mark.parametrize(
+    "at, expected",
+    [
+        (T + 300 * SECOND, True),
+        (T + 300 * SECOND + 1, False),
+        (T - 31 * DAY, True),
+        (T - 31 * DAY - 1, False),
+    ],
+)
+def test_a_devices_clock_may_be_five_minutes_ahead_and_31_days_behind(at: int, expected: bool) -> None:
+    assert device_usable(at, T, Liveness()) is expected
+
+
+def test_the_usable_times_begin_with_2015_and_end_with_9999() -> None:
+    assert micros("2015-01-01T00:00:00Z") == MIN_AT
+    assert micros("9999-12-31T23:59:59.999999Z") == MAX_AT
+    wide = Liveness(max_ahead=10**30, max_behind=10**30)
+    assert [device_usable(at, T, wide) for at in (MIN_AT - 1, MIN_AT, MAX_AT, MAX_AT + 1)] == [
+        False, True, True, False,
+    ]  # fmt: skip
+    assert usable(MAX_AT, MAX_AT, 10**30)

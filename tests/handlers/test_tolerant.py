@@ -196,3 +196,107 @@ def test_any_message_with_bad_values_alone_is_read(text: str) -> None:
 def test_arbitrary_bytes_are_read_or_named_and_nothing_else(raw: bytes, head: bytes) -> None:
     with contextlib.suppress(tolerant.NotJsonError):
         tolerant.loads(head + raw)
+
+
+def test_a_message_with_a_bad_value_has_at_most_64_kib_and_64_levels() -> None:
+    frame = len(b'{"x":nan,"note":""}')
+    fits = b'{"x":nan,"note":"' + b"n" * (64 * 1024 - frame) + b'"}'
+    assert one(decoded(fits)).readings == ()
+    assert decoded(fits.replace(b"nn", b"nnn", 1)).dead is not None
+    assert decoded(fits.replace(b"nn", b"nnn", 1) + b"\0").dead is not None
+    assert decoded(fits + b"\0").dead is None
+    assert decoded(b'{"x":nan,"d":' + b"[" * 63 + b"]" * 63 + b"}").dead is None
+    for before in (b"", b'"s":[[],[],{}],'):
+        deep = b'{"x":nan,' + before + b'"d":' + b"[" * 64 + b"]" * 64 + b"}"
+        assert "nested deeper than 64" in str(decoded(deep).dead)
+
+
+def test_a_hundred_bad_values_are_listed_and_each_beyond_is_null_too() -> None:
+    for count, listed in ((100, 100), (101, 100)):
+        value, bad = tolerant.loads(b"[" + b",".join([b"nan"] * count) + b"]")
+        assert (value, len(bad)) == ([None] * count, listed)
+
+
+@pytest.mark.parametrize(
+    "number", [2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**19, 10**20 - 1, 10**20, -(10**19), 10**308]
+)
+def test_a_whole_number_beside_a_bad_value_is_what_it_is_without_one(number: int) -> None:
+    (beside, _), bad = tolerant.loads(f"[{number},nan]".encode())
+    alone = orjson.loads(str(number))
+    assert (beside, type(beside)) == (alone, type(alone))
+    assert len(bad) == 1
+
+
+@pytest.mark.parametrize(
+    "raw, value, reason",
+    [
+        (b"\x80", r"\x80", "holds the byte 0x80, which is not UTF-8"),
+        (b"\xff", r"\xff", "holds the byte 0xff, which is not UTF-8"),
+        (b"\0", r"\x00", "holds the control character 0x00 as it is: escape it"),
+        (b"\x1f", r"\x1f", "holds the control character 0x1f as it is: escape it"),
+        (rb"\udc20", r"\udc20", "contains a lone surrogate, which is not a character"),
+        (rb"\udd00", r"\udd00", "contains a lone surrogate, which is not a character"),
+        (rb"\ud800", r"\ud800", "contains a lone surrogate, which is not a character"),
+    ],
+)
+def test_what_is_wrong_in_a_string_is_shown_and_named(raw: bytes, value: str, reason: str) -> None:
+    for at, body in ((("a",), b'{"a":"' + raw + b'"}'), (("a", 1), b'{"a":[1,"' + raw + b'"]}')):
+        _, (bad,) = tolerant.loads(body)
+        assert bad == (at, value, reason)
+
+
+def test_a_number_beyond_a_double_and_one_that_is_none_are_named() -> None:
+    value, bad = tolerant.loads(b'{"a":1e999,"b":[-Infinity,1.5]}')
+    assert value == {"a": None, "b": [None, 1.5]}
+    assert bad == [(("a",), "1e999", "is beyond a double"), (("b", 0), "-Infinity", "is not a finite number")]
+
+
+@pytest.mark.parametrize(
+    "payload, what",
+    [
+        (b"\x78\x9c\xff\xff", "zlib"),
+        (b"\x80", "CBOR or MessagePack"),
+        (b"\xbf\x61", "CBOR or MessagePack"),
+        (b"\xd9\xd9\xf7\xa0", "CBOR or MessagePack"),
+        (b"{\0}\0\x01", "UTF-16 or UTF-32"),
+        (b"\0{\0}", "UTF-16 or UTF-32"),
+        (b"PK\x03\x04", "zip"),
+    ],
+)
+def test_bytes_that_are_no_text_are_named(payload: bytes, what: str) -> None:
+    with pytest.raises(tolerant.NotJsonError, match=what):
+        tolerant.loads(payload)
+
+
+@pytest.mark.parametrize("payload", [b"x^ is text", b"\xc3\xa4", b"{\0}", b"{\0\x01\x01"])
+def test_bytes_that_may_be_text_are_not_taken_for_anything_else(payload: bytes) -> None:
+    with pytest.raises(tolerant.NotJsonError) as raised:
+        tolerant.loads(payload)
+    assert not any(what in str(raised.value) for what in ("zlib", "binary", "UTF-16"))
+
+
+def test_an_error_counts_lines_and_columns_from_one() -> None:
+    for payload, place in ((b"x", "line 1 column 1"), (b'{"a":\n nan, x}', "line 2 column 7")):
+        with pytest.raises(tolerant.NotJsonError, match=place):
+            tolerant.loads(payload)
+    with pytest.raises(tolerant.NotJsonError, match="line 2 column 65"):
+        tolerant.loads(b"nan\n" + b"[" * 65)
+    with pytest.raises(tolerant.NotJsonError, match="byte 0xfc at byte 2,"):
+        tolerant.decoded(b"a\xfc")
+    with pytest.raises(tolerant.NotJsonError, match=r"^nan is not a finite number: line 1 column 1$"):
+        tolerant.loads(b"nan")
+
+
+@pytest.mark.parametrize(
+    "path, skip, field",
+    [
+        (("a", "battery"), 0, "battery"),
+        (("a", "b", 3), 0, "a.b.3"),
+        ((3, "BATT"), 0, "[3].batt"),
+        ((3,), 0, "[3]"),
+        ((3, "x"), 1, "x"),
+        ((), 0, '""'),
+    ],
+)
+def test_a_bad_value_is_an_error_of_its_field(path: tuple[str | int, ...], skip: int, field: str) -> None:
+    assert tolerant.Bad(path, "nan", "is odd").error(skip) == (field, "is odd", "nan")

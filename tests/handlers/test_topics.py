@@ -100,3 +100,71 @@ def test_the_memory_of_matches_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
         assert some.match(f"devices/{n}/status") == (str(n), "status")
         assert some.match(f"other/{n}" + "x" * 600) is None
         assert len(some._routes) <= 10
+
+
+def test_a_short_topic_is_remembered_and_a_long_or_foreign_one_is_matched_each_time() -> None:
+    some = Topics.parse({"telemetry": "{device_id}"})
+    kept, long, foreign = "x" * 128, "x" * 129, "ünï"
+    for topic in (kept, long, foreign):
+        assert some.match(topic) == (topic, "telemetry")
+    assert list(some._routes) == [kept]
+
+
+def test_64_patterns_of_a_kind_are_taken_and_no_more() -> None:
+    assert (
+        len(Topics.parse({"telemetry": [f"{n}/{{device_id}}" for n in range(64)]}).filters("telemetry")) == 64
+    )
+    with pytest.raises(ValueError, match="at most 64"):
+        Topics.parse({"telemetry": [f"{n}/{{device_id}}" for n in range(65)]})
+
+
+def test_a_pattern_has_at_most_1024_characters() -> None:
+    pattern = "{device_id}/".ljust(1024, "x")
+    assert Topics.parse({"telemetry": pattern}).match(pattern.replace("{device_id}", "d")) == (
+        "d",
+        "telemetry",
+    )
+    with pytest.raises(ValueError, match="at most 1024"):
+        Topics.parse({"telemetry": pattern + "x"})
+
+
+def test_a_device_id_in_a_topic_has_at_most_255_characters() -> None:
+    some = Topics.parse(None)
+    fits, long = (some.route(f"devices/{'x' * length}/status") for length in (255, 256))
+    assert fits
+    assert fits.error is None
+    assert long
+    assert "at most 255" in str(long.error)
+
+
+@pytest.mark.parametrize(
+    "telemetry, status, apart",
+    [
+        ("t/{device_id}", "s/{device_id}", True),
+        ("{}/{device_id}", "s/{device_id}", False),
+        ("t/{device_id}/#", "t/{device_id}/s", False),
+        ("t/{device_id}/#", "{}/{device_id}", False),
+        ("t/{device_id}/x/#", "t/{device_id}", True),
+        ("t/{device_id}/#", "s/{device_id}", True),
+        ("t/{device_id}", "s/{device_id}/#", True),
+        ("t/{device_id}/x", "t/{device_id}", True),
+        ("t/{device_id}", "t/{device_id}/x", True),
+        ("t/{device_id}/x", "t/{device_id}/#", False),
+    ],
+)
+def test_telemetry_is_shared_only_where_no_topic_of_presence_matches_it(
+    telemetry: str, status: str, apart: bool
+) -> None:
+    some = Topics.parse({"telemetry": telemetry, "status": status, "connection": []})
+    if apart:
+        assert some.shared() == some.filters("telemetry")
+    else:
+        with pytest.raises(ValueError, match="cannot be shared"):
+            some.shared()
+
+
+def test_topics_are_the_same_whatever_was_matched_with_them() -> None:
+    used, fresh = Topics.parse(None), Topics.parse(None)
+    used.match("devices/d/status")
+    assert used == fresh
+    assert repr(used) == repr(fresh)

@@ -90,3 +90,61 @@ def test_words_of_the_integration_count_and_win_over_the_usual() -> None:
 def test_words_that_cannot_be_are_refused(online: list[str], offline: list[str]) -> None:
     with pytest.raises(ValueError, match=r"."):
         vocabulary(online, offline)
+
+
+def test_a_word_has_at_most_64_characters() -> None:
+    assert meaning("online" + " " * 58) is ONLINE
+    assert meaning("online" + " " * 59) is None
+    assert vocabulary(["x" * 64], [])["x" * 64] is ONLINE
+
+
+@pytest.mark.parametrize(
+    "number, said",
+    [(1, ONLINE), (1.0, ONLINE), (0, OFFLINE), (-0.0, OFFLINE), (0.5, None), (2, None), (-1, None)],
+)
+def test_one_says_online_and_nought_offline(number: float, said: Presence | None) -> None:
+    assert meaning(number) is said
+
+
+def test_a_number_below_10_to_the_15_may_be_a_word_of_the_integration() -> None:
+    words = vocabulary([str(10**15 - 1), str(1 - 10**15), str(10**15), str(-(10**15))], [])
+    assert [meaning(number, words) for number in (10**15 - 1, 1 - 10**15, 10**15, -(10**15))] == [
+        ONLINE, ONLINE, None, None,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan"), 1e300])
+def test_a_number_without_an_end_means_nothing(number: float) -> None:
+    assert meaning(number) is None
+
+
+@pytest.mark.parametrize(
+    "word, said",
+    [
+        ("client.disconnected", OFFLINE), ("device_offline", OFFLINE), ("connection lost", OFFLINE),
+        ("client.not.connected", None), ("session.connected", None), ("client", None), ("device connected", ONLINE),
+    ],
+)  # fmt: skip
+def test_a_subject_may_stand_before_one_word(word: str, said: Presence | None) -> None:
+    assert meaning(word) is said
+
+
+@pytest.mark.parametrize(
+    "said, presence, errors",
+    [
+        ([("status", 1)], ONLINE, []),
+        ([("status", 0), ("event", "online")], ONLINE, []),
+        ([("status", 200), ("connected", 0)], OFFLINE, []),
+        ([("status", 1), ("event", "odd")], ONLINE, ["event"]),
+        ([("status", 200), ("state", 7)], None, ["status", "state"]),
+        ([("connected", "no"), ("status", "x")], OFFLINE, ["status"]),
+        ([("status", "no"), ("event", "x")], None, ["status", "event"]),
+        ([("status", True), ("connected", "yes")], ONLINE, []),
+    ],
+)
+def test_of_several_keys_a_number_that_is_no_answer_counts_only_where_nothing_else_does(
+    said: list[tuple[str, object]], presence: Presence | None, errors: list[str]
+) -> None:
+    found: list[FieldError] = []
+    assert spoken(said, found) is presence
+    assert [error.field for error in found] == errors

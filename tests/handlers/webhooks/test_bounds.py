@@ -161,6 +161,13 @@ def test_what_cbor_has_and_json_has_not_costs_only_its_field() -> None:
     assert [error.field for error in decoded.field_errors] == ["nan"]
 
 
+@pytest.mark.parametrize("tag", [55799, 999])
+def test_a_tagged_object_of_cbor_is_read_as_the_object(tag: int) -> None:
+    for value in ({"battery": 7}, {"data": cbor2.CBORTag(tag, {"battery": 7})}):
+        (seen,) = only(cbor2.dumps(cbor2.CBORTag(tag, value)), "golioth_pipelines", PIPELINES).observations
+        assert seen.battery_level == 7
+
+
 @pytest.mark.parametrize(
     "metadata, kept, errors",
     [
