@@ -13,7 +13,7 @@ from ingest.providers.azure_iot.sas import ConnectionString, Signer
 from ingest.providers.checks import checked_key, object_of, segment
 from ingest.providers.columns import Columns
 from ingest.providers.http import JsonApi
-from ingest.providers.listing import MAX_PAGES, page_of
+from ingest.providers.listing import pages
 from ingest.providers.port import (
     Artifact,
     Capabilities,
@@ -73,19 +73,9 @@ class AzureIotProvider:
         await self._page(None, 1)
         return Reached("Azure IoT Hub: the device query answers")
 
-    async def list_devices(self, after: str | None = None) -> AsyncIterator[Page]:
+    def list_devices(self, after: str | None = None) -> AsyncIterator[Page]:
         """Query all twins. A cursor is the hub's own continuation; a query is some seconds behind the twins."""
-        seen: set[str] = set()
-        token = after
-        for _ in range(MAX_PAGES):
-            twins, following = await self._page(token, PER_PAGE)
-            yield page_of(map(device.listed, twins), seen, following)
-            if following is None:
-                return
-            if following == token:
-                break
-            token = following
-        raise ProviderAway("Azure IoT Hub: the listing does not end")
+        return pages("Azure IoT Hub", lambda token: self._page(token, PER_PAGE), device.listed, after)
 
     async def get_device(self, external_id: str) -> ListedDevice:
         """Return one device from its twin. Raises: NotFound."""
