@@ -20,10 +20,10 @@ from ingest.api import (
 )
 from ingest.api.auth import Authenticator
 from ingest.api.documentation import serve_documentation
+from ingest.api.error_handlers import handle_errors
 from ingest.api.limits import Buckets, Edge
 from ingest.api.live_status import Live
 from ingest.api.parts import Api, Parts
-from ingest.api.problems import handle
 from ingest.api.settings import ApiSettings
 from ingest.errors import Unauthorized
 from ingest.store.people import sources
@@ -61,7 +61,7 @@ def create_api(parts: Parts) -> FastAPI:
     )
     for router in ROUTERS:
         app.include_router(router)
-    handle(app)
+    handle_errors(app)
     app.add_middleware(Edge, max_body=settings.api_max_body, answered=parts.answered)
     if settings.api_cors_origins:
         app.add_middleware(

@@ -11,8 +11,8 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from handlers.text import shown
-from ingest.api.problems import Problem
 from ingest.errors import Unauthorized
+from ingest.problems import Problem
 from ingest.store.people import tokens
 from ingest.store.people.audit import Actor
 from ingest.store.tenants import POOL_TIMEOUT_S, Tenants

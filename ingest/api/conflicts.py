@@ -13,6 +13,7 @@ from handlers.events import MAX_SERIAL_NUMBER
 from handlers.facts import MAX_COHORT_ID, MAX_HARDWARE_ID, MAX_LISTED, MAX_METADATA_VALUE_BYTES, MAX_NAME
 from handlers.text import text_error
 from ingest.api.auth import Caller, Operator, Reader
+from ingest.api.error_handlers import not_found
 from ingest.api.idempotency import Key, once
 from ingest.api.pages import (
     ERRORS,
@@ -28,7 +29,7 @@ from ingest.api.pages import (
     place_of,
 )
 from ingest.api.parts import Api, CurrentApi
-from ingest.api.problems import Problem, not_found
+from ingest.problems import Problem
 from ingest.providers.port import DeviceChanges
 from ingest.store.people import conflicts
 from ingest.store.people.session import Row

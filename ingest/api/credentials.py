@@ -8,9 +8,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import AwareDatetime, Field, SecretStr, field_validator
 
 from ingest.api.auth import Reader, SecretReader, actor_of
+from ingest.api.error_handlers import not_found
 from ingest.api.pages import ERRORS, Asked, Shape, Text, answered, secret
 from ingest.api.parts import CurrentApi
-from ingest.api.problems import Problem, not_found
+from ingest.problems import Problem
 from ingest.store.people import credentials, fleet
 
 router = APIRouter(prefix="/api/devices/{device_id}/credentials", tags=["credentials"], responses=ERRORS)

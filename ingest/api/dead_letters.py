@@ -8,10 +8,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from ingest.api.auth import Caller, Operator, Reader
+from ingest.api.error_handlers import not_found
 from ingest.api.idempotency import Key, once
 from ingest.api.pages import ERRORS, Asked, Cursor, Limit, Shape, Text, answered, cursor_of, page_of, place_of
 from ingest.api.parts import Api, CurrentApi
-from ingest.api.problems import not_found
 from ingest.store.people import sources
 
 router = APIRouter(prefix="/api", tags=["dead letters and unknown devices"], responses=ERRORS)

@@ -11,11 +11,12 @@ from pydantic import Field
 from handlers.events import MAIN, MAX_COMPONENT, MAX_VERSION
 from handlers.text import clipped, shown
 from ingest.api.auth import Caller, Operator, Reader
+from ingest.api.error_handlers import not_found
 from ingest.api.idempotency import Key, once
 from ingest.api.pages import ERRORS, Asked, Flag, Shape, Text, answered
 from ingest.api.parts import Api, CurrentApi
-from ingest.api.problems import Problem, not_found
 from ingest.errors import Refused, RollcallError
+from ingest.problems import Problem
 from ingest.providers.port import Artifact, Deployment, Provider
 from ingest.store.people import artifacts, deployments, fleet
 from ingest.store.people.session import Row

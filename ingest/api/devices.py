@@ -7,9 +7,10 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from ingest.api.auth import Reader
+from ingest.api.error_handlers import not_found
 from ingest.api.pages import ERRORS, Cursor, Limit, Shape, Text, answered, cursor_of, page_of, place_of
 from ingest.api.parts import CurrentApi
-from ingest.api.problems import Problem, not_found
+from ingest.problems import Problem
 from ingest.store.people import fleet
 
 router = APIRouter(prefix="/api/devices", tags=["devices"], responses=ERRORS)

@@ -1,11 +1,8 @@
-"""Errors as people and programs get them: problem details. Source: RFC 9457."""
+"""Exception handlers of the API: every error becomes a problem answer (ingest/problems.py), none shows an internal."""
 
 import logging
-from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
-import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
@@ -20,8 +17,8 @@ from ingest.errors import (
     RollcallError,
     Unavailable,
 )
+from ingest.problems import Problem, problem_response
 
-MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 20
 
 log = logging.getLogger(__name__)
@@ -44,43 +41,13 @@ class ProblemDetails(BaseModel):
     errors: list[Wrong] = []
 
 
-class Problem(Exception):  # noqa: N818 - the word of RFC 9457
-    """An answer that is not what was asked for. `detail` is for people and holds no secret."""
-
-    def __init__(
-        self,
-        status: int,
-        detail: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        errors: list[Wrong] | None = None,
-    ) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-        self.headers = dict(headers or {})
-        self.errors = errors or []
-
-
 def not_found(what: str) -> Problem:
     """Return the problem of an id that is not there, or is another organization's: nobody can tell which."""
     return Problem(404, f"there is no such {what}")
 
 
-def answer(problem: Problem) -> Response:
-    """Return a problem as a response."""
-    body = {
-        "type": "about:blank",
-        "title": HTTPStatus(problem.status).phrase,
-        "status": problem.status,
-        "detail": shown(problem.detail, 500),
-        "errors": [one.model_dump() for one in problem.errors],
-    }
-    return Response(orjson.dumps(body), problem.status, problem.headers, MEDIA_TYPE)
-
-
-def meaning(error: RollcallError) -> Problem:
-    """Return what an error of Rollcall's means to the one who asked: if nothing else, that it cannot be done now."""
+def problem_of(error: RollcallError) -> Problem:
+    """Return the problem that an error of Rollcall's is to the caller; 409 where no other status fits."""
     match error:
         case Refused(sqlstate="23505"):
             return Problem(409, "another row has this already")
@@ -88,46 +55,40 @@ def meaning(error: RollcallError) -> Problem:
             return Problem(422, f"the database refuses a value (SQLSTATE {sqlstate})")
         case DatabaseAway():
             log.warning("the API cannot use the database: %s", error)
-            return Problem(503, "the database does not answer: try again", headers={"retry-after": "5"})
+            return Problem(503, "the database does not answer: try again", {"retry-after": "5"})
         case ProviderAway():
             after = str(max(1, int(error.retry_after_s or 5)))
-            return Problem(503, str(error), headers={"retry-after": after})
+            return Problem(503, str(error), {"retry-after": after})
         case Unavailable():
-            return Problem(503, str(error), headers={"retry-after": "5"})
+            return Problem(503, str(error), {"retry-after": "5"})
         case ProviderRefused():
             return Problem(502, str(error))
     return Problem(409, str(error))
 
 
-def handle(app: FastAPI) -> None:
+def handle_errors(app: FastAPI) -> None:
     """Make every error of `app` a problem answer."""
 
     async def problem(request: Request, error: Any) -> Response:
-        return answer(error)
+        return error.response()  # type: ignore[no-any-return]
 
     async def ours(request: Request, error: Any) -> Response:
-        return answer(meaning(error))
+        return problem_of(error).response()
 
     async def invalid(request: Request, error: Any) -> Response:
-        return answer(_invalid(error))
-
-    async def other(request: Request, error: Any) -> Response:
-        return answer(Problem(error.status_code, str(error.detail), headers=error.headers))
-
-    async def unknown(request: Request, error: Any) -> Response:
-        return answer(Problem(500, "something went wrong here; the log says what"))
+        return _invalid(error).response()
 
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(RollcallError, ours)
     app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, other)
-    app.add_exception_handler(Exception, unknown)
+    app.add_exception_handler(HTTPException, problem_response)
+    app.add_exception_handler(Exception, problem_response)
 
 
 def _invalid(error: RequestValidationError) -> Problem:
     """Name each field and what was expected, never what was given: it may be a secret."""
-    wrong = [
-        Wrong(field=shown(".".join(map(str, one["loc"])), 100), error=shown(str(one["msg"]), 200))
-        for one in error.errors()[:MAX_ERRORS]
+    errors = [
+        {"field": shown(".".join(map(str, wrong["loc"])), 100), "error": shown(str(wrong["msg"]), 200)}
+        for wrong in error.errors()[:MAX_ERRORS]
     ]
-    return Problem(422, "the request cannot be used: see errors", errors=wrong)
+    return Problem(422, "the request cannot be used: see errors", errors=errors)

@@ -11,7 +11,7 @@ from fastapi import Header, Request, Response
 
 from ingest.api.auth import Caller
 from ingest.api.parts import Api
-from ingest.api.problems import Problem
+from ingest.problems import Problem
 from ingest.store.people import requests
 
 Key = Annotated[

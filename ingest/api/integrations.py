@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr
 from handlers.facts import MAX_METADATA_BYTES
 from handlers.text import shown
 from ingest.api.auth import Admin, Caller, Operator, Reader, actor_of
+from ingest.api.error_handlers import not_found
 from ingest.api.pages import (
     ERRORS,
     Asked,
@@ -26,11 +27,11 @@ from ingest.api.pages import (
     place_of,
 )
 from ingest.api.parts import Api, CurrentApi
-from ingest.api.problems import Problem, not_found
 from ingest.crypto import secret_context
 from ingest.errors import DatabaseAway, Misconfigured, RollcallError
 from ingest.integrations.secrets import WEBHOOK, encrypt_settings, found
 from ingest.integrations.settings import mqtt_settings
+from ingest.problems import Problem
 from ingest.providers.factory import create_provider
 from ingest.providers.settings import ProviderSettings
 from ingest.store.people import sources

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ingest.api.problems import Problem, answer
+from ingest.problems import Problem
 
 MAX_BUCKETS = 10_000
 HEADERS = {
@@ -87,7 +87,7 @@ class Edge:
         await self._app(scope, self._counted(receive), secured)
 
     async def _refused(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await answer(self._too_large())(scope, receive, send)
+        await self._too_large().response()(scope, receive, send)
 
     def _too_large(self) -> Problem:
         return Problem(

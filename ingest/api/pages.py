@@ -13,8 +13,9 @@ from fastapi import Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from ingest.api.error_handlers import ProblemDetails
 from ingest.api.limits import NO_STORE
-from ingest.api.problems import Problem, ProblemDetails
+from ingest.problems import Problem
 
 MAX_LIMIT = 200
 MAX_CURSOR = 1_000

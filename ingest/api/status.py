@@ -11,11 +11,11 @@ from fastapi import APIRouter, Request, Response
 from handlers.events import MAIN, SECOND, Micros
 from ingest.api.auth import Caller, Reader
 from ingest.api.devices import Device
+from ingest.api.error_handlers import not_found
 from ingest.api.live_status import Answer, Subject
 from ingest.api.news import Known
 from ingest.api.pages import ERRORS, answered
 from ingest.api.parts import Api, CurrentApi
-from ingest.api.problems import not_found
 from ingest.api.status_report import (
     CapabilitiesOf,
     ComponentVersion,

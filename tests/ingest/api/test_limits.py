@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from ingest.api.limits import Buckets
-from ingest.api.problems import Problem
+from ingest.problems import Problem
 from ingest.store.people import sources
 from ingest.store.tenants import Tenants
 from tests.ingest.api.world import Organization, World, running
