@@ -13,8 +13,9 @@ from handlers.events import MAX_SERIAL_NUMBER
 from handlers.facts import MAX_COHORT_ID, MAX_HARDWARE_ID, MAX_LISTED, MAX_METADATA_VALUE_BYTES, MAX_NAME
 from handlers.text import text_error
 from ingest.api.auth import Caller, Operator, Reader
+from ingest.api.dependencies import Api, CurrentApi
 from ingest.api.error_handlers import not_found
-from ingest.api.idempotency import Key, once
+from ingest.api.idempotency import Key, idempotent
 from ingest.api.pages import (
     ERRORS,
     Asked,
@@ -22,13 +23,12 @@ from ingest.api.pages import (
     Limit,
     Shape,
     Text,
-    answered,
     cursor_of,
     json_error,
+    json_response,
     page_of,
     place_of,
 )
-from ingest.api.parts import Api, CurrentApi
 from ingest.problems import Problem
 from ingest.providers.port import DeviceChanges
 from ingest.store.people import conflicts
@@ -92,7 +92,7 @@ async def list_conflicts(
     place = place_of(cursor, datetime, UUID)
     resolved = None if state == "all" else state == "resolved"
     organization_id = caller.organization_id
-    async with api.parts.tenants.of(organization_id) as connection:
+    async with api.dependencies.tenants.of(organization_id) as connection:
         found = await conflicts.conflicts(
             connection, organization_id, device_id=device_id, resolved=resolved, after=place, limit=limit + 1
         )
@@ -100,7 +100,7 @@ async def list_conflicts(
     page, last = page_of(found, limit)
     following = cursor_of(last["detected_at"], last["id"]) if last else None
     shown = [Conflict(**row) for row in page]
-    return answered(request, Conflicts(conflicts=shown, total=total, next_cursor=following))
+    return json_response(request, Conflicts(conflicts=shown, total=total, next_cursor=following))
 
 
 @router.post("/{conflict_id}/resolve", response_model=Resolved, operation_id="resolveConflict")
@@ -108,23 +108,25 @@ async def resolve_conflict(
     request: Request, api: CurrentApi, caller: Operator, conflict_id: UUID, asked: Resolve, key: Key = None
 ) -> Response:
     """Resolve a conflict; where the row or another value wins, the provider is told. A second time is 409."""
-    return await once(api, caller, request, key, lambda: _resolve(api, caller, request, conflict_id, asked))
+    return await idempotent(
+        api, caller, request, key, lambda: _resolve(api, caller, request, conflict_id, asked)
+    )
 
 
 async def _resolve(api: Api, caller: Caller, request: Request, conflict_id: UUID, asked: Resolve) -> Response:
     lease, holder = f"conflict/{conflict_id}", str(uuid4())
     await _open(api, caller, conflict_id)
-    if not await api.parts.sessions.lease(lease, holder, LEASE_S):
+    if not await api.dependencies.sessions.lease(lease, holder, LEASE_S):
         raise Problem(409, "the conflict is being resolved by somebody else")
     try:
         # Read under the lease: whoever held it until now may have resolved the conflict.
         return await _decided(api, caller, request, await _open(api, caller, conflict_id), asked)
     finally:
-        await api.parts.sessions.release(lease, holder)
+        await api.dependencies.sessions.release(lease, holder)
 
 
 async def _open(api: Api, caller: Caller, conflict_id: UUID) -> Row:
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         found = await conflicts.conflict(connection, caller.organization_id, conflict_id)
     if found is None:
         raise not_found("conflict")
@@ -145,9 +147,9 @@ async def _decided(api: Api, caller: Caller, request: Request, found: Row, asked
         wins if pushed else found["remote_now"],
         pushed,
         asked.notes,
-        api.parts.clock(),
+        api.dependencies.clock(),
     )
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         resolved_at = await conflicts.resolve(
             connection,
             caller.organization_id,
@@ -157,7 +159,7 @@ async def _decided(api: Api, caller: Caller, request: Request, found: Row, asked
         )
     if resolved_at is None:
         raise Problem(409, "the conflict was resolved meanwhile")
-    return answered(request, Resolved(conflict_id=found["id"], resolved_at=resolved_at))
+    return json_response(request, Resolved(conflict_id=found["id"], resolved_at=resolved_at))
 
 
 async def _push(api: Api, found: Row, value: Any) -> bool:
@@ -165,7 +167,7 @@ async def _push(api: Api, found: Row, value: Any) -> bool:
     changes = _changes(found["field_name"], value)
     if changes is None or found["integration_type"] is None or found["provider_key"] is None:
         return False
-    provider = await api.parts.providers(found["integration_id"])
+    provider = await api.dependencies.providers(found["integration_id"])
     able = provider.capabilities
     if not able.supports_update or not changes.given() <= able.updatable:
         return False

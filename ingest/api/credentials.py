@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request, Response
 from pydantic import AwareDatetime, Field, SecretStr, field_validator
 
 from ingest.api.auth import Reader, SecretReader, actor_of
+from ingest.api.dependencies import CurrentApi
 from ingest.api.error_handlers import not_found
-from ingest.api.pages import ERRORS, Asked, Shape, Text, answered, secret
-from ingest.api.parts import CurrentApi
+from ingest.api.pages import ERRORS, Asked, Shape, Text, json_response, secret_response
 from ingest.problems import Problem
 from ingest.store.people import credentials, fleet
 
@@ -79,11 +79,11 @@ class Created(Shape):
 @router.get("", response_model=Credentials, operation_id="listCredentials")
 async def list_credentials(request: Request, api: CurrentApi, caller: Reader, device_id: UUID) -> Response:
     """List a device's credentials. No secret is ever in a list."""
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         if await fleet.device(connection, caller.organization_id, device_id) is None:
             raise not_found("device")
         found = await credentials.listed(connection, caller.organization_id, device_id)
-    return answered(request, Credentials(credentials=[Credential(**row) for row in found]))
+    return json_response(request, Credentials(credentials=[Credential(**row) for row in found]))
 
 
 @router.post("/decrypt", response_model=Decrypted, operation_id="decryptCredential")
@@ -92,7 +92,7 @@ async def decrypt(
 ) -> Response:
     """Return one secret. Who read it, when and from where is written down before."""
     api.secrets.take(caller.key)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         row = await credentials.read(
             connection, caller.organization_id, device_id, asked.credential_id, actor_of(request, caller)
         )
@@ -100,13 +100,13 @@ async def decrypt(
         raise not_found("credential")
     if row["encrypted_secret"] is None:
         raise Problem(410, f"the credential is {row['state']}")
-    keyring, stored, kind = api.parts.keyring, row["encrypted_secret"], row["credential_type"]
+    keyring, stored, kind = api.dependencies.keyring, row["encrypted_secret"], row["credential_type"]
     clear = credentials.opened(stored, device_id, kind, keyring)
     if keyring.can_encrypt and not keyring.is_current(stored):
         encrypted = keyring.encrypt(clear, credentials.context(device_id, kind))
-        async with api.parts.tenants.of(caller.organization_id) as connection:
+        async with api.dependencies.tenants.of(caller.organization_id) as connection:
             await credentials.upgrade(connection, row["id"], stored, encrypted)
-    return secret(
+    return secret_response(
         Decrypted(credential_id=row["id"], credential_type=kind, identity=row["identity"], secret=clear)
     )
 
@@ -117,15 +117,15 @@ async def create_credential(
 ) -> Response:
     """Keep a secret for a device, encrypted."""
     place = credentials.context(device_id, asked.credential_type)
-    encrypted = api.parts.keyring.encrypt(asked.secret.get_secret_value(), place)
+    encrypted = api.dependencies.keyring.encrypt(asked.secret.get_secret_value(), place)
     new = credentials.New(device_id, asked.credential_type, asked.identity, encrypted, asked.expires_at)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         if await fleet.device(connection, caller.organization_id, device_id) is None:
             raise not_found("device")
         made = await credentials.create(connection, caller.organization_id, new, actor_of(request, caller))
     if made is None:
         raise Problem(409, f"the device has an active {asked.credential_type}: revoke it first")
-    return answered(request, Created(credential_id=made), status=201)
+    return json_response(request, Created(credential_id=made), status=201)
 
 
 @router.delete(
@@ -135,7 +135,7 @@ async def revoke_credential(
     request: Request, api: CurrentApi, caller: SecretReader, device_id: UUID, credential_id: UUID
 ) -> Response:
     """Delete a secret for good. The row stays, because the audit names it."""
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         done = await credentials.revoke(
             connection, caller.organization_id, device_id, credential_id, actor_of(request, caller)
         )

@@ -8,10 +8,21 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from ingest.api.auth import Caller, Operator, Reader
+from ingest.api.dependencies import Api, CurrentApi
 from ingest.api.error_handlers import not_found
-from ingest.api.idempotency import Key, once
-from ingest.api.pages import ERRORS, Asked, Cursor, Limit, Shape, Text, answered, cursor_of, page_of, place_of
-from ingest.api.parts import Api, CurrentApi
+from ingest.api.idempotency import Key, idempotent
+from ingest.api.pages import (
+    ERRORS,
+    Asked,
+    Cursor,
+    Limit,
+    Shape,
+    Text,
+    cursor_of,
+    json_response,
+    page_of,
+    place_of,
+)
 from ingest.store.people import sources
 
 router = APIRouter(prefix="/api", tags=["dead letters and unknown devices"], responses=ERRORS)
@@ -100,7 +111,7 @@ async def list_dead_letters(
 ) -> Response:
     """List dead letters."""
     place = place_of(cursor, datetime, UUID)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         found = await sources.dead_letters(
             connection,
             caller.organization_id,
@@ -111,7 +122,7 @@ async def list_dead_letters(
         )
     page, last = page_of(found, limit)
     following = cursor_of(last["recorded_at"], last["id"]) if last else None
-    return answered(
+    return json_response(
         request, DeadLetters(dead_letters=[DeadLetter(**row) for row in page], next_cursor=following)
     )
 
@@ -123,14 +134,14 @@ async def replay_dead_letters(
     """Decode dead letters again, as of when they were received. What is applied is a dead letter no more."""
 
     async def work() -> Response:
-        async with api.parts.tenants.of(caller.organization_id) as connection:
+        async with api.dependencies.tenants.of(caller.organization_id) as connection:
             ids = await sources.own_dead_letters(connection, caller.organization_id, asked.ids)
-        done = {one.id: one.error for one in await api.parts.replay(ids)} if ids else {}
+        done = {one.id: one.error for one in await api.dependencies.replay(ids)} if ids else {}
         missing = "there is no such dead letter"
         results = [ReplayResult(id=one, error=done.get(one, missing)) for one in dict.fromkeys(asked.ids)]
-        return answered(request, ReplayResults(results=results))
+        return json_response(request, ReplayResults(results=results))
 
-    return await once(api, caller, request, key, work)
+    return await idempotent(api, caller, request, key, work)
 
 
 @router.get("/unknown-devices", response_model=UnknownDevices, operation_id="listUnknownDevices")
@@ -144,14 +155,14 @@ async def list_unknown_devices(
 ) -> Response:
     """List ids that spoke and have no row."""
     place = place_of(cursor, str, UUID)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         found = await sources.unknown_devices(
             connection, caller.organization_id, integration_id=integration, after=place, limit=limit + 1
         )
     page, last = page_of(found, limit)
     following = cursor_of(last["external_device_id"], last["integration_id"]) if last else None
     shown = [UnknownDevice(**row) for row in page]
-    return answered(request, UnknownDevices(unknown_devices=shown, next_cursor=following))
+    return json_response(request, UnknownDevices(unknown_devices=shown, next_cursor=following))
 
 
 @router.post(
@@ -161,15 +172,15 @@ async def adopt_unknown_device(
     request: Request, api: CurrentApi, caller: Operator, asked: Adopt, key: Key = None
 ) -> Response:
     """Make an unknown id a device, which gets what it has said so far."""
-    return await once(api, caller, request, key, lambda: _adopt(api, caller, request, asked))
+    return await idempotent(api, caller, request, key, lambda: _adopt(api, caller, request, asked))
 
 
 async def _adopt(api: Api, caller: Caller, request: Request, asked: Adopt) -> Response:
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         device_id = await sources.adopt(
             connection, caller.organization_id, asked.integration_id, asked.external_device_id
         )
     if device_id is None:
         raise not_found("unknown device")
-    await api.parts.adopt(asked.integration_id)
-    return answered(request, Adopted(device_id=device_id), status=201)
+    await api.dependencies.adopt(asked.integration_id)
+    return json_response(request, Adopted(device_id=device_id), status=201)

@@ -11,10 +11,10 @@ from pydantic import Field
 from handlers.events import MAIN, MAX_COMPONENT, MAX_VERSION
 from handlers.text import clipped, shown
 from ingest.api.auth import Caller, Operator, Reader
+from ingest.api.dependencies import Api, CurrentApi
 from ingest.api.error_handlers import not_found
-from ingest.api.idempotency import Key, once
-from ingest.api.pages import ERRORS, Asked, Flag, Shape, Text, answered
-from ingest.api.parts import Api, CurrentApi
+from ingest.api.idempotency import Key, idempotent
+from ingest.api.pages import ERRORS, Asked, Flag, Shape, Text, json_response
 from ingest.errors import Refused, RollcallError
 from ingest.problems import Problem
 from ingest.providers.port import Artifact, Deployment, Provider
@@ -72,11 +72,11 @@ async def list_deployments(
     limit: Annotated[int, Query(ge=1, le=200)] = 20,
 ) -> Response:
     """List a device's deployments, newest first."""
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         if await fleet.device(connection, caller.organization_id, device_id) is None:
             raise not_found("device")
         found = await deployments.of_device(connection, caller.organization_id, device_id, limit)
-    return answered(request, DeploymentStates(deployments=[DeploymentState(**row) for row in found]))
+    return json_response(request, DeploymentStates(deployments=[DeploymentState(**row) for row in found]))
 
 
 @router.post(
@@ -89,14 +89,16 @@ async def deploy_firmware(
     request: Request, api: CurrentApi, caller: Operator, device_id: UUID, asked: Deploy, key: Key = None
 ) -> Response:
     """Ask the provider to update a device. One deployment at a time: 409 while another is under way."""
-    return await once(api, caller, request, key, lambda: _deploy(api, caller, request, device_id, asked))
+    return await idempotent(
+        api, caller, request, key, lambda: _deploy(api, caller, request, device_id, asked)
+    )
 
 
 async def _deploy(api: Api, caller: Caller, request: Request, device_id: UUID, asked: Deploy) -> Response:
     device, image, running = await _looked_up(api, caller, device_id, asked)
     artifact = _artifact(image)
     component = asked.component_type or image["component_type"] or image["package_name"] or MAIN
-    provider = await api.parts.providers(device["integration_id"])
+    provider = await api.dependencies.providers(device["integration_id"])
     if not provider.capabilities.supports_firmware_deployment:
         raise Problem(409, "the device's provider cannot deploy firmware")
     cohort = device["cohort_id"] if provider.capabilities.deploys_to_cohort else None
@@ -115,7 +117,7 @@ async def _deploy(api: Api, caller: Caller, request: Request, device_id: UUID, a
         cohort_id=made.cohort_id,
         cohort_size=made.cohort_size,
     )
-    return answered(request, deployed, status=202)
+    return json_response(request, deployed, status=202)
 
 
 async def _looked_up(
@@ -123,7 +125,7 @@ async def _looked_up(
 ) -> tuple[Row, Row, dict[str, str]]:
     """Return the device, the image, and what the device runs. Raises: Problem."""
     organization_id = caller.organization_id
-    async with api.parts.tenants.of(organization_id) as connection:
+    async with api.dependencies.tenants.of(organization_id) as connection:
         device = await fleet.device(connection, organization_id, device_id)
         if device is None:
             raise not_found("device")
@@ -153,8 +155,8 @@ def _artifact(image: Row) -> Artifact:
 
 async def _queued(api: Api, caller: Caller, wanted: deployments.Wanted) -> Row:
     try:
-        async with api.parts.tenants.of(caller.organization_id) as connection:
-            deadline_s = api.parts.settings.api_deployment_deadline_s
+        async with api.dependencies.tenants.of(caller.organization_id) as connection:
+            deadline_s = api.dependencies.settings.api_deployment_deadline_s
             return await deployments.queue(connection, caller.organization_id, wanted, deadline_s)
     except Refused as refused:
         if refused.sqlstate != "23505":
@@ -177,12 +179,12 @@ async def _given(
             external_id, artifact, component=wanted.component, allow_cohort=allow_cohort
         )
     except RollcallError as error:
-        async with api.parts.tenants.of(caller.organization_id) as connection:
+        async with api.dependencies.tenants.of(caller.organization_id) as connection:
             await deployments.ended(
                 connection, caller.organization_id, wanted.id, "failed", clipped(str(error))
             )
         raise
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         await deployments.given(
             connection,
             caller.organization_id,

@@ -7,9 +7,9 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from ingest.api.auth import Reader
+from ingest.api.dependencies import CurrentApi
 from ingest.api.error_handlers import not_found
-from ingest.api.pages import ERRORS, Cursor, Limit, Shape, Text, answered, cursor_of, page_of, place_of
-from ingest.api.parts import CurrentApi
+from ingest.api.pages import ERRORS, Cursor, Limit, Shape, Text, cursor_of, json_response, page_of, place_of
 from ingest.problems import Problem
 from ingest.store.people import fleet
 
@@ -123,7 +123,7 @@ async def list_devices(
     place = place_of(cursor, str, str, UUID)
     if place is not None and place[0] != sort:
         raise Problem(422, f"the cursor is of a list sorted by {place[0][:20]}")
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         found = await fleet.devices(
             connection,
             caller.organization_id,
@@ -135,17 +135,17 @@ async def list_devices(
         )
     page, last = page_of(found, limit)
     following = cursor_of(sort, last["key"], last["id"]) if last else None
-    return answered(request, Devices(devices=[Device(**row) for row in page], next_cursor=following))
+    return json_response(request, Devices(devices=[Device(**row) for row in page], next_cursor=following))
 
 
 @router.get("/{device_id}", response_model=Device, operation_id="getDevice")
 async def get_device(request: Request, api: CurrentApi, caller: Reader, device_id: UUID) -> Response:
     """Return one device."""
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         row = await fleet.device(connection, caller.organization_id, device_id)
     if row is None:
         raise not_found("device")
-    return answered(request, Device(**row))
+    return json_response(request, Device(**row))
 
 
 @router.get("/{device_id}/timeline", response_model=Timeline, operation_id="getTimeline")
@@ -159,13 +159,13 @@ async def get_timeline(
 ) -> Response:
     """Return what happened to a device: online, offline, firmware, conflicts, deployments."""
     place = place_of(cursor, datetime, str)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         if await fleet.device(connection, caller.organization_id, device_id) is None:
             raise not_found("device")
         found = await fleet.timeline(connection, caller.organization_id, device_id, place, limit + 1)
     page, last = page_of(found, limit)
     following = cursor_of(last["at"], last["key"]) if last else None
-    return answered(request, Timeline(events=[Transition(**row) for row in page], next_cursor=following))
+    return json_response(request, Timeline(events=[Transition(**row) for row in page], next_cursor=following))
 
 
 @router.get("/{device_id}/firmware", response_model=FirmwareHistory, operation_id="getFirmwareHistory")
@@ -180,7 +180,7 @@ async def get_firmware_history(
 ) -> Response:
     """Return which versions a device ran, per component."""
     place = place_of(cursor, datetime, UUID)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         if await fleet.device(connection, caller.organization_id, device_id) is None:
             raise not_found("device")
         found = await fleet.firmware_history(
@@ -188,14 +188,16 @@ async def get_firmware_history(
         )
     page, last = page_of(found, limit)
     following = cursor_of(last["installed_at"], last["id"]) if last else None
-    return answered(request, FirmwareHistory(history=[Install(**row) for row in page], next_cursor=following))
+    return json_response(
+        request, FirmwareHistory(history=[Install(**row) for row in page], next_cursor=following)
+    )
 
 
 @router.get("/{device_id}/field-errors", response_model=FieldErrors, operation_id="getFieldErrors")
 async def get_field_errors(request: Request, api: CurrentApi, caller: Reader, device_id: UUID) -> Response:
     """Return which fields of a device's messages could not be used, and why; kept for 30 days."""
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         if await fleet.device(connection, caller.organization_id, device_id) is None:
             raise not_found("device")
         found = await fleet.field_errors(connection, caller.organization_id, device_id)
-    return answered(request, FieldErrors(errors=[UnusedField(**row) for row in found]))
+    return json_response(request, FieldErrors(errors=[UnusedField(**row) for row in found]))

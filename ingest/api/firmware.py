@@ -6,18 +6,18 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from ingest.api.auth import Reader
+from ingest.api.dependencies import CurrentApi
 from ingest.api.pages import (
     ERRORS,
     Cursor,
     Limit,
     Shape,
     Text,
-    answered,
     cursor_of,
+    json_response,
     page_of,
     place_of,
 )
-from ingest.api.parts import CurrentApi
 from ingest.store.people import artifacts
 
 router = APIRouter(prefix="/api", tags=["firmware"], responses=ERRORS)
@@ -56,11 +56,11 @@ async def list_artifacts(
 ) -> Response:
     """List the images that reconciliation found at the providers."""
     place = place_of(cursor, UUID)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         found = await artifacts.artifacts(
             connection, caller.organization_id, integration, component, place[0] if place else None, limit + 1
         )
     page, last = page_of(found, limit)
     following = cursor_of(last["id"]) if last else None
     shown_ones = [FirmwareArtifact(**row) for row in page]
-    return answered(request, FirmwareArtifacts(artifacts=shown_ones, next_cursor=following))
+    return json_response(request, FirmwareArtifacts(artifacts=shown_ones, next_cursor=following))

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr
 from handlers.facts import MAX_METADATA_BYTES
 from handlers.text import shown
 from ingest.api.auth import Admin, Caller, Operator, Reader, actor_of
+from ingest.api.dependencies import Api, CurrentApi
 from ingest.api.error_handlers import not_found
 from ingest.api.pages import (
     ERRORS,
@@ -20,13 +21,12 @@ from ingest.api.pages import (
     Limit,
     Shape,
     Text,
-    answered,
     cursor_of,
     json_error,
+    json_response,
     page_of,
     place_of,
 )
-from ingest.api.parts import Api, CurrentApi
 from ingest.crypto import secret_context
 from ingest.errors import DatabaseAway, Misconfigured, RollcallError
 from ingest.integrations.secrets import WEBHOOK, encrypt_settings, found
@@ -91,11 +91,11 @@ async def list_integrations(
 ) -> Response:
     """List integrations."""
     place = place_of(cursor, str, UUID)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         found = await sources.integrations(connection, caller.organization_id, place, limit + 1)
     page, last = page_of(found, limit)
     following = cursor_of(last["name"], last["id"]) if last else None
-    return answered(
+    return json_response(
         request, Integrations(integrations=[Integration(**row) for row in page], next_cursor=following)
     )
 
@@ -105,7 +105,7 @@ async def get_integration(
     request: Request, api: CurrentApi, caller: Reader, integration_id: UUID
 ) -> Response:
     """Return one integration."""
-    return answered(request, await integration_of(api, caller, integration_id))
+    return json_response(request, await integration_of(api, caller, integration_id))
 
 
 @router.post("", response_model=Integration, status_code=201, operation_id="createIntegration")
@@ -115,14 +115,15 @@ async def create_integration(
     """Add an integration. A running Rollcall takes it up at once; secrets are kept encrypted."""
     identifier = uuid4()
     new = _encrypted(api, identifier, asked)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        if not await sources.add(connection, caller.organization_id, new, api.parts.max_integrations):
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
+        if not await sources.add(connection, caller.organization_id, new, api.dependencies.max_integrations):
             raise Problem(
-                409, f"the organization has {api.parts.max_integrations} integrations, and may have no more"
+                409,
+                f"the organization has {api.dependencies.max_integrations} integrations, and may have no more",
             )
         actor = actor_of(request, caller)
         await note(connection, caller.organization_id, actor, "integration.created", identifier, asked.name)
-    return answered(request, await integration_of(api, caller, identifier), status=201)
+    return json_response(request, await integration_of(api, caller, identifier), status=201)
 
 
 @router.post("/{integration_id}/test", response_model=Tested, operation_id="testIntegration")
@@ -131,26 +132,26 @@ async def test_integration(
 ) -> Response:
     """Ask the provider for the least that shows address, key and rights to be right."""
     tested = await integration_of(api, caller, integration_id)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         actor = actor_of(request, caller)
         await note(
             connection, caller.organization_id, actor, "integration.tested", integration_id, tested.name
         )
     try:
         async with asyncio.timeout(TESTED_WITHIN_S):
-            reached = await (await api.parts.providers(integration_id)).test_connection()
+            reached = await (await api.dependencies.providers(integration_id)).test_connection()
     except TimeoutError:
-        return answered(request, Tested(ok=False, detail="no answer in time"))
+        return json_response(request, Tested(ok=False, detail="no answer in time"))
     except DatabaseAway:
         raise
     except RollcallError as error:
-        return answered(request, Tested(ok=False, detail=shown(str(error), 500)))
-    return answered(request, Tested(ok=True, detail=shown(reached.detail, 500)))
+        return json_response(request, Tested(ok=False, detail=shown(str(error), 500)))
+    return json_response(request, Tested(ok=True, detail=shown(reached.detail, 500)))
 
 
 async def integration_of(api: Api, caller: Caller, integration_id: UUID) -> Integration:
     """Return one of the caller's integrations. Raises: Problem where it has none with this id."""
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         row = await sources.integration(connection, caller.organization_id, integration_id)
     if row is None:
         raise not_found("integration")
@@ -159,7 +160,7 @@ async def integration_of(api: Api, caller: Caller, integration_id: UUID) -> Inte
 
 def _encrypted(api: Api, identifier: UUID, asked: NewIntegration) -> sources.New:
     """Check what was asked for, and encrypt its secrets. Raises: Problem, Misconfigured without a key."""
-    settings, keyring = dict(asked.settings), api.parts.keyring
+    settings, keyring = dict(asked.settings), api.dependencies.keyring
     key, hook = (one.get_secret_value() if one else None for one in (asked.api_key, asked.webhook_secret))
     if error := json_error(settings, MAX_METADATA_BYTES):
         raise Problem(422, f"settings {error}")

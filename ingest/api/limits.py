@@ -59,11 +59,11 @@ class Edge:
     """ASGI middleware: refuses bodies above `max_body` bytes before they are read, adds headers, tells the status."""
 
     def __init__(
-        self, app: ASGIApp, max_body: int, answered: Callable[[int], None] = lambda status: None
+        self, app: ASGIApp, max_body: int, on_status: Callable[[int], None] = lambda status: None
     ) -> None:
         self._app = app
         self._max_body = max_body
-        self._answered = answered
+        self._on_status = on_status
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -73,7 +73,7 @@ class Edge:
 
         async def secured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._answered(message["status"])
+                self._on_status(message["status"])
                 headers = message["headers"]
                 present = {name.lower() for name, _ in headers}
                 added = (*HEADERS.items(), POLICY)

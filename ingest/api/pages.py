@@ -55,7 +55,7 @@ class Asked(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
 
 
-def answered(request: Request, shape: BaseModel, *, status: int = 200) -> Response:
+def json_response(request: Request, shape: BaseModel, *, status: int = 200) -> Response:
     """Return `shape` as JSON with an ETag, or 304 where the caller has it already."""
     body = shape.model_dump_json(by_alias=True).encode()
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
@@ -64,7 +64,7 @@ def answered(request: Request, shape: BaseModel, *, status: int = 200) -> Respon
     return Response(body, status, {"etag": etag}, "application/json")
 
 
-def secret(shape: BaseModel) -> Response:
+def secret_response(shape: BaseModel) -> Response:
     """Return an answer that nobody on the way may keep."""
     body = shape.model_dump_json(by_alias=True)
     return Response(body, 200, {"cache-control": NO_STORE, "pragma": "no-cache"}, "application/json")

@@ -6,10 +6,21 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from ingest.api.auth import Operator, Reader
-from ingest.api.idempotency import Key, once
+from ingest.api.dependencies import CurrentApi
+from ingest.api.idempotency import Key, idempotent
 from ingest.api.integrations import integration_of
-from ingest.api.pages import ERRORS, Asked, Cursor, Flag, Limit, Shape, answered, cursor_of, page_of, place_of
-from ingest.api.parts import CurrentApi
+from ingest.api.pages import (
+    ERRORS,
+    Asked,
+    Cursor,
+    Flag,
+    Limit,
+    Shape,
+    cursor_of,
+    json_response,
+    page_of,
+    place_of,
+)
 from ingest.store.people import sources
 
 router = APIRouter(prefix="/api/integrations", tags=["integrations"], responses=ERRORS)
@@ -72,8 +83,8 @@ async def sync_integration(
     async def work() -> Response:
         await integration_of(api, caller, integration_id)
         wanted = asked or Sync()
-        done = await api.parts.sync(integration_id, wanted.full_sync, wanted.dry_run)
-        return answered(
+        done = await api.dependencies.sync(integration_id, wanted.full_sync, wanted.dry_run)
+        return json_response(
             request,
             Synced(
                 devices_processed=done.processed,
@@ -85,7 +96,7 @@ async def sync_integration(
             ),
         )
 
-    return await once(api, caller, request, key, work)
+    return await idempotent(api, caller, request, key, work)
 
 
 @router.get("/{integration_id}/runs", response_model=Runs, operation_id="listRuns")
@@ -100,8 +111,8 @@ async def list_runs(
     """List what reconciliations did."""
     place = place_of(cursor, datetime, UUID)
     await integration_of(api, caller, integration_id)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         found = await sources.runs(connection, caller.organization_id, integration_id, place, limit + 1)
     page, last = page_of(found, limit)
     following = cursor_of(last["started_at"], last["id"]) if last else None
-    return answered(request, Runs(runs=[Run(**row) for row in page], next_cursor=following))
+    return json_response(request, Runs(runs=[Run(**row) for row in page], next_cursor=following))

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Request, Response
 
 from handlers.events import MAIN, SECOND, Micros
 from ingest.api.auth import Caller, Reader
+from ingest.api.dependencies import Api, CurrentApi
 from ingest.api.devices import Device
 from ingest.api.error_handlers import not_found
+from ingest.api.live_observations import KnownTimes
 from ingest.api.live_status import Answer, Subject
-from ingest.api.news import Known
-from ingest.api.pages import ERRORS, answered
-from ingest.api.parts import Api, CurrentApi
+from ingest.api.pages import ERRORS, json_response
 from ingest.api.status_report import (
     CapabilitiesOf,
     ComponentVersion,
@@ -47,13 +47,13 @@ class Kept(NamedTuple):
 @router.get("/{device_id}/status", response_model=StatusReport, operation_id="getDeviceStatus")
 async def get_status(request: Request, api: CurrentApi, caller: Reader, device_id: UUID) -> Response:
     """Return a device's row together with its provider's live answer, in two seconds at most."""
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         row = await fleet.device(connection, caller.organization_id, device_id)
         components = await fleet.components(connection, caller.organization_id, device_id) if row else []
     if row is None:
         raise not_found("device")
     kept, answer = await asyncio.gather(_kept(api, caller, row, components), _asked(api, row, components))
-    return answered(request, _status(row, kept, answer, api.parts.clock()))
+    return json_response(request, _status(row, kept, answer, api.dependencies.clock()))
 
 
 async def _kept(api: Api, caller: Caller, row: Row, components: list[Row]) -> Kept:
@@ -61,7 +61,7 @@ async def _kept(api: Api, caller: Caller, row: Row, components: list[Row]) -> Ke
     installed = {one["component"]: one["version"] for one in components}
     if row["firmware_version"]:
         installed.setdefault(MAIN, row["firmware_version"])
-    async with api.parts.tenants.of(organization_id) as connection:
+    async with api.dependencies.tenants.of(organization_id) as connection:
         readings = await fleet.readings(connection, organization_id, device_id)
         updating = await deployments.in_progress(connection, organization_id, device_id)
         available = row["integration_id"] is not None and await artifacts.update_available(
@@ -73,7 +73,7 @@ async def _kept(api: Api, caller: Caller, row: Row, components: list[Row]) -> Ke
 async def _asked(api: Api, row: Row, components: list[Row]) -> Answer:
     if row["integration_type"] is None or row["provider_key"] is None:
         return Answer(error="the device belongs to no provider that could be asked")
-    known = Known(
+    known = KnownTimes(
         row["online_at"],
         row["offline_at"],
         row["battery_at"],

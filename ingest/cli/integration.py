@@ -10,7 +10,7 @@ from uuid import UUID
 import typer
 
 from handlers.topics import Topics
-from ingest.cli.integration_broker import forgotten, tried
+from ingest.cli.integration_broker import reset_sessions, test_broker
 from ingest.cli.integration_provider import key_of, save_key, settings_of
 from ingest.cli.integration_webhooks import Kind, encrypted, webhook_of
 from ingest.cli.options import AsJson, DatabaseUrl, Organization
@@ -157,7 +157,8 @@ def check(
 ) -> None:
     """Connect to the broker with a client id of its own, subscribe, and say what was granted."""
     print_row(
-        asyncio.run(tried(load_settings(database_url=database_url), name, organization)), as_json=as_json
+        asyncio.run(test_broker(load_settings(database_url=database_url), name, organization)),
+        as_json=as_json,
     )
 
 
@@ -188,7 +189,7 @@ def reset_session(
     """
     if not yes:
         typer.confirm("What the broker holds for Rollcall is lost. Go on?", abort=True)
-    asyncio.run(forgotten(load_settings(database_url=database_url), name, organization))
+    asyncio.run(reset_sessions(load_settings(database_url=database_url), name, organization))
     say(f"{name}: the broker has forgotten the session")
 
 

@@ -1,4 +1,4 @@
-"""The broker of an mqtt integration, met by the command line: tried, and made to forget our sessions."""
+"""Commands that talk to the broker of an mqtt integration: test the connection, reset the sessions."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from ingest.store.people.audit import note, operator
 from ingest.store.people.session import Row, session
 
 
-async def tried(settings: Settings, name: str, slug: str | None) -> Row:
+async def test_broker(settings: Settings, name: str, slug: str | None) -> Row:
     """Log in under a client id of our own, see a marker, subscribe, and return what was granted.
 
     Raises: Misconfigured, BrokerAway.
@@ -35,7 +35,7 @@ async def tried(settings: Settings, name: str, slug: str | None) -> Row:
     }
 
 
-async def forgotten(settings: Settings, name: str, slug: str | None) -> None:
+async def reset_sessions(settings: Settings, name: str, slug: str | None) -> None:
     """Open each of an integration's sessions clean, so that the broker drops what it has of it, and close it."""
     planner, row = await _stored(settings, name, slug, "integration.session_reset")
     async with session(settings.database_url) as connection:

@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from handlers.events import Observation
 from ingest.api.auth import Authenticator
 from ingest.api.limits import Buckets
-from ingest.api.live_status import Live
+from ingest.api.live_status import ProviderStatuses
 from ingest.api.settings import ApiSettings
 from ingest.crypto import Keyring
 from ingest.mqtt.port import Clock
@@ -32,7 +32,7 @@ class Synced(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Dependencies:
     """What the rest of the process gives to the API.
 
     `providers` returns the provider of an integration, which stays the giver's to close; raises Misconfigured.
@@ -54,17 +54,17 @@ class Parts:
     settings: ApiSettings = field(default_factory=ApiSettings)
     max_integrations: int = 100
     """Of one organization."""
-    answered: Callable[[int], None] = lambda status: None
-    """Told the status of each answer."""
+    on_status: Callable[[int], None] = lambda status: None
+    """Called with the status of each answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One API: its parts, and what its routes share."""
+    """One API: its dependencies, and what its routes share."""
 
-    parts: Parts
+    dependencies: Dependencies
     authenticator: Authenticator
-    live: Live
+    live: ProviderStatuses
     requests: Buckets
     secrets: Buckets
 

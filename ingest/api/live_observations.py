@@ -11,7 +11,7 @@ MAX_AHEAD: Micros = 300 * SECOND
 """A time further in the future is a clock that is wrong."""
 
 
-class Known(NamedTuple):
+class KnownTimes(NamedTuple):
     """How new what the row knows is; None where it knows nothing. `firmware` is component -> time."""
 
     online_at: Micros | None = None
@@ -21,8 +21,8 @@ class Known(NamedTuple):
     firmware: Mapping[str, Micros] = {}
 
 
-def news(
-    integration_id: UUID, known: Known, listed: ListedDevice, received_at: Micros
+def newer_observations(
+    integration_id: UUID, known: KnownTimes, listed: ListedDevice, received_at: Micros
 ) -> tuple[Observation, ...]:
     """Return what is newer than `known`. What has no time of the provider's own says nothing here."""
     key = DeviceKey(listed.external_id)
