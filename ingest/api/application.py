@@ -26,7 +26,7 @@ from ingest.api.limits import Buckets, Edge
 from ingest.api.live_status import ProviderStatuses
 from ingest.api.settings import ApiSettings
 from ingest.errors import Unauthorized
-from ingest.store.people import sources
+from ingest.store.people import integrations as integration_rows
 
 if TYPE_CHECKING:
     from ingest.api.jwts import Jwts
@@ -92,7 +92,7 @@ async def readable_integrations(app: FastAPI, token: str) -> frozenset[UUID] | N
     if "read" not in caller.scopes:
         return None
     async with api.dependencies.tenants.of(caller.organization_id) as connection:
-        return await sources.ids(connection, caller.organization_id)
+        return await integration_rows.ids(connection, caller.organization_id)
 
 
 def _jwts(settings: ApiSettings) -> "Jwts | None":

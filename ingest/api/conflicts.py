@@ -1,4 +1,4 @@
-"""Conflicts between a row and its provider: listed, and resolved by a person."""
+"""Routes of conflicts between a row and its provider: the list, and resolving one."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -16,23 +16,11 @@ from ingest.api.auth import Caller, Operator, Reader
 from ingest.api.dependencies import Api, CurrentApi
 from ingest.api.error_handlers import not_found
 from ingest.api.idempotency import Key, idempotent
-from ingest.api.pages import (
-    ERRORS,
-    Asked,
-    Cursor,
-    Limit,
-    Shape,
-    Text,
-    cursor_of,
-    json_error,
-    json_response,
-    page_of,
-    place_of,
-)
+from ingest.api.paging import Connection, Page, paged
+from ingest.api.shapes import ERRORS, Asked, Shape, Text, json_error, json_response
 from ingest.problems import Problem
 from ingest.providers.port import DeviceChanges
 from ingest.store.people import conflicts
-from ingest.store.people.session import Row
 
 router = APIRouter(prefix="/api/sync/conflicts", tags=["sync"], responses=ERRORS)
 LEASE_S = 60.0
@@ -83,24 +71,31 @@ async def list_conflicts(
     request: Request,
     api: CurrentApi,
     caller: Reader,
+    page: Page,
     device_id: Annotated[UUID | None, Query(alias="deviceId")] = None,
     state: Literal["open", "resolved", "all"] = "open",
-    cursor: Cursor = None,
-    limit: Limit = 50,
 ) -> Response:
     """List conflicts."""
-    place = place_of(cursor, datetime, UUID)
     resolved = None if state == "all" else state == "resolved"
-    organization_id = caller.organization_id
-    async with api.dependencies.tenants.of(organization_id) as connection:
-        found = await conflicts.conflicts(
-            connection, organization_id, device_id=device_id, resolved=resolved, after=place, limit=limit + 1
+
+    async def fetch(
+        connection: Connection, after: tuple[datetime, UUID] | None, limit: int
+    ) -> list[conflicts.Conflict]:
+        return await conflicts.conflicts(
+            connection,
+            caller.organization_id,
+            device_id=device_id,
+            resolved=resolved,
+            after=after,
+            limit=limit,
         )
-        total = await conflicts.total(connection, organization_id, device_id=device_id, resolved=resolved)
-    page, last = page_of(found, limit)
-    following = cursor_of(last["detected_at"], last["id"]) if last else None
-    shown = [Conflict(**row) for row in page]
-    return json_response(request, Conflicts(conflicts=shown, total=total, next_cursor=following))
+
+    async def total(connection: Connection) -> int:
+        return await conflicts.total(
+            connection, caller.organization_id, device_id=device_id, resolved=resolved
+        )
+
+    return await paged(api, caller, request, page, Conflicts, (datetime, UUID), fetch, total=total)
 
 
 @router.post("/{conflict_id}/resolve", response_model=Resolved, operation_id="resolveConflict")
@@ -125,26 +120,28 @@ async def _resolve(api: Api, caller: Caller, request: Request, conflict_id: UUID
         await api.dependencies.sessions.release(lease, holder)
 
 
-async def _open(api: Api, caller: Caller, conflict_id: UUID) -> Row:
+async def _open(api: Api, caller: Caller, conflict_id: UUID) -> conflicts.ConflictNow:
     async with api.dependencies.tenants.of(caller.organization_id) as connection:
         found = await conflicts.conflict(connection, caller.organization_id, conflict_id)
     if found is None:
         raise not_found("conflict")
-    if found["resolved_at"] is not None:
+    if found.resolved_at is not None:
         raise Problem(409, "the conflict is resolved already")
     return found
 
 
-async def _decided(api: Api, caller: Caller, request: Request, found: Row, asked: Resolve) -> Response:
-    value = {"local": found["local_now"], "remote": found["remote_now"], "custom": asked.custom_value}
+async def _decided(
+    api: Api, caller: Caller, request: Request, found: conflicts.ConflictNow, asked: Resolve
+) -> Response:
+    value = {"local": found.local_now, "remote": found.remote_now, "custom": asked.custom_value}
     wins = value[asked.resolution]
-    if error := _error(found["field_name"], wins):
-        raise Problem(422, f"{found['field_name']}: the {asked.resolution} value {error}")
+    if error := _error(found.field_name, wins):
+        raise Problem(422, f"{found.field_name}: the {asked.resolution} value {error}")
     pushed = asked.resolution != "remote" and await _push(api, found, wins)
     resolution = conflicts.Resolution(
         STRATEGIES[asked.resolution],
         wins,
-        wins if pushed else found["remote_now"],
+        wins if pushed else found.remote_now,
         pushed,
         asked.notes,
         api.dependencies.clock(),
@@ -159,19 +156,24 @@ async def _decided(api: Api, caller: Caller, request: Request, found: Row, asked
         )
     if resolved_at is None:
         raise Problem(409, "the conflict was resolved meanwhile")
-    return json_response(request, Resolved(conflict_id=found["id"], resolved_at=resolved_at))
+    return json_response(request, Resolved(conflict_id=found.id, resolved_at=resolved_at))
 
 
-async def _push(api: Api, found: Row, value: Any) -> bool:
+async def _push(api: Api, found: conflicts.ConflictNow, value: Any) -> bool:
     """Tell the provider; False where it keeps no such field. Raises: what the provider does."""
-    changes = _changes(found["field_name"], value)
-    if changes is None or found["integration_type"] is None or found["provider_key"] is None:
+    changes = _changes(found.field_name, value)
+    if (
+        changes is None
+        or found.integration_id is None
+        or found.integration_type is None
+        or found.provider_key is None
+    ):
         return False
-    provider = await api.dependencies.providers(found["integration_id"])
+    provider = await api.dependencies.providers(found.integration_id)
     able = provider.capabilities
     if not able.supports_update or not changes.given() <= able.updatable:
         return False
-    await provider.update_device(found["provider_key"], changes)
+    await provider.update_device(found.provider_key, changes)
     return True
 
 

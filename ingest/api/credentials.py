@@ -9,10 +9,11 @@ from pydantic import AwareDatetime, Field, SecretStr, field_validator
 
 from ingest.api.auth import Reader, SecretReader, actor_of
 from ingest.api.dependencies import CurrentApi
+from ingest.api.devices import existing_device
 from ingest.api.error_handlers import not_found
-from ingest.api.pages import ERRORS, Asked, Shape, Text, json_response, secret_response
+from ingest.api.shapes import ERRORS, Asked, Shape, Text, json_response, secret_response
 from ingest.problems import Problem
-from ingest.store.people import credentials, fleet
+from ingest.store.people import credentials
 
 router = APIRouter(prefix="/api/devices/{device_id}/credentials", tags=["credentials"], responses=ERRORS)
 Kind = Literal["PRE_SHARED_KEY", "CERTIFICATE", "TOKEN"]
@@ -80,10 +81,9 @@ class Created(Shape):
 async def list_credentials(request: Request, api: CurrentApi, caller: Reader, device_id: UUID) -> Response:
     """List a device's credentials. No secret is ever in a list."""
     async with api.dependencies.tenants.of(caller.organization_id) as connection:
-        if await fleet.device(connection, caller.organization_id, device_id) is None:
-            raise not_found("device")
-        found = await credentials.listed(connection, caller.organization_id, device_id)
-    return json_response(request, Credentials(credentials=[Credential(**row) for row in found]))
+        await existing_device(connection, caller, device_id)
+        found = await credentials.credentials(connection, caller.organization_id, device_id)
+    return json_response(request, Credentials.model_validate({"credentials": found}))
 
 
 @router.post("/decrypt", response_model=Decrypted, operation_id="decryptCredential")
@@ -98,16 +98,16 @@ async def decrypt(
         )
     if row is None:
         raise not_found("credential")
-    if row["encrypted_secret"] is None:
-        raise Problem(410, f"the credential is {row['state']}")
-    keyring, stored, kind = api.dependencies.keyring, row["encrypted_secret"], row["credential_type"]
-    clear = credentials.opened(stored, device_id, kind, keyring)
+    if row.encrypted_secret is None:
+        raise Problem(410, f"the credential is {row.state}")
+    keyring, stored, kind = api.dependencies.keyring, row.encrypted_secret, row.credential_type
+    clear = credentials.decrypt_secret(stored, device_id, kind, keyring)
     if keyring.can_encrypt and not keyring.is_current(stored):
         encrypted = keyring.encrypt(clear, credentials.context(device_id, kind))
         async with api.dependencies.tenants.of(caller.organization_id) as connection:
-            await credentials.upgrade(connection, row["id"], stored, encrypted)
+            await credentials.upgrade(connection, row.id, stored, encrypted)
     return secret_response(
-        Decrypted(credential_id=row["id"], credential_type=kind, identity=row["identity"], secret=clear)
+        Decrypted(credential_id=row.id, credential_type=kind, identity=row.identity, secret=clear)
     )
 
 
@@ -120,8 +120,7 @@ async def create_credential(
     encrypted = api.dependencies.keyring.encrypt(asked.secret.get_secret_value(), place)
     new = credentials.New(device_id, asked.credential_type, asked.identity, encrypted, asked.expires_at)
     async with api.dependencies.tenants.of(caller.organization_id) as connection:
-        if await fleet.device(connection, caller.organization_id, device_id) is None:
-            raise not_found("device")
+        await existing_device(connection, caller, device_id)
         made = await credentials.create(connection, caller.organization_id, new, actor_of(request, caller))
     if made is None:
         raise Problem(409, f"the device has an active {asked.credential_type}: revoke it first")

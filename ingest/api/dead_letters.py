@@ -1,4 +1,4 @@
-"""What could not be used: dead letters and unknown devices, to be looked at, replayed and adopted."""
+"""Routes of dead letters and unknown devices: the lists, replaying a letter, adopting an id."""
 
 from datetime import datetime
 from typing import Annotated
@@ -11,19 +11,9 @@ from ingest.api.auth import Caller, Operator, Reader
 from ingest.api.dependencies import Api, CurrentApi
 from ingest.api.error_handlers import not_found
 from ingest.api.idempotency import Key, idempotent
-from ingest.api.pages import (
-    ERRORS,
-    Asked,
-    Cursor,
-    Limit,
-    Shape,
-    Text,
-    cursor_of,
-    json_response,
-    page_of,
-    place_of,
-)
-from ingest.store.people import sources
+from ingest.api.paging import Connection, Page, paged
+from ingest.api.shapes import ERRORS, Asked, Shape, Text, json_response
+from ingest.store.people import dead_letters, unknown_devices
 
 router = APIRouter(prefix="/api", tags=["dead letters and unknown devices"], responses=ERRORS)
 
@@ -104,27 +94,25 @@ async def list_dead_letters(
     request: Request,
     api: CurrentApi,
     caller: Reader,
+    page: Page,
     integration: UUID | None = None,
     kind: Text | None = None,
-    cursor: Cursor = None,
-    limit: Limit = 50,
 ) -> Response:
     """List dead letters."""
-    place = place_of(cursor, datetime, UUID)
-    async with api.dependencies.tenants.of(caller.organization_id) as connection:
-        found = await sources.dead_letters(
+
+    async def fetch(
+        connection: Connection, after: tuple[datetime, UUID] | None, limit: int
+    ) -> list[dead_letters.DeadLetter]:
+        return await dead_letters.dead_letters(
             connection,
             caller.organization_id,
             integration_id=integration,
             kind=kind,
-            after=place,
-            limit=limit + 1,
+            after=after,
+            limit=limit,
         )
-    page, last = page_of(found, limit)
-    following = cursor_of(last["recorded_at"], last["id"]) if last else None
-    return json_response(
-        request, DeadLetters(dead_letters=[DeadLetter(**row) for row in page], next_cursor=following)
-    )
+
+    return await paged(api, caller, request, page, DeadLetters, (datetime, UUID), fetch)
 
 
 @router.post("/dead-letters/replay", response_model=ReplayResults, operation_id="replayDeadLetters")
@@ -135,7 +123,7 @@ async def replay_dead_letters(
 
     async def work() -> Response:
         async with api.dependencies.tenants.of(caller.organization_id) as connection:
-            ids = await sources.own_dead_letters(connection, caller.organization_id, asked.ids)
+            ids = await dead_letters.existing(connection, caller.organization_id, asked.ids)
         done = {one.id: one.error for one in await api.dependencies.replay(ids)} if ids else {}
         missing = "there is no such dead letter"
         results = [ReplayResult(id=one, error=done.get(one, missing)) for one in dict.fromkeys(asked.ids)]
@@ -149,20 +137,19 @@ async def list_unknown_devices(
     request: Request,
     api: CurrentApi,
     caller: Reader,
+    page: Page,
     integration: UUID | None = None,
-    cursor: Cursor = None,
-    limit: Limit = 50,
 ) -> Response:
     """List ids that spoke and have no row."""
-    place = place_of(cursor, str, UUID)
-    async with api.dependencies.tenants.of(caller.organization_id) as connection:
-        found = await sources.unknown_devices(
-            connection, caller.organization_id, integration_id=integration, after=place, limit=limit + 1
+
+    async def fetch(
+        connection: Connection, after: tuple[str, UUID] | None, limit: int
+    ) -> list[unknown_devices.UnknownDevice]:
+        return await unknown_devices.unknown_devices(
+            connection, caller.organization_id, integration_id=integration, after=after, limit=limit
         )
-    page, last = page_of(found, limit)
-    following = cursor_of(last["external_device_id"], last["integration_id"]) if last else None
-    shown = [UnknownDevice(**row) for row in page]
-    return json_response(request, UnknownDevices(unknown_devices=shown, next_cursor=following))
+
+    return await paged(api, caller, request, page, UnknownDevices, (str, UUID), fetch)
 
 
 @router.post(
@@ -177,7 +164,7 @@ async def adopt_unknown_device(
 
 async def _adopt(api: Api, caller: Caller, request: Request, asked: Adopt) -> Response:
     async with api.dependencies.tenants.of(caller.organization_id) as connection:
-        device_id = await sources.adopt(
+        device_id = await unknown_devices.adopt(
             connection, caller.organization_id, asked.integration_id, asked.external_device_id
         )
     if device_id is None:

@@ -1,4 +1,4 @@
-"""Firmware: which images there are."""
+"""Routes of firmware images: the list."""
 
 from datetime import datetime
 from uuid import UUID
@@ -7,17 +7,8 @@ from fastapi import APIRouter, Request, Response
 
 from ingest.api.auth import Reader
 from ingest.api.dependencies import CurrentApi
-from ingest.api.pages import (
-    ERRORS,
-    Cursor,
-    Limit,
-    Shape,
-    Text,
-    cursor_of,
-    json_response,
-    page_of,
-    place_of,
-)
+from ingest.api.paging import Connection, Page, paged
+from ingest.api.shapes import ERRORS, Shape, Text
 from ingest.store.people import artifacts
 
 router = APIRouter(prefix="/api", tags=["firmware"], responses=ERRORS)
@@ -49,18 +40,22 @@ async def list_artifacts(
     request: Request,
     api: CurrentApi,
     caller: Reader,
+    page: Page,
     integration: UUID | None = None,
     component: Text | None = None,
-    cursor: Cursor = None,
-    limit: Limit = 50,
 ) -> Response:
     """List the images that reconciliation found at the providers."""
-    place = place_of(cursor, UUID)
-    async with api.dependencies.tenants.of(caller.organization_id) as connection:
-        found = await artifacts.artifacts(
-            connection, caller.organization_id, integration, component, place[0] if place else None, limit + 1
+
+    async def fetch(
+        connection: Connection, after: tuple[UUID] | None, limit: int
+    ) -> list[artifacts.StoredArtifact]:
+        return await artifacts.artifacts(
+            connection,
+            caller.organization_id,
+            integration_id=integration,
+            component=component,
+            after=after,
+            limit=limit,
         )
-    page, last = page_of(found, limit)
-    following = cursor_of(last["id"]) if last else None
-    shown_ones = [FirmwareArtifact(**row) for row in page]
-    return json_response(request, FirmwareArtifacts(artifacts=shown_ones, next_cursor=following))
+
+    return await paged(api, caller, request, page, FirmwareArtifacts, (UUID,), fetch)

@@ -1,4 +1,4 @@
-"""Integrations: listed, added and tested."""
+"""Routes of integrations: the list, one of them, adding and testing one."""
 
 import asyncio
 from datetime import datetime
@@ -14,19 +14,8 @@ from handlers.text import shown
 from ingest.api.auth import Admin, Caller, Operator, Reader, actor_of
 from ingest.api.dependencies import Api, CurrentApi
 from ingest.api.error_handlers import not_found
-from ingest.api.pages import (
-    ERRORS,
-    Asked,
-    Cursor,
-    Limit,
-    Shape,
-    Text,
-    cursor_of,
-    json_error,
-    json_response,
-    page_of,
-    place_of,
-)
+from ingest.api.paging import Connection, Page, paged
+from ingest.api.shapes import ERRORS, Asked, Shape, Text, json_error, json_response
 from ingest.crypto import secret_context
 from ingest.errors import DatabaseAway, Misconfigured, RollcallError
 from ingest.integrations.secrets import WEBHOOK, encrypt_settings, found
@@ -34,7 +23,7 @@ from ingest.integrations.settings import mqtt_settings
 from ingest.problems import Problem
 from ingest.providers.factory import create_provider
 from ingest.providers.settings import ProviderSettings
-from ingest.store.people import sources
+from ingest.store.people import integrations
 from ingest.store.people.audit import note
 from ingest.webhooks.auth import LONG_ENOUGH, is_short
 
@@ -86,18 +75,15 @@ class Tested(Shape):
 
 
 @router.get("", response_model=Integrations, operation_id="listIntegrations")
-async def list_integrations(
-    request: Request, api: CurrentApi, caller: Reader, cursor: Cursor = None, limit: Limit = 50
-) -> Response:
+async def list_integrations(request: Request, api: CurrentApi, caller: Reader, page: Page) -> Response:
     """List integrations."""
-    place = place_of(cursor, str, UUID)
-    async with api.dependencies.tenants.of(caller.organization_id) as connection:
-        found = await sources.integrations(connection, caller.organization_id, place, limit + 1)
-    page, last = page_of(found, limit)
-    following = cursor_of(last["name"], last["id"]) if last else None
-    return json_response(
-        request, Integrations(integrations=[Integration(**row) for row in page], next_cursor=following)
-    )
+
+    async def fetch(
+        connection: Connection, after: tuple[str, UUID] | None, limit: int
+    ) -> list[integrations.Integration]:
+        return await integrations.integrations(connection, caller.organization_id, after=after, limit=limit)
+
+    return await paged(api, caller, request, page, Integrations, (str, UUID), fetch)
 
 
 @router.get("/{integration_id}", response_model=Integration, operation_id="getIntegration")
@@ -116,7 +102,9 @@ async def create_integration(
     identifier = uuid4()
     new = _encrypted(api, identifier, asked)
     async with api.dependencies.tenants.of(caller.organization_id) as connection:
-        if not await sources.add(connection, caller.organization_id, new, api.dependencies.max_integrations):
+        if not await integrations.add(
+            connection, caller.organization_id, new, api.dependencies.max_integrations
+        ):
             raise Problem(
                 409,
                 f"the organization has {api.dependencies.max_integrations} integrations, and may have no more",
@@ -152,13 +140,13 @@ async def test_integration(
 async def integration_of(api: Api, caller: Caller, integration_id: UUID) -> Integration:
     """Return one of the caller's integrations. Raises: Problem where it has none with this id."""
     async with api.dependencies.tenants.of(caller.organization_id) as connection:
-        row = await sources.integration(connection, caller.organization_id, integration_id)
+        row = await integrations.integration(connection, caller.organization_id, integration_id)
     if row is None:
         raise not_found("integration")
-    return Integration(**row)
+    return Integration.model_validate(row)
 
 
-def _encrypted(api: Api, identifier: UUID, asked: NewIntegration) -> sources.New:
+def _encrypted(api: Api, identifier: UUID, asked: NewIntegration) -> integrations.New:
     """Check what was asked for, and encrypt its secrets. Raises: Problem, Misconfigured without a key."""
     settings, keyring = dict(asked.settings), api.dependencies.keyring
     key, hook = (one.get_secret_value() if one else None for one in (asked.api_key, asked.webhook_secret))
@@ -177,7 +165,7 @@ def _encrypted(api: Api, identifier: UUID, asked: NewIntegration) -> sources.New
     if short := [name for name, secret in given.items() if secret and is_short(secret)]:
         raise Problem(422, f"{short[0]} is too short: {LONG_ENOUGH}")
     settings = encrypt_settings(settings, identifier, keyring)
-    return sources.New(
+    return integrations.New(
         identifier,
         asked.integration_type,
         asked.name,

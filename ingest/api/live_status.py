@@ -1,4 +1,4 @@
-"""Live status of devices from their providers, bounded in time and number: one request for all who ask about a device."""
+"""Live status of devices from their providers, bounded in time and number: one request for all who wait for it."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Reconciliations of an integration: done on demand, and what they did."""
+"""Routes of reconciliations: run one now, and list those that ran."""
 
 from datetime import datetime
 from uuid import UUID
@@ -9,19 +9,9 @@ from ingest.api.auth import Operator, Reader
 from ingest.api.dependencies import CurrentApi
 from ingest.api.idempotency import Key, idempotent
 from ingest.api.integrations import integration_of
-from ingest.api.pages import (
-    ERRORS,
-    Asked,
-    Cursor,
-    Flag,
-    Limit,
-    Shape,
-    cursor_of,
-    json_response,
-    page_of,
-    place_of,
-)
-from ingest.store.people import sources
+from ingest.api.paging import Connection, Page, paged
+from ingest.api.shapes import ERRORS, Asked, Flag, Shape, json_response
+from ingest.store.people import reconciliations
 
 router = APIRouter(prefix="/api/integrations", tags=["integrations"], responses=ERRORS)
 
@@ -101,18 +91,16 @@ async def sync_integration(
 
 @router.get("/{integration_id}/runs", response_model=Runs, operation_id="listRuns")
 async def list_runs(
-    request: Request,
-    api: CurrentApi,
-    caller: Reader,
-    integration_id: UUID,
-    cursor: Cursor = None,
-    limit: Limit = 50,
+    request: Request, api: CurrentApi, caller: Reader, page: Page, integration_id: UUID
 ) -> Response:
     """List what reconciliations did."""
-    place = place_of(cursor, datetime, UUID)
     await integration_of(api, caller, integration_id)
-    async with api.dependencies.tenants.of(caller.organization_id) as connection:
-        found = await sources.runs(connection, caller.organization_id, integration_id, place, limit + 1)
-    page, last = page_of(found, limit)
-    following = cursor_of(last["started_at"], last["id"]) if last else None
-    return json_response(request, Runs(runs=[Run(**row) for row in page], next_cursor=following))
+
+    async def fetch(
+        connection: Connection, after: tuple[datetime, UUID] | None, limit: int
+    ) -> list[reconciliations.Run]:
+        return await reconciliations.runs(
+            connection, caller.organization_id, integration_id, after=after, limit=limit
+        )
+
+    return await paged(api, caller, request, page, Runs, (datetime, UUID), fetch)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Literal
 
 from ingest.api.devices import Device, Status
-from ingest.api.pages import Shape
+from ingest.api.shapes import Shape
 
 ConnectionState = Literal["connected", "disconnected", "unknown"]
 

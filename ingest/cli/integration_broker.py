@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from ingest.cli.output import Row
 from ingest.clock import StrictClock
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
@@ -10,9 +11,9 @@ from ingest.mqtt.auto import open_connection
 from ingest.sessions.probe import probe
 from ingest.settings import Settings
 from ingest.store.config.integrations import IntegrationRow
-from ingest.store.people import admin
+from ingest.store.people import integrations, organizations
 from ingest.store.people.audit import note, operator
-from ingest.store.people.session import Row, session
+from ingest.store.people.session import session
 
 
 async def test_broker(settings: Settings, name: str, slug: str | None) -> Row:
@@ -39,7 +40,7 @@ async def reset_sessions(settings: Settings, name: str, slug: str | None) -> Non
     """Open each of an integration's sessions clean, so that the broker drops what it has of it, and close it."""
     planner, row = await _stored(settings, name, slug, "integration.session_reset")
     async with session(settings.database_url) as connection:
-        secret, known = await admin.sessions_of(connection, row.id)
+        secret, known = await integrations.sessions_of(connection, row.id)
     plan = planner.plan(replace(row, session_secret=secret))
     if plan.cluster is not None:
         told = "it has no MQTT session. The log says how it is; its consumers are removed with `nats consumer rm`"
@@ -59,11 +60,14 @@ async def _stored(
     Raises: Misconfigured.
     """
     async with session(settings.database_url) as connection:
-        row = await admin.integration(connection, name, slug)
-        await note(connection, row["organization_id"], operator(), action, row["id"], row["name"])
-    if row["type"] != "mqtt":
-        raise Misconfigured(f"integration {name!r} is of type {row['type']}: this can only be done with mqtt")
+        chosen = await organizations.chosen(connection, slug)
+        row = await integrations.find(connection, chosen, name)
+        await note(connection, row.organization_id, operator(), action, row.id, row.name)
+    if row.integration_type != "mqtt":
+        raise Misconfigured(
+            f"integration {name!r} is of type {row.integration_type}: this can only be done with mqtt"
+        )
     found = IntegrationRow(
-        row["id"], name, row["settings"], base_url=row["base_url"], operator_address=row["operator_address"]
+        row.id, name, row.settings, base_url=row.base_url, operator_address=row.operator_address
     )
     return Planner(settings, Keyring.from_setting(settings.keys)), found

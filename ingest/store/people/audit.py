@@ -1,11 +1,10 @@
-"""The audit: who created, changed, tested or read an integration, a token or a credential, when and from where."""
+"""The audit: a row for each integration, token or credential that somebody created, changed, tested or read."""
 
 import getpass
 import socket
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
-
-from ingest.store.people.session import Row, rows
 
 Connection = Any
 MAX_NAME: Final = 255
@@ -19,6 +18,19 @@ class Actor(NamedTuple):
     token_id: UUID | None
     address: str | None = None
     agent: str | None = None
+
+
+class Entry(NamedTuple):
+    """A row of the audit. `organization` is a slug, or the id of one that is gone."""
+
+    at: datetime
+    organization: str
+    actor: str
+    address: str | None
+    action: str
+    name: str
+    subject: UUID
+    agent: str | None
 
 
 def operator() -> Actor:
@@ -47,14 +59,14 @@ async def note(
     )
 
 
-async def entries(connection: Connection, slug: str | None, limit: int) -> list[Row]:
-    """Return what was written, newest first."""
-    return await rows(
-        connection,
+async def entries(connection: Connection, organization: UUID | None, limit: int) -> list[Entry]:
+    """Return entries, newest first; of all organizations where `organization` is None."""
+    found = await connection.fetch(
         """select a.at, coalesce(o.slug, a.organization_id::text) as organization, a.actor, a.address, a.action, a.name,
             a.subject, a.agent
         from rollcall.audit a left join public.organizations o on o.id = a.organization_id
-        where $1::text is null or o.slug = $1 order by a.at desc, a.id desc limit $2""",
-        slug,
+        where $1::uuid is null or a.organization_id = $1 order by a.at desc, a.id desc limit $2""",
+        organization,
         limit,
     )
+    return [Entry(**row) for row in found]

@@ -1,16 +1,20 @@
-"""Devices as the API reads them. Every query names the organization."""
+"""Devices with their rows and clocks: of one organization, or of all where `organization` is None (the operator)."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
 
-from ingest.store.people.session import Row, rows
+from handlers.events import Micros
+from ingest.errors import Misconfigured
 
 Connection = Any
 
-_DEVICE = """d.id, d.integration_id, d.external_device_id, d.name, d.device_type, d.model, d.serial_number,
+_DEVICE = """d.id, (select o.slug from public.organizations o where o.id = d.organization_id) as organization,
+    d.integration_id, d.external_device_id, d.name, d.device_type, d.model, d.serial_number,
     coalesce(d.status::text, 'offline') as status, d.last_seen, d.last_seen_online, d.last_seen_offline,
     d.battery_level, d.signal_strength, d.firmware_version, d.hardware_ids, d.cohort_id, d.golioth_status,
     d.location_id, d.department_id, coalesce(d.metadata, '{}')::text as metadata, d.created_at, d.updated_at"""
@@ -22,7 +26,57 @@ SORTS = {
     "lastSeen": ("coalesce(d.last_seen, '-infinity')", "timestamptz"),
     "createdAt": ("coalesce(d.created_at, '-infinity')", "timestamptz"),
 }
-"""What a list can be sorted by -> the expression and its type."""
+"""Sort keys of a list -> the expression and its type."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A row of public.devices. `organization` is a slug; `key` is the value that a list is sorted by, as text."""
+
+    id: UUID
+    organization: str | None
+    integration_id: UUID | None
+    external_device_id: str | None
+    name: str
+    device_type: str
+    model: str | None
+    serial_number: str | None
+    status: str
+    last_seen: datetime | None
+    last_seen_online: datetime | None
+    last_seen_offline: datetime | None
+    battery_level: int | None
+    signal_strength: int | None
+    firmware_version: str | None
+    hardware_ids: list[str] | None
+    cohort_id: str | None
+    golioth_status: str | None
+    location_id: UUID | None
+    department_id: UUID | None
+    metadata: Any
+    created_at: datetime | None
+    updated_at: datetime | None
+    key: str = ""
+
+    @property
+    def cursor(self) -> tuple[str, UUID]:
+        """Where a page that ends here goes on."""
+        return self.key, self.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceWithClocks(Device):
+    """A device with its clocks, its integration, and the id that its provider knows it by."""
+
+    integration_type: str | None
+    integration_name: str | None
+    online_at: Micros | None
+    offline_at: Micros | None
+    silent_at: Micros | None
+    battery_at: Micros | None
+    signal_at: Micros | None
+    alive_from: Micros | None
+    provider_key: str | None
 
 
 class Filter(NamedTuple):
@@ -35,30 +89,35 @@ class Filter(NamedTuple):
     text: str | None = None
 
 
-class Place(NamedTuple):
-    """Where a page ended: the value that is sorted by, as Postgres writes it, and the id."""
+class Clocks(NamedTuple):
+    """The clocks of a device as times. `offline_at` is of an event, `silent_at` of silence."""
 
-    key: str
-    id: UUID
+    device_id: UUID
+    online_at: datetime | None
+    offline_at: datetime | None
+    alive_from: datetime | None
+    silent_at: datetime | None
+    battery_at: datetime | None
+    signal_at: datetime | None
 
 
 async def devices(
     connection: Connection,
-    organization_id: UUID,
+    organization: UUID | None,
     wanted: Filter,
     *,
-    sort: str,
-    descending: bool,
-    after: Place | None,
+    sort: str = "name",
+    descending: bool = False,
+    after: tuple[str, UUID] | None = None,
     limit: int,
-) -> list[Row]:
-    """Return at most `limit` devices after a place, in order of a key of SORTS; `key` is the sorted value as text."""
+) -> list[Device]:
+    """Return at most `limit` devices after a cursor, in order of a key of SORTS."""
     expression, kind = SORTS[sort]
     comparison, direction = ("<", "desc") if descending else (">", "asc")
-    found = await rows(
-        connection,
+    found = await connection.fetch(
         f"""select {_DEVICE}, ({expression})::text as key from public.devices d
-        where d.organization_id = $1 and ($2::text is null or coalesce(d.status::text, 'offline') = $2)
+        where ($1::uuid is null or d.organization_id = $1)
+            and ($2::text is null or coalesce(d.status::text, 'offline') = $2)
             and ($3::text is null or d.firmware_version = $3) and ($4::text is null or d.cohort_id = $4)
             and ($5::uuid is null or d.integration_id = $5)
             and ($6::text is null or pg_catalog.strpos(pg_catalog.lower(pg_catalog.concat_ws(' ', d.name,
@@ -66,19 +125,20 @@ async def devices(
                 pg_catalog.array_to_string(d.hardware_ids, ' '))), pg_catalog.lower($6)) > 0)
             and ($7::text is null or ({expression}, d.id) {comparison} ($7::text::{kind}, $8::uuid))
         order by {expression} {direction}, d.id {direction} limit $9""",  # noqa: S608 - out of SORTS
-        organization_id,
+        organization,
         *wanted,
         *(after or (None, None)),
         limit,
     )
-    return [_device(row) for row in found]
+    return [Device(**_decoded(row)) for row in found]
 
 
-async def device(connection: Connection, organization_id: UUID, device_id: UUID) -> Row | None:
-    """Return one device with its clocks (microseconds), its integration, and the id that its provider knows it by."""
-    found = await rows(
-        connection,
-        f"""select {_DEVICE}, d.organization_id, i.integration_type, i.name as integration_name,
+async def device(
+    connection: Connection, organization: UUID | None, device_id: UUID
+) -> DeviceWithClocks | None:
+    """Return one device."""
+    row = await connection.fetchrow(
+        f"""select {_DEVICE}, i.integration_type, i.name as integration_name,
             s.online_at,
             greatest(s.offline_at, s.stream_offline_at, s.silent_at) as offline_at,
             s.silent_at, s.battery_at, s.signal_at, s.alive_from,
@@ -86,99 +146,60 @@ async def device(connection: Connection, organization_id: UUID, device_id: UUID)
         from public.devices d
         left join public.device_integrations i on i.id = d.integration_id and i.organization_id = d.organization_id
         left join rollcall.device_state s on s.device_id = d.id
-        where d.organization_id = $1 and d.id = $2""",  # noqa: S608
-        organization_id,
+        where ($1::uuid is null or d.organization_id = $1) and d.id = $2""",  # noqa: S608
+        organization,
         device_id,
     )
-    return _device(found[0]) if found else None
+    return DeviceWithClocks(**_decoded(row)) if row else None
 
 
-async def components(connection: Connection, organization_id: UUID, device_id: UUID) -> list[Row]:
-    """Return the newest version of each component."""
-    return await rows(
-        connection,
-        """select f.component, f.version, f.at, rollcall.timestamp_of(f.at) as seen_at from rollcall.device_firmware f
-        join public.devices d on d.id = f.device_id and d.organization_id = $1
-        where f.device_id = $2 order by f.component""",
-        organization_id,
+async def find(connection: Connection, organization: UUID | None, reference: str) -> UUID:
+    """Return the id of the one device with this id, external id, serial number or name.
+
+    Raises: Misconfigured when there is none, or more than one.
+    """
+    found = await connection.fetch(
+        """select d.id from public.devices d
+        where $2 in (d.id::text, d.external_device_id, d.serial_number, d.name)
+            and ($1::uuid is null or d.organization_id = $1) limit 20""",
+        organization,
+        reference,
+    )
+    device_id: UUID = only(found, f"device {reference!r}", "its id, or --organization")["id"]
+    return device_id
+
+
+async def whole_row(connection: Connection, device_id: UUID) -> dict[str, Any]:
+    """Return every column of a row, those of the platform included, with the slug of its organization.
+
+    For operators alone: the API's role may not read columns that Rollcall does not know.
+    """
+    row = await connection.fetchrow(
+        """select d.*, d.status::text as status, o.slug as organization
+        from public.devices d join public.organizations o on o.id = d.organization_id where d.id = $1""",
         device_id,
     )
+    return dict(row)
 
 
-async def readings(connection: Connection, organization_id: UUID, device_id: UUID) -> list[Row]:
-    """Return the newest of each reading."""
-    return await rows(
-        connection,
-        """select r.name, r.value, r.unit, rollcall.timestamp_of(r.at) as at from rollcall.device_readings r
-        join public.devices d on d.id = r.device_id and d.organization_id = $1
-        where r.device_id = $2 order by r.name""",
-        organization_id,
+async def clocks(connection: Connection, device_id: UUID) -> Clocks | None:
+    """Return the clocks behind a row as times, for operators; None where nothing was heard of the device."""
+    row = await connection.fetchrow(
+        """select device_id, online_at, offline_at, alive_from, silent_at, battery_at, signal_at
+        from rollcall.device_clocks where device_id = $1""",
         device_id,
     )
+    return Clocks(**row) if row else None
 
 
-async def field_errors(connection: Connection, organization_id: UUID, device_id: UUID) -> list[Row]:
-    """Return the newest error of each field, newest first."""
-    return await rows(
-        connection,
-        """select f.field, f.value, f.reason, rollcall.timestamp_of(f.at) as at from rollcall.field_errors f
-        join public.devices d on d.id = f.device_id and d.organization_id = $1
-        where f.device_id = $2 order by f.at desc, f.field""",
-        organization_id,
-        device_id,
-    )
+def only(found: Sequence[Any], what: str, how: str) -> Any:
+    """Return the one row. Raises: Misconfigured where there is none or are several, which `how` tells apart."""
+    if not found:
+        raise Misconfigured(f"there is no {what}")
+    if len(found) > 1:
+        raise Misconfigured(f"{len(found)} rows match the {what}: name one by {how}")
+    return found[0]
 
 
-async def timeline(
-    connection: Connection,
-    organization_id: UUID,
-    device_id: UUID,
-    after: tuple[datetime, str] | None,
-    limit: int,
-) -> list[Row]:
-    """Return transitions, newest first; `key` tells those of one moment apart. Retracted ones say so."""
-    found = await rows(
-        connection,
-        """select * from (
-            select e.at, e.kind, e.component, e.source, e.recorded_at, e.retracted_at, e.detail::text as detail,
-                pg_catalog.concat_ws('/', e.kind, e.component, e.source) as key
-            from rollcall.device_events e join public.devices d on d.id = e.subject and d.organization_id = $1
-            where e.subject = $2) as t
-        where $3::timestamptz is null or at < $3 or (at = $3 and key collate "C" > $4)
-        order by at desc, key collate "C" limit $5""",
-        organization_id,
-        device_id,
-        *(after or (None, None)),
-        limit,
-    )
-    return [{**row, "detail": orjson.loads(row["detail"])} for row in found]
-
-
-async def firmware_history(
-    connection: Connection,
-    organization_id: UUID,
-    device_id: UUID,
-    component: str | None,
-    after: tuple[datetime, UUID] | None,
-    limit: int,
-) -> list[Row]:
-    """Return installs, newest first."""
-    return await rows(
-        connection,
-        """select h.id, h.firmware_version as version, coalesce(h.component_type, 'main') as component,
-            coalesce(h.installed_at, h.created_at, 'epoch') as installed_at, coalesce(h.source, 'unknown') as source
-        from public.device_firmware_history h join public.devices d on d.id = h.device_id and d.organization_id = $1
-        where h.device_id = $2 and ($3::text is null or coalesce(h.component_type, 'main') = $3)
-            and ($4::timestamptz is null
-                or (coalesce(h.installed_at, h.created_at, 'epoch'), h.id) < ($4, $5::uuid))
-        order by coalesce(h.installed_at, h.created_at, 'epoch') desc, h.id desc limit $6""",
-        organization_id,
-        device_id,
-        component,
-        *(after or (None, None)),
-        limit,
-    )
-
-
-def _device(row: Row) -> Row:
+def _decoded(row: Any) -> dict[str, Any]:
     return {**row, "metadata": orjson.loads(row["metadata"])}

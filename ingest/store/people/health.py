@@ -1,4 +1,4 @@
-"""What /readyz and /metrics ask of the database."""
+"""Health of the database and of the MQTT sessions, for /readyz and /metrics."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

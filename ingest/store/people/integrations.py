@@ -1,27 +1,55 @@
-"""Integrations as the API sees them: never a secret; their runs, dead letters and unknown devices."""
+"""Integrations: listed without secrets, added and changed; of one organization, or of all (`organization` None)."""
 
-import sys
 from datetime import datetime
 from typing import Any, NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import orjson
 
-from handlers.events import DeviceKey
-from ingest.errors import Declined
-from ingest.store.commit.creation import UnknownPolicy
-from ingest.store.commit.identity import Identities
-from ingest.store.people.session import Row, rows
-from ingest.store.queries import queries
-from ingest.store.transaction import SingleConnectionPool
+from ingest.egress.address import address_of
+from ingest.errors import Misconfigured
+from ingest.store.people.audit import note, operator
+from ingest.store.people.devices import only
 
 Connection = Any
-UNCAPPED = UnknownPolicy("create", max_per_minute=sys.maxsize, max_total=sys.maxsize)
-"""A person asks for the row: the caps are against ids that are invented."""
-_COLUMNS = """i.id, i.name, i.integration_type, coalesce(i.status, 'active') as status, i.project_id, i.base_url,
+_COLUMNS = """i.id, (select o.slug from public.organizations o where o.id = i.organization_id) as organization, i.name,
+    i.integration_type, coalesce(i.status, 'active') as status, i.project_id, i.base_url,
     coalesce(i.webhook_enabled, false) as webhook_enabled, i.created_at, i.updated_at,
     (select pg_catalog.count(*) from public.devices d where d.integration_id = i.id
-        and d.organization_id = $1) as devices"""
+        and d.organization_id = i.organization_id) as devices"""
+
+
+class Integration(NamedTuple):
+    """An integration without its settings and secrets. `organization` is a slug, `devices` counts rows."""
+
+    id: UUID
+    organization: str | None
+    name: str
+    integration_type: str
+    status: str
+    project_id: str | None
+    base_url: str | None
+    webhook_enabled: bool
+    created_at: datetime | None
+    updated_at: datetime | None
+    devices: int
+
+    @property
+    def cursor(self) -> tuple[str, UUID]:
+        """Where a page that ends here goes on."""
+        return self.name, self.id
+
+
+class StoredIntegration(NamedTuple):
+    """An integration as it is stored, its settings with their secrets."""
+
+    id: UUID
+    organization_id: UUID
+    name: str
+    integration_type: str
+    settings: Any
+    base_url: str | None
+    operator_address: str | None
 
 
 class New(NamedTuple):
@@ -38,18 +66,36 @@ class New(NamedTuple):
 
 
 async def integrations(
-    connection: Connection, organization_id: UUID, after: tuple[str, UUID] | None, limit: int
-) -> list[Row]:
-    """Return integrations by name."""
-    return await rows(
-        connection,
-        f"""select {_COLUMNS} from public.device_integrations i where i.organization_id = $1
-            and ($2::text is null or (i.name, i.id) > ($2, $3::uuid))
-        order by i.name, i.id limit $4""",  # noqa: S608
-        organization_id,
+    connection: Connection,
+    organization: UUID | None,
+    *,
+    after: tuple[str, UUID] | None = None,
+    limit: int | None = None,
+) -> list[Integration]:
+    """Return integrations by organization and name; a cursor follows the names of one organization."""
+    found = await connection.fetch(
+        f"""select * from (select {_COLUMNS} from public.device_integrations i
+            where ($1::uuid is null or i.organization_id = $1)
+                and ($2::text is null or (i.name, i.id) > ($2, $3::uuid))) as t
+        order by case when $1::uuid is null then organization end, name, id limit $4""",  # noqa: S608
+        organization,
         *(after or (None, None)),
         limit,
     )
+    return [Integration(**row) for row in found]
+
+
+async def integration(
+    connection: Connection, organization: UUID | None, integration_id: UUID
+) -> Integration | None:
+    """Return one integration."""
+    row = await connection.fetchrow(
+        f"""select {_COLUMNS} from public.device_integrations i
+        where ($1::uuid is null or i.organization_id = $1) and i.id = $2""",  # noqa: S608
+        organization,
+        integration_id,
+    )
+    return Integration(**row) if row else None
 
 
 async def ids(connection: Connection, organization_id: UUID) -> frozenset[UUID]:
@@ -58,15 +104,48 @@ async def ids(connection: Connection, organization_id: UUID) -> frozenset[UUID]:
     return frozenset([row["id"] for row in await connection.fetch(query, organization_id)])
 
 
-async def integration(connection: Connection, organization_id: UUID, integration_id: UUID) -> Row | None:
-    """Return one integration."""
-    found = await rows(
-        connection,
-        f"select {_COLUMNS} from public.device_integrations i where i.organization_id = $1 and i.id = $2",  # noqa: S608
-        organization_id,
-        integration_id,
+async def settings_without_secrets(connection: Connection, organization: UUID | None) -> dict[UUID, Any]:
+    """Return the settings of each integration, for operators: the API's role may not read that column."""
+    found = await connection.fetch(
+        """select n.id, ((n.settings - 'password') #- '{webhook,secret}' #- '{webhook,previous_secret}' #- '{tls,cert}'
+            #- '{tls,key}' #- '{nats,creds}' #- '{nats,nkey}')::text as settings
+        from public.device_integrations n where $1::uuid is null or n.organization_id = $1""",
+        organization,
     )
-    return found[0] if found else None
+    return {row["id"]: _loaded(row["settings"]) for row in found}
+
+
+async def find(connection: Connection, organization: UUID | None, reference: str) -> StoredIntegration:
+    """Return the one integration with this name or id, for operators.
+
+    Raises: Misconfigured when there is none, or more than one and no organization was named.
+    """
+    found = await connection.fetch(
+        """select n.id, n.organization_id, n.name, n.integration_type, n.settings::text as settings, n.base_url,
+            a.address as operator_address
+        from public.device_integrations n left join rollcall.operator_addresses a on a.integration_id = n.id
+        where (n.name = $2 or n.id::text = $2) and ($1::uuid is null or n.organization_id = $1)""",
+        organization,
+        reference,
+    )
+    row = only(found, f"integration {reference!r}", "--organization")
+    return StoredIntegration(**{**row, "settings": _loaded(row["settings"])})
+
+
+async def chosen(connection: Connection, reference: str | None) -> UUID | None:
+    """Return the id of the one integration with this name or id, and None for None. Raises: Misconfigured."""
+    return None if reference is None else (await find(connection, None, reference)).id
+
+
+async def sessions_of(connection: Connection, integration_id: UUID) -> tuple[str, list[str]]:
+    """Return the unguessable part of an integration's names ("" before the first), and its sessions' client ids."""
+    secret = await connection.fetchval(
+        "select secret from rollcall.mqtt_names where integration_id = $1", integration_id
+    )
+    found = await connection.fetch(
+        "select client_id from rollcall.mqtt_sessions where integration_id = $1", integration_id
+    )
+    return secret or "", [row["client_id"] for row in found]
 
 
 async def add(connection: Connection, organization_id: UUID, new: New, most: int) -> bool:
@@ -86,125 +165,100 @@ async def add(connection: Connection, organization_id: UUID, new: New, most: int
     return bool(done.endswith(" 1"))
 
 
-async def runs(
-    connection: Connection,
-    organization_id: UUID,
-    integration_id: UUID,
-    after: tuple[datetime, UUID] | None,
-    limit: int,
-) -> list[Row]:
-    """Return reconciliations, newest first; none on a database that keeps none."""
-    if not await connection.fetchval("select pg_catalog.to_regclass('rollcall.reconcile_runs') is not null"):
-        return []
-    found = await rows(
-        connection,
-        """select r.id, r.trigger, r.status, r.dry_run, r.started_at, r.finished_at, r.listed, r.created, r.changed,
-            r.missing, r.conflicts, r.detail, r.errors::text as errors
-        from rollcall.reconcile_runs r
-        join public.device_integrations i on i.id = r.integration_id and i.organization_id = $1
-        where r.integration_id = $2 and ($3::timestamptz is null or (r.started_at, r.id) < ($3, $4::uuid))
-        order by r.started_at desc, r.id desc limit $5""",
+async def id_for(connection: Connection, organization_id: UUID, name: str, kind: str = "mqtt") -> UUID:
+    """Return the id of the integration of this type and name, or a new one where there is none."""
+    found: UUID | None = await connection.fetchval(
+        """select id from public.device_integrations
+        where organization_id = $1 and integration_type = $3 and name = $2""",
         organization_id,
-        integration_id,
-        *(after or (None, None)),
-        limit,
-    )
-    return [{**row, "errors": [str(one) for one in orjson.loads(row["errors"])]} for row in found]
-
-
-async def dead_letters(
-    connection: Connection,
-    organization_id: UUID,
-    *,
-    integration_id: UUID | None,
-    kind: str | None,
-    after: tuple[datetime, UUID] | None,
-    limit: int,
-) -> list[Row]:
-    """Return dead letters without their payloads, newest first."""
-    return await rows(
-        connection,
-        """select l.id, l.integration_id, l.kind, l.error, l.topic, l.qos, l.recorded_at,
-            rollcall.timestamp_of(l.received_at) as received_at, pg_catalog.octet_length(l.payload) as bytes,
-                l.truncated
-        from rollcall.dead_letters l
-        join public.device_integrations i on i.id = l.integration_id and i.organization_id = $1
-        where ($2::uuid is null or l.integration_id = $2) and ($3::text is null or l.kind = $3)
-            and ($4::timestamptz is null or (l.recorded_at, l.id) < ($4, $5::uuid))
-        order by l.recorded_at desc, l.id desc limit $6""",
-        organization_id,
-        integration_id,
+        name,
         kind,
-        *(after or (None, None)),
-        limit,
     )
+    return found or uuid4()
 
 
-async def own_dead_letters(connection: Connection, organization_id: UUID, ids: list[UUID]) -> list[UUID]:
-    """Return those of the ids that are this organization's."""
-    found = await connection.fetch(
-        """select l.id from rollcall.dead_letters l
-        join public.device_integrations i on i.id = l.integration_id and i.organization_id = $1
-        where l.id = any ($2::uuid[]) order by l.id""",
-        organization_id,
-        ids,
-    )
-    return [row["id"] for row in found]
-
-
-async def unknown_devices(
+async def save(
     connection: Connection,
+    identifier: UUID,
     organization_id: UUID,
+    name: str,
+    settings: dict[str, Any],
     *,
-    integration_id: UUID | None,
-    after: tuple[str, UUID] | None,
-    limit: int,
-) -> list[Row]:
-    """Return ids that spoke and have no row, in order."""
-    return await rows(
-        connection,
-        """select p.integration_id, p.external_device_id, p.messages, p.first_at, p.last_at
-        from rollcall.parked_devices p
-        join public.device_integrations i on i.id = p.integration_id and i.organization_id = $1
-        where ($2::uuid is null or p.integration_id = $2) and ($3::text is null
-            or (p.external_device_id collate "C", p.integration_id) > ($3, $4::uuid))
-        order by p.external_device_id collate "C", p.integration_id limit $5""",
-        organization_id,
-        integration_id,
-        *(after or (None, None)),
-        limit,
-    )
+    replace: bool,
+    kind: str = "mqtt",
+    takes_webhooks: bool = False,
+) -> None:
+    """Insert an active integration; with `replace`, overwrite the settings of one that is there.
 
-
-async def adopt(
-    connection: Connection, organization_id: UUID, integration_id: UUID, external_id: str
-) -> UUID | None:
-    """Return the row that a parked id means by now, else make it one; None where nothing is parked under the id.
-
-    It is given what it said by `Parking.adopt`. Raises: Declined where its names mean different rows,
-    Refused 23505 where its serial number is another organization's.
+    Its address is marked as the operator's: this is asked for by people who have the database.
+    Raises: Misconfigured when it is there and `replace` is False.
     """
-    own = "select exists (select from public.device_integrations where organization_id = $1 and id = $2)"
-    if not await connection.fetchval(own, organization_id, integration_id):
-        return None
-    # locks: whoever comes second finds the row that the first has made
-    await connection.fetchrow(queries()["counts_for_creation"], integration_id)
-    key = await connection.fetchval(
-        """select p.key::text from rollcall.parked_devices p
-        where p.integration_id = $1 and p.external_device_id = $2""",
-        integration_id,
-        external_id,
+    is_new = not await connection.fetchval(
+        "select exists (select from public.device_integrations where id = $1)", identifier
     )
-    if key is None:
-        return None
-    said = orjson.loads(key)
-    named = DeviceKey(
-        said.get("external_id", external_id), said.get("serial_number"), tuple(said.get("hardware_ids") or ())
+    done = await connection.execute(
+        """insert into public.device_integrations as t
+            (id, organization_id, integration_type, name, settings, status, webhook_enabled)
+        values ($1, $2, $6, $3, $4::text::jsonb, 'active', $7)
+        on conflict (id) do update set settings = excluded.settings, status = 'active', updated_at = pg_catalog.now(),
+            webhook_enabled = excluded.webhook_enabled
+        where $5 and (t.settings, t.status, coalesce(t.webhook_enabled, false))
+            is distinct from (excluded.settings, excluded.status, excluded.webhook_enabled)""",
+        identifier,
+        organization_id,
+        name,
+        orjson.dumps(settings).decode(),
+        replace,
+        kind,
+        takes_webhooks,
     )
-    identities = Identities(SingleConnectionPool(connection), preloads=False)
-    found = await identities.resolve(integration_id, [named], UNCAPPED)
-    if named not in found:
-        raise Declined(
-            f"{external_id}: its external id, serial number and hardware ids mean different devices"
-        )
-    return found[named]
+    if done.endswith(" 0") and not replace:
+        raise Misconfigured(f"the integration {name!r} is there already: pass --replace to change it")
+    await mark_address(connection, identifier, address_of(kind, None, settings))
+    action = "integration.created" if is_new else "integration.changed"
+    await note(connection, organization_id, operator(), action, identifier, name)
+
+
+async def mark_address(connection: Connection, identifier: UUID, address: str) -> None:
+    """Record that an operator gave an integration this address (ingest/egress/address.py)."""
+    await connection.execute(
+        """insert into rollcall.operator_addresses as t (integration_id, address) values ($1, $2)
+        on conflict (integration_id) do update set address = excluded.address, set_at = pg_catalog.now()""",
+        identifier,
+        address,
+    )
+
+
+async def save_provider(
+    connection: Connection,
+    identifier: UUID,
+    project_id: str | None,
+    base_url: str | None,
+    encrypted_key: str,
+) -> None:
+    """Write the columns that only an integration with a provider has."""
+    await connection.execute(
+        """update public.device_integrations set project_id = $2, base_url = $3, api_key_encrypted = $4,
+            updated_at = pg_catalog.now() where id = $1""",
+        identifier,
+        project_id,
+        base_url,
+        encrypted_key,
+    )
+
+
+async def set_status(connection: Connection, identifier: UUID, status: str) -> None:
+    """Set an integration's status: active, inactive or error."""
+    row = await connection.fetchrow(
+        """update public.device_integrations set status = $2, updated_at = pg_catalog.now() where id = $1
+        returning organization_id, name""",
+        identifier,
+        status,
+    )
+    if row is not None:
+        actor = operator()
+        await note(connection, row["organization_id"], actor, "integration.changed", identifier, row["name"])
+
+
+def _loaded(text: str | None) -> Any:
+    return None if text is None else orjson.loads(text)
