@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
@@ -16,7 +17,7 @@ from ingest.api.auth import Caller, Operator, Reader
 from ingest.api.dependencies import Api, CurrentApi
 from ingest.api.error_handlers import not_found
 from ingest.api.idempotency import Key, idempotent
-from ingest.api.paging import Connection, Page, paged
+from ingest.api.paging import Page, paged
 from ingest.api.shapes import ERRORS, Asked, Shape, Text, json_error, json_response
 from ingest.problems import Problem
 from ingest.providers.port import DeviceChanges
@@ -78,24 +79,9 @@ async def list_conflicts(
     """List conflicts."""
     resolved = None if state == "all" else state == "resolved"
 
-    async def fetch(
-        connection: Connection, after: tuple[datetime, UUID] | None, limit: int
-    ) -> list[conflicts.Conflict]:
-        return await conflicts.conflicts(
-            connection,
-            caller.organization_id,
-            device_id=device_id,
-            resolved=resolved,
-            after=after,
-            limit=limit,
-        )
-
-    async def total(connection: Connection) -> int:
-        return await conflicts.total(
-            connection, caller.organization_id, device_id=device_id, resolved=resolved
-        )
-
-    return await paged(api, caller, request, page, Conflicts, (datetime, UUID), fetch, total=total)
+    query = partial(conflicts.conflicts, device_id=device_id, resolved=resolved)
+    total = partial(conflicts.total, device_id=device_id, resolved=resolved)
+    return await paged(api, caller, request, page, Conflicts, (datetime, UUID), query, total=total)
 
 
 @router.post("/{conflict_id}/resolve", response_model=Resolved, operation_id="resolveConflict")

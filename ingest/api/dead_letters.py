@@ -1,6 +1,7 @@
 """Routes of dead letters and unknown devices: the lists, replaying a letter, adopting an id."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from ingest.api.auth import Caller, Operator, Reader
 from ingest.api.dependencies import Api, CurrentApi
 from ingest.api.error_handlers import not_found
 from ingest.api.idempotency import Key, idempotent
-from ingest.api.paging import Connection, Page, paged
+from ingest.api.paging import Page, paged
 from ingest.api.shapes import ERRORS, Asked, Shape, Text, json_response
 from ingest.store.people import dead_letters, unknown_devices
 
@@ -99,20 +100,8 @@ async def list_dead_letters(
     kind: Text | None = None,
 ) -> Response:
     """List dead letters."""
-
-    async def fetch(
-        connection: Connection, after: tuple[datetime, UUID] | None, limit: int
-    ) -> list[dead_letters.DeadLetter]:
-        return await dead_letters.dead_letters(
-            connection,
-            caller.organization_id,
-            integration_id=integration,
-            kind=kind,
-            after=after,
-            limit=limit,
-        )
-
-    return await paged(api, caller, request, page, DeadLetters, (datetime, UUID), fetch)
+    query = partial(dead_letters.dead_letters, integration_id=integration, kind=kind)
+    return await paged(api, caller, request, page, DeadLetters, (datetime, UUID), query)
 
 
 @router.post("/dead-letters/replay", response_model=ReplayResults, operation_id="replayDeadLetters")
@@ -141,15 +130,8 @@ async def list_unknown_devices(
     integration: UUID | None = None,
 ) -> Response:
     """List ids that spoke and have no row."""
-
-    async def fetch(
-        connection: Connection, after: tuple[str, UUID] | None, limit: int
-    ) -> list[unknown_devices.UnknownDevice]:
-        return await unknown_devices.unknown_devices(
-            connection, caller.organization_id, integration_id=integration, after=after, limit=limit
-        )
-
-    return await paged(api, caller, request, page, UnknownDevices, (str, UUID), fetch)
+    query = partial(unknown_devices.unknown_devices, integration_id=integration)
+    return await paged(api, caller, request, page, UnknownDevices, (str, UUID), query)
 
 
 @router.post(

@@ -1,6 +1,8 @@
 """Routes of devices: the list, one device, its timeline, its firmware history and its unusable fields."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -9,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from ingest.api.auth import Caller, Reader
 from ingest.api.dependencies import CurrentApi
 from ingest.api.error_handlers import not_found
-from ingest.api.paging import Connection, Page, paged
+from ingest.api.paging import Connection, Listed, ListQuery, Page, paged
 from ingest.api.shapes import ERRORS, Shape, Text, json_response
 from ingest.store.people import device_details, devices
 
@@ -120,22 +122,10 @@ async def list_devices(
 ) -> Response:
     """List devices."""
     wanted = devices.Filter(status, firmware, cohort, integration, text)
-    key, descending = sort.removeprefix("-"), sort.startswith("-")
-
-    async def fetch(
-        connection: Connection, after: tuple[str, UUID] | None, limit: int
-    ) -> list[devices.Device]:
-        return await devices.devices(
-            connection,
-            caller.organization_id,
-            wanted,
-            sort=key,
-            descending=descending,
-            after=after,
-            limit=limit,
-        )
-
-    return await paged(api, caller, request, page, Devices, (str, UUID), fetch, sort=sort)
+    query = partial(
+        devices.devices, wanted=wanted, sort=sort.removeprefix("-"), descending=sort.startswith("-")
+    )
+    return await paged(api, caller, request, page, Devices, (str, UUID), query, sort=sort)
 
 
 @router.get("/{device_id}", response_model=Device, operation_id="getDevice")
@@ -151,16 +141,8 @@ async def get_timeline(
     request: Request, api: CurrentApi, caller: Reader, page: Page, device_id: UUID
 ) -> Response:
     """Return what happened to a device: online, offline, firmware, conflicts, deployments."""
-
-    async def fetch(
-        connection: Connection, after: tuple[datetime, str] | None, limit: int
-    ) -> list[device_details.Transition]:
-        await existing_device(connection, caller, device_id)
-        return await device_details.timeline(
-            connection, caller.organization_id, device_id, after=after, limit=limit
-        )
-
-    return await paged(api, caller, request, page, Timeline, (datetime, str), fetch)
+    query = _of_device(device_details.timeline, caller, device_id)
+    return await paged(api, caller, request, page, Timeline, (datetime, str), query)
 
 
 @router.get("/{device_id}/firmware", response_model=FirmwareHistory, operation_id="getFirmwareHistory")
@@ -173,16 +155,9 @@ async def get_firmware_history(
     component: Annotated[Text | None, Query(description="Only of this component.")] = None,
 ) -> Response:
     """Return which versions a device ran, per component."""
-
-    async def fetch(
-        connection: Connection, after: tuple[datetime, UUID] | None, limit: int
-    ) -> list[device_details.Install]:
-        await existing_device(connection, caller, device_id)
-        return await device_details.firmware_history(
-            connection, caller.organization_id, device_id, component, after=after, limit=limit
-        )
-
-    return await paged(api, caller, request, page, FirmwareHistory, (datetime, UUID), fetch)
+    history = partial(device_details.firmware_history, component=component)
+    query = _of_device(history, caller, device_id)
+    return await paged(api, caller, request, page, FirmwareHistory, (datetime, UUID), query)
 
 
 @router.get("/{device_id}/field-errors", response_model=FieldErrors, operation_id="getFieldErrors")
@@ -202,3 +177,17 @@ async def existing_device(
     if row is None:
         raise not_found("device")
     return row
+
+
+def _of_device(
+    query: Callable[..., Awaitable[Sequence[Listed]]], caller: Caller, device_id: UUID
+) -> ListQuery:
+    """Return the query for one of the caller's devices; it raises Problem where there is none with this id."""
+
+    async def checked(
+        connection: Connection, organization: UUID, *, after: Any, limit: int
+    ) -> Sequence[Listed]:
+        await existing_device(connection, caller, device_id)
+        return await query(connection, organization, device_id=device_id, after=after, limit=limit)
+
+    return checked

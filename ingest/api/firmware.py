@@ -1,13 +1,14 @@
 """Routes of firmware images: the list."""
 
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
 from ingest.api.auth import Reader
 from ingest.api.dependencies import CurrentApi
-from ingest.api.paging import Connection, Page, paged
+from ingest.api.paging import Page, paged
 from ingest.api.shapes import ERRORS, Shape, Text
 from ingest.store.people import artifacts
 
@@ -45,17 +46,5 @@ async def list_artifacts(
     component: Text | None = None,
 ) -> Response:
     """List the images that reconciliation found at the providers."""
-
-    async def fetch(
-        connection: Connection, after: tuple[UUID] | None, limit: int
-    ) -> list[artifacts.StoredArtifact]:
-        return await artifacts.artifacts(
-            connection,
-            caller.organization_id,
-            integration_id=integration,
-            component=component,
-            after=after,
-            limit=limit,
-        )
-
-    return await paged(api, caller, request, page, FirmwareArtifacts, (UUID,), fetch)
+    query = partial(artifacts.artifacts, integration_id=integration, component=component)
+    return await paged(api, caller, request, page, FirmwareArtifacts, (UUID,), query)

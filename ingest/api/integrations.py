@@ -14,7 +14,7 @@ from handlers.text import shown
 from ingest.api.auth import Admin, Caller, Operator, Reader, actor_of
 from ingest.api.dependencies import Api, CurrentApi
 from ingest.api.error_handlers import not_found
-from ingest.api.paging import Connection, Page, paged
+from ingest.api.paging import Page, paged
 from ingest.api.shapes import ERRORS, Asked, Shape, Text, json_error, json_response
 from ingest.crypto import secret_context
 from ingest.errors import DatabaseAway, Misconfigured, RollcallError
@@ -77,13 +77,8 @@ class Tested(Shape):
 @router.get("", response_model=Integrations, operation_id="listIntegrations")
 async def list_integrations(request: Request, api: CurrentApi, caller: Reader, page: Page) -> Response:
     """List integrations."""
-
-    async def fetch(
-        connection: Connection, after: tuple[str, UUID] | None, limit: int
-    ) -> list[integrations.Integration]:
-        return await integrations.integrations(connection, caller.organization_id, after=after, limit=limit)
-
-    return await paged(api, caller, request, page, Integrations, (str, UUID), fetch)
+    query = integrations.integrations
+    return await paged(api, caller, request, page, Integrations, (str, UUID), query)
 
 
 @router.get("/{integration_id}", response_model=Integration, operation_id="getIntegration")

@@ -50,6 +50,15 @@ class Listed(Protocol):
         """Where a page that ends here goes on."""
 
 
+class ListQuery(Protocol):
+    """A function of ingest/store/people/ that returns at most `limit` rows after a cursor."""
+
+    def __call__(
+        self, connection: Connection, organization: UUID, *, after: Any, limit: int
+    ) -> Awaitable[Sequence[Listed]]:
+        """Return the rows."""
+
+
 async def paged(
     api: Api,
     caller: Caller,
@@ -57,14 +66,14 @@ async def paged(
     page: PageQuery,
     shape: type[Shape],
     kinds: tuple[type, ...],
-    fetch: Callable[[Connection, Any, int], Awaitable[Sequence[Listed]]],
+    query: ListQuery,
     *,
     sort: str | None = None,
-    total: Callable[[Connection], Awaitable[int]] | None = None,
+    total: Callable[[Connection, UUID], Awaitable[int]] | None = None,
 ) -> Response:
     """Answer one page of a list, read in one transaction of the caller's organization.
 
-    `fetch` returns at most so many rows after a cursor, whose values are of `kinds`. The list is the first field of
+    The values of a cursor are of `kinds`. The list is the first field of
     `shape`, `total` its field of that name; a cursor is of one `sort`.
 
     Raises: Problem 422 for a cursor of another list.
@@ -76,8 +85,10 @@ async def paged(
             raise Problem(422, f"the cursor is of a list sorted by {of[:20]}")
         after = tuple(values)
     async with api.dependencies.tenants.of(caller.organization_id) as connection:
-        rows = await fetch(connection, after, page.limit + 1)
-        members: dict[str, Any] = {} if total is None else {"total": await total(connection)}
+        rows = await query(connection, caller.organization_id, after=after, limit=page.limit + 1)
+        members: dict[str, Any] = (
+            {} if total is None else {"total": await total(connection, caller.organization_id)}
+        )
     items = list(rows[: page.limit])
     prefix = () if sort is None else (sort,)
     following = _cursor((*prefix, *items[-1].cursor)) if len(rows) > page.limit else None

@@ -1,6 +1,7 @@
 """Routes of reconciliations: run one now, and list those that ran."""
 
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
@@ -9,7 +10,7 @@ from ingest.api.auth import Operator, Reader
 from ingest.api.dependencies import CurrentApi
 from ingest.api.idempotency import Key, idempotent
 from ingest.api.integrations import integration_of
-from ingest.api.paging import Connection, Page, paged
+from ingest.api.paging import Page, paged
 from ingest.api.shapes import ERRORS, Asked, Flag, Shape, json_response
 from ingest.store.people import reconciliations
 
@@ -95,12 +96,5 @@ async def list_runs(
 ) -> Response:
     """List what reconciliations did."""
     await integration_of(api, caller, integration_id)
-
-    async def fetch(
-        connection: Connection, after: tuple[datetime, UUID] | None, limit: int
-    ) -> list[reconciliations.Run]:
-        return await reconciliations.runs(
-            connection, caller.organization_id, integration_id, after=after, limit=limit
-        )
-
-    return await paged(api, caller, request, page, Runs, (datetime, UUID), fetch)
+    query = partial(reconciliations.runs, integration_id=integration_id)
+    return await paged(api, caller, request, page, Runs, (datetime, UUID), query)
