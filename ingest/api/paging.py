@@ -21,7 +21,7 @@ MAX_CURSOR = 1_000
 
 
 class PageQuery(NamedTuple):
-    """Which page of a list is asked for."""
+    """The page of a list that is asked for."""
 
     cursor: str | None
     limit: int
@@ -73,10 +73,8 @@ async def paged(
 ) -> Response:
     """Answer one page of a list, read in one transaction of the caller's organization.
 
-    The values of a cursor are of `kinds`. The list is the first field of
-    `shape`, `total` its field of that name; a cursor is of one `sort`.
-
-    Raises: Problem 422 for a cursor of another list.
+    The values of a cursor are of `kinds`, and of one `sort` where the list has several. The rows become the first
+    field of `shape`, `total` its field of that name. Raises: Problem 422 for a cursor of another list.
     """
     after = _cursor_values(page.cursor, kinds if sort is None else (str, *kinds))
     if after is not None and sort is not None:
@@ -86,14 +84,13 @@ async def paged(
         after = tuple(values)
     async with api.dependencies.tenants.of(caller.organization_id) as connection:
         rows = await query(connection, caller.organization_id, after=after, limit=page.limit + 1)
-        members: dict[str, Any] = (
-            {} if total is None else {"total": await total(connection, caller.organization_id)}
-        )
-    items = list(rows[: page.limit])
+        count = None if total is None else await total(connection, caller.organization_id)
+    items = rows[: page.limit]
     prefix = () if sort is None else (sort,)
     following = _cursor((*prefix, *items[-1].cursor)) if len(rows) > page.limit else None
     name = next(iter(shape.model_fields))
-    return json_response(request, shape.model_validate({name: items, **members, "next_cursor": following}))
+    members = {name: items, "total": count, "next_cursor": following}
+    return json_response(request, shape.model_validate(members))
 
 
 def _cursor(values: tuple[object, ...]) -> str:

@@ -8,6 +8,7 @@ import orjson
 
 from ingest.egress.address import address_of
 from ingest.errors import Misconfigured
+from ingest.store.config.integrations import settings_of
 from ingest.store.people.audit import note, operator
 from ingest.store.people.devices import only
 
@@ -261,4 +262,4 @@ async def set_status(connection: Connection, identifier: UUID, status: str) -> N
 
 
 def _loaded(text: str | None) -> Any:
-    return None if text is None else orjson.loads(text)
+    return None if text is None else settings_of(text)
