@@ -52,7 +52,7 @@ class Conflicts(Shape):
 
 
 class Resolve(Asked):
-    """Who wins: the row, the provider, or another value altogether."""
+    """The side that wins: the row, the provider, or another value altogether."""
 
     resolution: Literal["local", "remote", "custom"]
     custom_value: Any = None
@@ -146,7 +146,7 @@ async def _decided(
 
 
 async def _push(api: Api, found: conflicts.ConflictNow, value: Any) -> bool:
-    """Tell the provider; False where it keeps no such field. Raises: what the provider does."""
+    """Write the value to the provider; False where it keeps no such field. Raises: the errors of the provider."""
     changes = _changes(found.field_name, value)
     if (
         changes is None
@@ -182,7 +182,7 @@ def _changes(field: str, value: Any) -> DeviceChanges | None:
 
 
 def _error(field: str, value: Any) -> str | None:
-    """Say why a value cannot be that of a field, or return None."""
+    """Return why a value cannot be that of a field, None where it can."""
     check = _CHECKS.get(field)
     if check is None and not field.startswith(METADATA):
         return "cannot be set: it is no field that conflicts"
@@ -199,7 +199,7 @@ def _text(limit: int) -> Callable[[Any], str | None]:
 def _texts(value: Any) -> str | None:
     if not isinstance(value, list) or len(value) > MAX_LISTED:
         return f"is not a list of at most {MAX_LISTED} texts"
-    return next((error for one in value if (error := _text(MAX_HARDWARE_ID)(one))), None)
+    return next((error for item in value if (error := _text(MAX_HARDWARE_ID)(item))), None)
 
 
 def _json_error(value: Any) -> str | None:

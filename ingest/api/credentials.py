@@ -1,4 +1,4 @@
-"""Credentials of devices: listed without their secrets, read with an audit, created, revoked."""
+"""Routes of device credentials: list without secrets, read one with an audit, create and revoke one."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -39,7 +39,7 @@ class Credentials(Shape):
 
 
 class Decrypt(Asked):
-    """Which credential to read."""
+    """The credential to read."""
 
     credential_id: UUID
 
@@ -72,7 +72,7 @@ class NewCredential(Asked):
 
 
 class Created(Shape):
-    """The id of what was made."""
+    """The id of the new credential."""
 
     credential_id: UUID
 
@@ -116,8 +116,8 @@ async def create_credential(
     request: Request, api: CurrentApi, caller: SecretReader, device_id: UUID, asked: NewCredential
 ) -> Response:
     """Keep a secret for a device, encrypted."""
-    place = credentials.context(device_id, asked.credential_type)
-    encrypted = api.dependencies.keyring.encrypt(asked.secret.get_secret_value(), place)
+    bound_to = credentials.context(device_id, asked.credential_type)
+    encrypted = api.dependencies.keyring.encrypt(asked.secret.get_secret_value(), bound_to)
     new = credentials.New(device_id, asked.credential_type, asked.identity, encrypted, asked.expires_at)
     async with api.dependencies.tenants.of(caller.organization_id) as connection:
         await existing_device(connection, caller, device_id)

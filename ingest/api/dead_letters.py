@@ -42,20 +42,20 @@ class DeadLetters(Shape):
 
 
 class Replay(Asked):
-    """Which dead letters to decode and apply again."""
+    """The dead letters to decode and apply again."""
 
     ids: Annotated[list[UUID], Field(min_length=1, max_length=100)]
 
 
 class ReplayResult(Shape):
-    """What became of one dead letter; `error` is null where it was applied."""
+    """The result of one replay; `error` is null where it was applied."""
 
     id: UUID
     error: str | None
 
 
 class ReplayResults(Shape):
-    """What became of each."""
+    """The result of each replay."""
 
     results: list[ReplayResult]
 
@@ -78,7 +78,7 @@ class UnknownDevices(Shape):
 
 
 class Adopt(Asked):
-    """Which unknown id becomes a device."""
+    """The unknown id that becomes a device."""
 
     integration_id: UUID
     external_device_id: Text
@@ -113,9 +113,9 @@ async def replay_dead_letters(
     async def work() -> Response:
         async with api.dependencies.tenants.of(caller.organization_id) as connection:
             ids = await dead_letters.existing(connection, caller.organization_id, asked.ids)
-        done = {one.id: one.error for one in await api.dependencies.replay(ids)} if ids else {}
+        done = {result.id: result.error for result in await api.dependencies.replay(ids)} if ids else {}
         missing = "there is no such dead letter"
-        results = [ReplayResult(id=one, error=done.get(one, missing)) for one in dict.fromkeys(asked.ids)]
+        results = [ReplayResult(id=item, error=done.get(item, missing)) for item in dict.fromkeys(asked.ids)]
         return json_response(request, ReplayResults(results=results))
 
     return await idempotent(api, caller, request, key, work)

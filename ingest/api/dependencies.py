@@ -1,4 +1,4 @@
-"""What the API is made of: what it is given, and what it makes of that for all of its routes."""
+"""Dependencies of the API, given by the rest of the process, and the state that its routes share."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from ingest.store.tenants import Tenants
 
 
 class Synced(NamedTuple):
-    """What a reconciliation did. `deleted` counts devices that the provider has no more; their rows stay."""
+    """Counts of a reconciliation. `deleted` counts devices that the provider has no more; their rows stay."""
 
     processed: int
     created: int
@@ -33,7 +33,7 @@ class Synced(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What the rest of the process gives to the API.
+    """Services of the process that the API works with.
 
     `providers` returns the provider of an integration, which stays the giver's to close; raises Misconfigured.
     `sync(integration_id, full, dry_run)` reconciles now; raises Unavailable where a run is under way already.

@@ -25,7 +25,7 @@ State = Literal["queued", "in_progress", "succeeded", "failed", "cancelled"]
 
 
 class Deploy(Asked):
-    """What to deploy. Where the provider deploys to a whole cohort, `allowCohort` says that all of it is meant."""
+    """A deployment to make. `allowCohort`: all of the cohort is meant, where the provider deploys to no less."""
 
     artifact_id: UUID
     component_type: Annotated[Text | None, Field(max_length=MAX_COMPONENT)] = None
@@ -104,7 +104,7 @@ class _Order(NamedTuple):
 
 
 async def _deploy(api: Api, caller: Caller, request: Request, device_id: UUID, asked: Deploy) -> Response:
-    order = await _looked_up(api, caller, device_id, asked)
+    order = await _order(api, caller, device_id, asked)
     image = order.image
     component = asked.component_type or image.component_type or image.package_name or MAIN
     provider = await api.dependencies.providers(order.integration_id)
@@ -115,8 +115,8 @@ async def _deploy(api: Api, caller: Caller, request: Request, device_id: UUID, a
         uuid4(), device_id, order.integration_id, image.id, component, order.version,
         order.running.get(component), cohort, caller.name,
     )  # fmt: skip
-    row = await _queued(api, caller, wanted)
-    made = await _given(api, caller, provider, order, wanted, asked.allow_cohort)
+    row = await _queue(api, caller, wanted)
+    made = await _give(api, caller, provider, order, wanted, asked.allow_cohort)
     deployed = Deployed(
         deployment_id=wanted.id,
         status=row.status,
@@ -129,7 +129,7 @@ async def _deploy(api: Api, caller: Caller, request: Request, device_id: UUID, a
     return json_response(request, deployed, status=202)
 
 
-async def _looked_up(api: Api, caller: Caller, device_id: UUID, asked: Deploy) -> _Order:
+async def _order(api: Api, caller: Caller, device_id: UUID, asked: Deploy) -> _Order:
     """Return what to deploy where. Raises: Problem."""
     organization_id = caller.organization_id
     async with api.dependencies.tenants.of(organization_id) as connection:
@@ -160,7 +160,7 @@ def _artifact(order: _Order) -> Artifact:
     )
 
 
-async def _queued(api: Api, caller: Caller, wanted: deployments.Wanted) -> deployments.Deployment:
+async def _queue(api: Api, caller: Caller, wanted: deployments.Wanted) -> deployments.Deployment:
     try:
         async with api.dependencies.tenants.of(caller.organization_id) as connection:
             deadline_s = api.dependencies.settings.api_deployment_deadline_s
@@ -171,7 +171,7 @@ async def _queued(api: Api, caller: Caller, wanted: deployments.Wanted) -> deplo
         raise Problem(409, "another deployment to this device or its cohort is under way") from None
 
 
-async def _given(
+async def _give(
     api: Api,
     caller: Caller,
     provider: Provider,
@@ -179,19 +179,19 @@ async def _given(
     wanted: deployments.Wanted,
     allow_cohort: bool,
 ) -> Deployment:
-    """Give it to the provider; what the provider refuses has failed. Raises: what the provider does."""
+    """Give it to the provider; what the provider refuses has failed. Raises: the errors of the provider."""
     try:
         made = await provider.deploy_firmware(
             order.provider_key, _artifact(order), component=wanted.component, allow_cohort=allow_cohort
         )
     except RollcallError as error:
         async with api.dependencies.tenants.of(caller.organization_id) as connection:
-            await deployments.ended(
+            await deployments.end(
                 connection, caller.organization_id, wanted.id, "failed", clipped(str(error))
             )
         raise
     async with api.dependencies.tenants.of(caller.organization_id) as connection:
-        await deployments.given(
+        await deployments.record_provider(
             connection,
             caller.organization_id,
             wanted.id,

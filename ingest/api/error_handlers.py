@@ -32,7 +32,7 @@ class Wrong(BaseModel):
 
 
 class ProblemDetails(BaseModel):
-    """What every answer of 400 and above holds."""
+    """The body of every answer of 400 and above."""
 
     type: str
     title: str

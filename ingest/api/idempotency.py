@@ -1,4 +1,4 @@
-"""Idempotency-Key: a POST that is sent again with the same key is answered again, and not done again.
+"""Idempotency-Key: a POST that is sent again with the same key gets the first answer, and is not done again.
 
 Source: draft-ietf-httpapi-idempotency-key-header.
 """
@@ -51,7 +51,7 @@ async def idempotent(
         raise
     async with api.dependencies.tenants.of(caller.organization_id) as connection:
         body = bytes(response.body)
-        await requests.settle(connection, caller.organization_id, key, response.status_code, body)
+        await requests.complete(connection, caller.organization_id, key, response.status_code, body)
     return response
 
 

@@ -68,7 +68,7 @@ class NewIntegration(Asked):
 
 
 class Tested(Shape):
-    """Whether the provider answers and takes our key."""
+    """The result of a test: the provider answers and takes our key, or why not."""
 
     ok: bool
     detail: str
@@ -144,7 +144,9 @@ async def integration_of(api: Api, caller: Caller, integration_id: UUID) -> Inte
 def _encrypted(api: Api, identifier: UUID, asked: NewIntegration) -> integrations.New:
     """Check what was asked for, and encrypt its secrets. Raises: Problem, Misconfigured without a key."""
     settings, keyring = dict(asked.settings), api.dependencies.keyring
-    key, hook = (one.get_secret_value() if one else None for one in (asked.api_key, asked.webhook_secret))
+    key, hook = (
+        secret.get_secret_value() if secret else None for secret in (asked.api_key, asked.webhook_secret)
+    )
     if error := json_error(settings, MAX_METADATA_BYTES):
         raise Problem(422, f"settings {error}")
     try:

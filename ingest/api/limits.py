@@ -1,4 +1,4 @@
-"""Limits that hold for every request: how often, how large; and the headers that every answer carries."""
+"""Limits of every request, by rate and size, and the security headers of every answer."""
 
 import time
 from collections import OrderedDict
@@ -23,7 +23,7 @@ POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'non
 
 @dataclass(slots=True)
 class Bucket:
-    """What one caller has left, as of when."""
+    """The requests that one caller has left, and as of when."""
 
     tokens: float
     at: float
@@ -56,7 +56,7 @@ class Buckets:
 
 
 class Edge:
-    """ASGI middleware: refuses bodies above `max_body` bytes before they are read, adds headers, tells the status."""
+    """ASGI middleware: refuses bodies above `max_body` bytes before they are read, adds headers, reports the status."""
 
     def __init__(
         self, app: ASGIApp, max_body: int, on_status: Callable[[int], None] = lambda status: None
@@ -77,7 +77,7 @@ class Edge:
                 headers = message["headers"]
                 present = {name.lower() for name, _ in headers}
                 added = (*HEADERS.items(), POLICY)
-                message["headers"] = [*headers, *(one for one in added if one[0] not in present)]
+                message["headers"] = [*headers, *(header for header in added if header[0] not in present)]
             await send(message)
 
         declared = dict(scope["headers"]).get(b"content-length", b"0")

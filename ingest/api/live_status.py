@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
-    """What a provider says of a device; without `status`, `error` says why."""
+    """A provider's answer about a device; without `status`, `error` says why."""
 
     status: LiveStatus | None = None
     error: str | None = None

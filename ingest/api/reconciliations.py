@@ -25,7 +25,7 @@ class Sync(Asked):
 
 
 class Synced(Shape):
-    """What a reconciliation did; `duration` in seconds. `devicesDeleted` are gone at the provider; their rows stay."""
+    """Counts of a reconciliation; `duration` in seconds. `devicesDeleted` are gone at the provider; their rows stay."""
 
     devices_processed: int
     devices_created: int

@@ -60,7 +60,7 @@ def secret_response(shape: BaseModel) -> Response:
 
 
 def json_error(value: Any, limit: int) -> str | None:
-    """Say why jsonb cannot keep a JSON value in `limit` bytes, or return None."""
+    """Return why jsonb cannot keep a JSON value in `limit` bytes, None where it can."""
     try:
         form = orjson.dumps(value)
     except (orjson.JSONEncodeError, RecursionError):

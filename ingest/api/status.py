@@ -35,8 +35,8 @@ QUALITIES = ((-65, "excellent"), (-75, "good"), (-85, "fair"))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Kept(NamedTuple):
-    """What the database knows of a device besides its row."""
+class Details(NamedTuple):
+    """Details of a device besides its row."""
 
     components: list[device_details.ComponentVersion]
     readings: list[device_details.Reading]
@@ -50,15 +50,17 @@ async def get_status(request: Request, api: CurrentApi, caller: Reader, device_i
     async with api.dependencies.tenants.of(caller.organization_id) as connection:
         row = await existing_device(connection, caller, device_id)
         components = await device_details.components(connection, caller.organization_id, device_id)
-    kept, answer = await asyncio.gather(_kept(api, caller, row, components), _asked(api, row, components))
-    return json_response(request, _status(row, kept, answer, api.dependencies.clock()))
+    details, answer = await asyncio.gather(
+        _read_details(api, caller, row, components), _ask_provider(api, row, components)
+    )
+    return json_response(request, _status(row, details, answer, api.dependencies.clock()))
 
 
-async def _kept(
+async def _read_details(
     api: Api, caller: Caller, row: DeviceWithClocks, components: list[device_details.ComponentVersion]
-) -> Kept:
+) -> Details:
     organization_id, device_id = caller.organization_id, row.id
-    installed = {one.component: one.version for one in components}
+    installed = {component.component: component.version for component in components}
     if row.firmware_version:
         installed.setdefault(MAIN, row.firmware_version)
     async with api.dependencies.tenants.of(organization_id) as connection:
@@ -67,10 +69,10 @@ async def _kept(
         available = row.integration_id is not None and await artifacts.update_available(
             connection, organization_id, row.integration_id, installed
         )
-    return Kept(components, readings, updating, available)
+    return Details(components, readings, updating, available)
 
 
-async def _asked(
+async def _ask_provider(
     api: Api, row: DeviceWithClocks, components: list[device_details.ComponentVersion]
 ) -> Answer:
     if row.integration_id is None or row.integration_type is None or row.provider_key is None:
@@ -80,12 +82,12 @@ async def _asked(
         row.offline_at,
         row.battery_at,
         row.signal_at,
-        {one.component: one.at for one in components},
+        {component.component: component.at for component in components},
     )
     return await api.live.ask(Subject(row.integration_id, row.provider_key), known)
 
 
-def _status(row: DeviceWithClocks, kept: Kept, answer: Answer, now: Micros) -> StatusReport:
+def _status(row: DeviceWithClocks, details: Details, answer: Answer, now: Micros) -> StatusReport:
     listed = answer.status.device if answer.status else None
     row = _overlaid(row, listed)
     by_provider = _connected(row.online_at, row.offline_at, listed)
@@ -99,7 +101,7 @@ def _status(row: DeviceWithClocks, kept: Kept, answer: Answer, now: Micros) -> S
     return StatusReport(
         device=Device.model_validate(row),
         connection_state=state,
-        last_activity=max((one for one in moments if one is not None), default=None),
+        last_activity=max((at for at in moments if at is not None), default=None),
         status=status,
         status_reason=(answer.status.reason if answer.status else None) or _reason(row, connected),
         connection=Connection(
@@ -109,8 +111,8 @@ def _status(row: DeviceWithClocks, kept: Kept, answer: Answer, now: Micros) -> S
             uptime=_uptime(row, connected, now),
             signal_strength=row.signal_strength,
         ),
-        firmware=_firmware(row, kept, answer),
-        telemetry=_telemetry(row, kept),
+        firmware=_firmware(row, details, answer),
+        telemetry=_telemetry(row, details),
         integration=_integration(row, answer.capabilities),
         live=answer.status is not None,
         live_error=answer.error,
@@ -158,9 +160,9 @@ def _uptime(row: DeviceWithClocks, connected: bool, now: Micros) -> int | None:
     return None if since is None else max(0, (now - since) // SECOND)
 
 
-def _firmware(row: DeviceWithClocks, kept: Kept, answer: Answer) -> Firmware:
+def _firmware(row: DeviceWithClocks, details: Details, answer: Answer) -> Firmware:
     versions: dict[str, tuple[str, datetime | None, Micros]] = {
-        row.component: (row.version, row.seen_at, row.at) for row in kept.components
+        row.component: (row.version, row.seen_at, row.at) for row in details.components
     }
     if row.firmware_version:
         versions.setdefault(MAIN, (row.firmware_version, None, 0))
@@ -176,14 +178,14 @@ def _firmware(row: DeviceWithClocks, kept: Kept, answer: Answer) -> Firmware:
             ComponentVersion(component=name, version=version, seen_at=seen)
             for name, (version, seen, _) in sorted(versions.items())
         ],
-        update_available=kept.update_available or bool(live and live.update_available),
-        update_in_progress=kept.updating or bool(live and live.update_in_progress),
+        update_available=details.update_available or bool(live and live.update_available),
+        update_in_progress=details.updating or bool(live and live.update_in_progress),
     )
 
 
-def _telemetry(row: DeviceWithClocks, kept: Kept) -> Telemetry:
-    values: Mapping[str, float] = {one.name.lower(): one.value for one in kept.readings}
-    times = [one.at for one in kept.readings]
+def _telemetry(row: DeviceWithClocks, details: Details) -> Telemetry:
+    values: Mapping[str, float] = {reading.name.lower(): reading.value for reading in details.readings}
+    times = [reading.at for reading in details.readings]
     times += [at for at in (moment(row.battery_at), moment(row.signal_at)) if at is not None]
     signal = row.signal_strength
     quality: Any = None

@@ -36,7 +36,7 @@ class Dashboard:
         self._committed: list[tuple[float, int]] = []
 
     def introduce(self) -> None:
-        """Say what runs and what to try next."""
+        """Print what runs and what to try next."""
         postgres, broker, service = self._stack.postgres, self._stack.broker, self._stack.service
         query = "select name, status, battery_level, firmware_version, last_seen_online from devices"
         message = """'{"battery": 42, "rssi": -60, "firmware": "9.9.9"}'"""

@@ -30,8 +30,8 @@ async def test_broker(settings: Settings, name: str, slug: str | None) -> Row:
         "protocol": probed.protocol,
         "marker": "came back",
         **{
-            one.topic_filter: f"granted, QoS {one.qos}" if one.qos is not None else one.reason
-            for one in probed.granted
+            grant.topic_filter: f"granted, QoS {grant.qos}" if grant.qos is not None else grant.reason
+            for grant in probed.granted
         },
     }
 
@@ -43,11 +43,11 @@ async def reset_sessions(settings: Settings, name: str, slug: str | None) -> Non
         secret, known = await integrations.sessions_of(connection, row.id)
     plan = planner.plan(replace(row, session_secret=secret))
     if plan.cluster is not None:
-        told = "it has no MQTT session. The log says how it is; its consumers are removed with `nats consumer rm`"
-        raise Misconfigured(f"integration {name!r} reads a JetStream: {told} (docs/nats.md)")
+        why = "it has no MQTT session. The log says how it is; its consumers are removed with `nats consumer rm`"
+        raise Misconfigured(f"integration {name!r} reads a JetStream: {why} (docs/nats.md)")
     slots = [plan.of(slot).broker.client_id for slot in range(plan.slots)]
-    for one in sorted({*known, *slots}):
-        broker = replace(plan.broker, client_id=one, clean_start=True, session_expiry_s=0)
+    for client_id in sorted({*known, *slots}):
+        broker = replace(plan.broker, client_id=client_id, clean_start=True, session_expiry_s=0)
         opened, _ = await open_connection(plan.protocol, broker, StrictClock())
         await opened.close()
 

@@ -1,4 +1,4 @@
-"""How commands print: a table for people, JSON for programs, errors to stderr.
+"""Output of commands: a table for people, JSON for programs, errors to stderr.
 
 The library that draws is imported when something is drawn: `rollcall run` draws nothing, and starts sooner.
 """

@@ -107,7 +107,7 @@ def _print(outcome: Outcome, *, as_json: bool) -> None:
         "detail": run.detail,
         "errors": run.errors,
     }
-    found = [dict(zip(COLUMNS, one, strict=True)) for one in outcome.differences]
+    found = [dict(zip(COLUMNS, difference, strict=True)) for difference in outcome.differences]
     if as_json:
         print_json({**summary, "differences": found} if run.dry_run else summary)
         return

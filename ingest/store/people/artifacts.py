@@ -87,11 +87,14 @@ async def _portions(found: AsyncIterator[Artifact]) -> AsyncIterator[list[Artifa
         yield list(portion.values())
 
 
-def _columns(one: Artifact) -> tuple[Any, ...]:
-    released = None if one.released_at is None else datetime.fromtimestamp(one.released_at / SECOND, UTC)
-    metadata = orjson.dumps(dict(one.metadata)).decode()
+def _columns(artifact: Artifact) -> tuple[Any, ...]:
+    released = (
+        None if artifact.released_at is None else datetime.fromtimestamp(artifact.released_at / SECOND, UTC)
+    )
+    metadata = orjson.dumps(dict(artifact.metadata)).decode()
     return (
-        one.external_id, one.package, one.version, one.size_bytes, one.checksum_sha256, released, metadata,
+        artifact.external_id, artifact.package, artifact.version, artifact.size_bytes,
+        artifact.checksum_sha256, released, metadata,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ MAX_NAME: Final = 255
 
 
 class Actor(NamedTuple):
-    """Who does it: a user of the platform, a token of ours or an operator; from where, with what."""
+    """The one who acts: a user of the platform, a token of ours or an operator; with address and program."""
 
     name: str
     user_id: UUID | None
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
 
 def operator() -> Actor:
-    """Return who runs a command on this machine."""
+    """Return the person who runs a command on this machine."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -45,7 +45,7 @@ def operator() -> Actor:
 async def note(
     connection: Connection, organization_id: UUID, actor: Actor, action: str, subject: UUID, name: str
 ) -> None:
-    """Write one row, in the transaction of what it is about. `action` is such as `integration.created`."""
+    """Write one row, in the transaction of the change itself. `action` is such as `integration.created`."""
     await connection.execute(
         """insert into rollcall.audit (organization_id, actor, action, subject, name, address, agent)
         values ($1, $2, $3, $4, $5, $6, $7)""",

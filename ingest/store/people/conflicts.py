@@ -1,4 +1,4 @@
-"""Conflicts between rows and providers: listed, and resolved so that the next reconciliation knows it."""
+"""Conflicts between rows and providers: listed, and resolved so that the next reconciliation finds none."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -185,15 +185,15 @@ values ($1, 'conflict_resolved', left($2, 100), $3, 'api', $4) on conflict do no
 
 
 async def _write_row(connection: Connection, device_id: UUID, field: str, value: Any) -> None:
-    said = (
+    values = (
         {"metadata": {field.removeprefix(METADATA): value}} if field.startswith(METADATA) else {field: value}
     )
-    form = orjson.dumps(said).decode()
+    form = orjson.dumps(values).decode()
     await connection.execute(queries()["take_facts"], [device_id], [form])
 
 
 async def _write_fact(connection: Connection, device_id: UUID, field: str, resolution: Resolution) -> None:
-    """Note what both sides agree on: from now on only a further change of either is one.
+    """Record the value that both sides agree on: from now on only a further change of either is a conflict.
 
     A provider's own later word stays; one that was pushed counts from now on, so that a listing from before does not.
     """

@@ -59,13 +59,13 @@ def decrypt_secret(stored: str, device_id: UUID, credential_type: str, keyring: 
 
     Raises: SecretUnreadable.
     """
-    place = context(device_id, credential_type)
+    bound_to = context(device_id, credential_type)
     if is_encrypted(stored):
-        return keyring.decrypt(stored, place)
+        return keyring.decrypt(stored, bound_to)
     try:
         return base64.b64decode("".join(stored.split()), validate=True).decode()
     except (binascii.Error, ValueError):
-        raise SecretUnreadable(f"the secret of {place} is neither encrypted nor base64") from None
+        raise SecretUnreadable(f"the secret of {bound_to} is neither encrypted nor base64") from None
 
 
 _STATE = """case when c.encrypted_secret is null then 'revoked' when c.expires_at <= now() then 'expired'

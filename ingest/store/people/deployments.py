@@ -78,7 +78,7 @@ async def queue(connection: Connection, organization_id: UUID, wanted: Wanted, d
     return Deployment(**row)
 
 
-async def given(
+async def record_provider(
     connection: Connection,
     organization_id: UUID,
     deployment_id: UUID,
@@ -87,7 +87,7 @@ async def given(
     cohort_id: str | None,
     cohort_size: int | None,
 ) -> None:
-    """Note that the provider has it; without its cohort where that has another deployment under way."""
+    """Record that the provider has it; without its cohort where that has another deployment under way."""
     statement = """update rollcall.deployments set provider_id = $3, cohort_size = $5,
         cohort_id = case when $6 then coalesce($4, cohort_id) end
         where organization_id = $1 and id = $2"""
@@ -99,10 +99,10 @@ async def given(
         await connection.execute(statement, *values, False)
 
 
-async def ended(
+async def end(
     connection: Connection, organization_id: UUID, deployment_id: UUID, status: str, detail: str
 ) -> None:
-    """Note that it is over."""
+    """Record how it ended."""
     await connection.execute(
         """update rollcall.deployments set status = $3, detail = $4, finished_at = pg_catalog.clock_timestamp()
         where organization_id = $1 and id = $2 and status in ('queued', 'in_progress')""",
@@ -154,38 +154,38 @@ class Pending(NamedTuple):
 
 
 class Progress:
-    """What observations, deadlines and providers say about deployments under way. Methods raise DatabaseAway."""
+    """Moves deployments on by observations, deadlines and providers' answers. Methods raise DatabaseAway."""
 
     def __init__(self, pool: asyncpg.Pool, *, timeout_s: float = 30.0) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
 
-    async def settle(self) -> int:
+    async def end_finished(self) -> int:
         """End those whose version was seen, that are late, or that no provider was given; returns how many."""
         async with acquired(self._pool, self._timeout_s) as connection:
-            return int(await connection.fetchval(_SETTLE, NEVER_GIVEN_S))
+            return int(await connection.fetchval(_END_FINISHED, NEVER_GIVEN_S))
 
     async def pending(self, limit: int) -> list[Pending]:
-        """Return those that were not asked about for longest, and note that they are being asked about."""
+        """Return those that were not asked about for longest, and record that they are being asked about."""
         async with acquired(self._pool, self._timeout_s) as connection:
             found = await connection.fetch(_PENDING, limit)
         return [Pending(*row) for row in found]
 
-    async def moved(self, one: Pending, status: str, detail: str) -> None:
-        """Take over what the provider says."""
+    async def record(self, deployment: Pending, status: str, detail: str) -> None:
+        """Record the state that the provider reports."""
         async with acquired(self._pool, self._timeout_s) as connection:
             if status in ("failed", "cancelled", "succeeded"):
-                await ended(connection, one.organization_id, one.id, status, detail)
+                await end(connection, deployment.organization_id, deployment.id, status, detail)
                 return
             await connection.execute(
                 """update rollcall.deployments set status = 'in_progress', detail = $2
                 where id = $1 and status = 'queued'""",
-                one.id,
+                deployment.id,
                 detail,
             )
 
 
-_SETTLE = """
+_END_FINISHED = """
 with seen as (
     select p.id, case
         when f.version = p.version and (f.at >= rollcall.micros_of(p.queued_at)

@@ -80,7 +80,7 @@ class DeviceWithClocks(Device):
 
 
 class Filter(NamedTuple):
-    """Which devices; None leaves a field open. `text` is found in name, serial number, external id and hardware ids."""
+    """Conditions on devices; None leaves a field open. `text` is searched in names, serial numbers and ids."""
 
     status: str | None = None
     firmware: str | None = None

@@ -84,7 +84,7 @@ async def adopt(
 ) -> UUID | None:
     """Return the device that a parked id means by now, else make one; None where nothing is parked under the id.
 
-    It is given what it names by `Parking.adopt`. Raises: Declined where its names mean different rows,
+    `Parking.adopt` then applies its parked evidence. Raises: Declined where its names mean different rows,
     Refused 23505 where its serial number is another organization's.
     """
     own = "select exists (select from public.device_integrations where organization_id = $1 and id = $2)"

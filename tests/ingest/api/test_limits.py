@@ -1,4 +1,4 @@
-"""What holds for every request: how often, how large, what an answer carries, what is refused at the edge."""
+"""Limits of every request: rate, size, the headers of an answer, and the refusals at the edge."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whose word on a device's connection counts: the provider's, unless later evidence says otherwise."""
+"""A device's connection: the word of its provider counts, unless later evidence says otherwise."""
 
 import pytest
 
