@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from handlers.text import shown
+from handlers.text import truncate
 
 MEDIA_TYPE = "application/problem+json"
 UNEXPECTED = "an error of Rollcall's own: its log says more"
@@ -47,7 +47,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
-            "detail": shown(self.detail, MAX_DETAIL),
+            "detail": truncate(self.detail, MAX_DETAIL),
             "errors": self.errors,
             **self.members,
         }

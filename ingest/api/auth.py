@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from handlers.text import shown
+from handlers.text import truncate
 from ingest.errors import Unauthorized
 from ingest.problems import Problem
 from ingest.store.people import tokens
@@ -122,7 +122,7 @@ def actor_of(request: Request, caller: Caller) -> Actor:
         caller.user_id,
         caller.token_id,
         request.client.host if request.client else None,
-        shown(agent, MAX_AGENT) if agent else None,
+        truncate(agent, MAX_AGENT) if agent else None,
     )
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from handlers.events import MAIN, MAX_COMPONENT, MAX_VERSION
-from handlers.text import clipped, shown
+from handlers.text import clipped, truncate
 from ingest.api.auth import Caller, Operator, Reader
 from ingest.api.dependencies import Api, CurrentApi
 from ingest.api.devices import existing_device
@@ -195,7 +195,7 @@ async def _give(
             connection,
             caller.organization_id,
             wanted.id,
-            provider_id=shown(made.deployment_id, 255),
+            provider_id=truncate(made.deployment_id, 255),
             cohort_id=made.cohort_id,
             cohort_size=made.cohort_size,
         )

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from handlers.text import shown
+from handlers.text import truncate
 from ingest.errors import (
     DatabaseAway,
     ProviderAway,
@@ -88,7 +88,7 @@ def handle_errors(app: FastAPI) -> None:
 def _invalid(error: RequestValidationError) -> Problem:
     """Name each field and what was expected, never what was given: it may be a secret."""
     errors = [
-        {"field": shown(".".join(map(str, wrong["loc"])), 100), "error": shown(str(wrong["msg"]), 200)}
+        {"field": truncate(".".join(map(str, wrong["loc"])), 100), "error": truncate(str(wrong["msg"]), 200)}
         for wrong in error.errors()[:MAX_ERRORS]
     ]
     return Problem(422, "the request cannot be used: see errors", errors=errors)

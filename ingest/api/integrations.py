@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field, SecretStr
 
 from handlers.facts import MAX_METADATA_BYTES
-from handlers.text import shown
+from handlers.text import truncate
 from ingest.api.auth import Admin, Caller, Operator, Reader, actor_of
 from ingest.api.dependencies import Api, CurrentApi
 from ingest.api.error_handlers import not_found
@@ -128,8 +128,8 @@ async def test_integration(
     except DatabaseAway:
         raise
     except RollcallError as error:
-        return json_response(request, Tested(ok=False, detail=shown(str(error), 500)))
-    return json_response(request, Tested(ok=True, detail=shown(reached.detail, 500)))
+        return json_response(request, Tested(ok=False, detail=truncate(str(error), 500)))
+    return json_response(request, Tested(ok=True, detail=truncate(reached.detail, 500)))
 
 
 async def integration_of(api: Api, caller: Caller, integration_id: UUID) -> Integration:

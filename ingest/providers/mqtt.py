@@ -9,7 +9,7 @@ from uuid import uuid4
 import orjson
 
 from handlers.events import MAIN
-from handlers.text import shown
+from handlers.text import truncate
 from ingest.errors import Declined, Misconfigured, NotFound, NotSupported, ProviderAway
 from ingest.providers.listing import pages
 from ingest.providers.port import (
@@ -72,7 +72,7 @@ class MqttProvider:
         if not health:
             return Reached("the broker answers; it publishes nothing under $SYS")
         told = "; ".join(f"{topic.rpartition('$SYS/')[2]}: {text}" for topic, text in sorted(health.items()))
-        return Reached(f"the broker answers; {shown(told, 300)}")
+        return Reached(f"the broker answers; {truncate(told, 300)}")
 
     def list_devices(self, after: str | None = None) -> AsyncIterator[Page]:
         """List the devices of the table in the order of external_id; a cursor is the last one's."""
@@ -87,7 +87,7 @@ class MqttProvider:
         """Return one device of the table. Raises: NotFound."""
         found = await self._bounded(self._side.read_device(external_id), "a device")
         if found is None:
-            raise NotFound(f'mqtt: there is no device "{shown(external_id)}"')
+            raise NotFound(f'mqtt: there is no device "{truncate(external_id)}"')
         return found
 
     async def get_device_status(self, external_id: str) -> LiveStatus:
@@ -104,7 +104,7 @@ class MqttProvider:
         """Publish a retained command, which the device gets now or when it connects. Raises: NotFound, Declined."""
         await self.get_device(external_id)
         if not external_id or any(sign in external_id for sign in "+#/\0"):
-            raise Declined(f'mqtt: "{shown(external_id)}" cannot be a level of a topic')
+            raise Declined(f'mqtt: "{truncate(external_id)}" cannot be a level of a topic')
         deployment_id = str(uuid4())
         command = {
             "deployment": deployment_id,

@@ -8,7 +8,7 @@ from uuid import uuid4
 import orjson
 
 from handlers.events import MAIN, FieldError
-from handlers.text import shown
+from handlers.text import truncate
 from ingest.errors import Declined, Misconfigured, NotSupported, ProviderAway
 from ingest.providers.aws_iot import device
 from ingest.providers.aws_iot.calls import Calls
@@ -106,7 +106,7 @@ class AwsIotProvider:
             thing = {**(found[0] if found else {}), **thing}
         read = device.listed(thing)
         if isinstance(read, FieldError):
-            raise Declined(f'AWS IoT: thing "{shown(external_id)}": {read.field} {read.error}')
+            raise Declined(f'AWS IoT: thing "{truncate(external_id)}": {read.field} {read.error}')
         return read
 
     async def get_device_status(self, external_id: str) -> LiveStatus:
@@ -162,7 +162,9 @@ class AwsIotProvider:
         execution: dict[str, Any] = answer["execution"]
         status = str(execution.get("status"))
         if status not in STATUSES:
-            raise ProviderAway(f"AWS IoT: job {shown(deployment_id)} is in an unknown state: {shown(status)}")
+            raise ProviderAway(
+                f"AWS IoT: job {truncate(deployment_id)} is in an unknown state: {truncate(status)}"
+            )
         at = device.moment(Columns(), "lastUpdatedAt", execution.get("lastUpdatedAt"))
         return Progress(STATUSES[status], status, at)
 

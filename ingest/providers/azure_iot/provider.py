@@ -5,7 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 from handlers.events import MAIN, FieldError
-from handlers.text import shown
+from handlers.text import truncate
 from ingest.errors import Declined, NotFound, NotSupported, ProviderAway
 from ingest.providers.azure_iot import device
 from ingest.providers.azure_iot.device import object_or_empty
@@ -129,7 +129,7 @@ class AzureIotProvider:
         component = deployment_id.partition(":")[0]
         wanted = self._wanted(twin).get(component)
         if wanted is None:
-            raise NotFound(f'Azure IoT Hub: device "{shown(external_id)}" has no such deployment')
+            raise NotFound(f'Azure IoT Hub: device "{truncate(external_id)}" has no such deployment')
         if wanted.get("deployment") != deployment_id:
             return Progress("canceled", "another deployment took its place")
         running = next(
@@ -180,7 +180,7 @@ class AzureIotProvider:
             else:
                 return object_of(answer.body, path)
         raise Declined(
-            f'Azure IoT Hub: the twin of "{shown(external_id)}" is being written by others: try again'
+            f'Azure IoT Hub: the twin of "{truncate(external_id)}" is being written by others: try again'
         )
 
     def _wanted(self, twin: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -197,5 +197,5 @@ def _twin(external_id: str) -> str:
 def _usable(twin: dict[str, Any], external_id: str) -> ListedDevice:
     found = device.listed(twin)
     if isinstance(found, FieldError):
-        raise Declined(f'Azure IoT Hub: device "{shown(external_id)}": {found.field} {found.error}')
+        raise Declined(f'Azure IoT Hub: device "{truncate(external_id)}": {found.field} {found.error}')
     return found
