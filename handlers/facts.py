@@ -11,7 +11,7 @@ import orjson
 
 from handlers.conflicts import METADATA
 from handlers.events import Facts, FieldError, GoliothStatus
-from handlers.text import clipped, described, shown, text_error
+from handlers.text import clipped, described, text_error, truncate
 
 MAX_NAME = 255
 MAX_HARDWARE_ID = 255
@@ -47,7 +47,7 @@ def text(body: Mapping[str, Any], keys: Iterable[str], limit: int, errors: Error
                 return value
         else:
             error = f"is {described(value)}, not text"
-        errors.append(FieldError(shown(key), clipped(error)))
+        errors.append(FieldError(truncate(key), clipped(error)))
     return None
 
 
@@ -61,7 +61,7 @@ def texts(body: Mapping[str, Any], keys: Iterable[str], limit: int, errors: Erro
             value = [value]
         if isinstance(value, list):
             return _listed(key, value, limit, errors)
-        errors.append(FieldError(shown(key), clipped(f"is {described(value)}, not a list of texts")))
+        errors.append(FieldError(truncate(key), clipped(f"is {described(value)}, not a list of texts")))
     return None
 
 
@@ -75,7 +75,7 @@ def _listed(key: str, values: list[Any], limit: int, errors: Errors) -> tuple[st
             kept.add(value.strip())
             continue
         errors.append(
-            FieldError(shown(key), clipped(error or f"has {len(values)} entries: {MAX_LISTED} are kept"))
+            FieldError(truncate(key), clipped(error or f"has {len(values)} entries: {MAX_LISTED} are kept"))
         )
         if error is None:
             break
@@ -120,7 +120,7 @@ def _storable(value: dict[str, Any], name: str, errors: Errors) -> Iterator[tupl
         if error is None and form is not None:
             yield key, value[key], form
         else:
-            errors.append(FieldError(shown(f"{name}.{key}"), clipped(error or "")))
+            errors.append(FieldError(truncate(f"{name}.{key}"), clipped(error or "")))
 
 
 def _json(value: object) -> bytes | None:

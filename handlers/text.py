@@ -29,7 +29,7 @@ def text_error(text: str, limit: int) -> str | None:
     return None
 
 
-def shown(text: str, limit: int = 60) -> str:
+def truncate(text: str, limit: int = 60) -> str:
     """Return `text` short and storable, for use inside an error."""
     if len(text) > limit:
         text = text[: limit - 3] + "..."
@@ -38,7 +38,7 @@ def shown(text: str, limit: int = 60) -> str:
 
 def fitted(text: str, limit: int) -> str:
     """Return `text` in at most `limit` storable characters."""
-    return shown(shown(text, limit), limit)
+    return truncate(truncate(text, limit), limit)
 
 
 def clipped(error: str) -> str:
@@ -61,11 +61,11 @@ def described(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, str):
-        return f'"{shown(value, 40)}"'
+        return f'"{truncate(value, 40)}"'
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        return shown(repr(value), 40)
+        return truncate(repr(value), 40)
     return "an object" if isinstance(value, dict) else "an array"
 
 
@@ -113,9 +113,9 @@ def _as_text(version: object) -> object:
 
 def _component_error(name: str, version: object) -> str | None:
     if not isinstance(version, str):
-        return f'component "{shown(name)}" is {described(version)}: send its version as text'
+        return f'component "{truncate(name)}" is {described(version)}: send its version as text'
     error = text_error(name, MAX_COMPONENT) or text_error(version.strip(), MAX_VERSION)
-    return error and f'component "{shown(name)}" or its version {error}'
+    return error and f'component "{truncate(name)}" or its version {error}'
 
 
 def _encodable(text: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from handlers.events import MAX_EXTERNAL_ID, DeviceKey
-from handlers.text import clipped, shown, text_error
+from handlers.text import clipped, text_error, truncate
 
 DEVICE_ID = "{device_id}"
 DEFAULTS: Mapping[str, str] = {
@@ -79,8 +79,8 @@ class Topics:
             for other in alone:
                 if _overlap(telemetry.split("/"), other.split("/")):
                     raise ValueError(
-                        f'topics.telemetry: "{shown(telemetry)}" matches topics of "{shown(other)}" too, which cannot '
-                        "be shared; give telemetry topics of its own, or set slots to 1"
+                        f'topics.telemetry: "{truncate(telemetry)}" matches topics of "{truncate(other)}" too, which '
+                        "cannot be shared; give telemetry topics of its own, or set slots to 1"
                     )
         return self.filters("telemetry")
 
@@ -119,7 +119,7 @@ def _checked(settings: object) -> dict[str, str | list[str]]:
     for kind, texts in settings.items():
         if kind not in DEFAULTS:
             known = ", ".join(DEFAULTS)
-            raise ValueError(f'topics: "{shown(str(kind))}" is not a kind of topic; use one of {known}')
+            raise ValueError(f'topics: "{truncate(str(kind))}" is not a kind of topic; use one of {known}')
         if isinstance(texts, list):
             if len(texts) > MAX_PATTERNS or not all(isinstance(text, str) for text in texts):
                 raise ValueError(f"topics.{kind}: must be a list of at most {MAX_PATTERNS} texts")
@@ -130,7 +130,7 @@ def _checked(settings: object) -> dict[str, str | list[str]]:
 
 def _pattern(kind: str, text: str) -> Pattern:
     """Compile one pattern, or raise ValueError with the way out."""
-    where = f'topics.{kind}: "{shown(text)}"'
+    where = f'topics.{kind}: "{truncate(text)}"'
     error = text_error(text, MAX_PATTERN_BYTES)
     if error:
         raise ValueError(f"{where} {error}")
@@ -157,7 +157,7 @@ def _check_level(where: str, level: str) -> None:
     for sign in "+#{}":
         if sign in level:
             hint = f"use {DEVICE_ID} for the device id, {{}} for any one level, # for all that follow"
-            raise ValueError(f'{where}: "{sign}" cannot be part of level "{shown(level)}"; {hint}')
+            raise ValueError(f'{where}: "{sign}" cannot be part of level "{truncate(level)}"; {hint}')
 
 
 def _expression(levels: list[str]) -> str:
@@ -186,6 +186,6 @@ def _refuse_clashes(patterns: list[Pattern]) -> None:
         other = kinds.setdefault(pattern.filter, pattern)
         if other.kind != pattern.kind or other.expression.pattern != pattern.expression.pattern:
             raise ValueError(
-                f'topics: "{shown(pattern.filter)}" is both {other.kind} and {pattern.kind}, or names the device '
+                f'topics: "{truncate(pattern.filter)}" is both {other.kind} and {pattern.kind}, or names the device '
                 f"at two places; give each its own topic, or set topics.{pattern.kind} to []"
             )

@@ -27,7 +27,7 @@ from handlers.events import (
 from handlers.keys import PRESENCE
 from handlers.shapes import Fields
 from handlers.telemetry import NOTHING, capped, read
-from handlers.text import bad_field, dead, described, shown
+from handlers.text import bad_field, dead, described, truncate
 from handlers.timestamps import device_usable
 from handlers.topics import Topics
 from handlers.words import ACCEPTED, WORDS, Words, meaning, spoken, went_offline
@@ -63,7 +63,7 @@ def decode(publish: Publish, context: Context, heard_until: Micros | None) -> De
     """
     route = context.topics.route(publish.topic)
     if route is None:
-        return dead("topic", f'no pattern matches "{shown(publish.topic)}": add one to the setting topics')
+        return dead("topic", f'no pattern matches "{truncate(publish.topic)}": add one to the setting topics')
     if route.error is not None:
         return dead("device_id", route.error)
     payload = publish.payload
@@ -244,5 +244,7 @@ def dated(
 def _compare(claimed: tuple[str, str], device: DeviceKey, errors: list[FieldError]) -> None:
     name, claim = claimed
     if claim != device.external_id:
-        told = f'names "{shown(claim)}", the topic "{shown(device.external_id or "")}": the topic counts'
+        told = (
+            f'names "{truncate(claim)}", the topic "{truncate(device.external_id or "")}": the topic counts'
+        )
         errors.append(bad_field(name, told, claim))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from handlers import facts as facts_of
 from handlers.events import Decoded, DeviceKey, Facts, FieldError, Presence
 from handlers.sequences import aws_sequence
-from handlers.text import bad_field, described, shown
+from handlers.text import bad_field, described, truncate
 from handlers.tolerant import NotJsonError
 from handlers.webhooks.delivery import (
     Context,
@@ -90,7 +90,7 @@ def _unwrapped(part: Part, context: Context) -> list[Event]:
 def _event(part: Part, body: dict[str, Any], context: Context) -> Event:
     original, identity, request = part.original, part.fallback_id, part.request
     kind = next((body[key] for key in KINDS if body.get(key) is not None), None)
-    name = shown(kind) if isinstance(kind, str) else ""
+    name = truncate(kind) if isinstance(kind, str) else ""
     presence = PRESENCES.get(kind.lower()) if isinstance(kind, str) else None
     if isinstance(kind, str) and kind.lower() in IGNORED:
         return Event(identity, Decoded(), name, original)

@@ -10,7 +10,7 @@ from typing import Any
 
 from handlers.events import Decoded, DeviceKey, Facts, FieldError, Lifecycle, Micros, Presence
 from handlers.sequences import azure_sequence
-from handlers.text import bad_field, described, shown
+from handlers.text import bad_field, described, truncate
 from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, event_id, parts, refused
 from handlers.webhooks.observing import cloud_time, inner, named, observed
 from handlers.webhooks.payload import loads
@@ -62,7 +62,7 @@ def _handshake(part: Part) -> tuple[Event, ...] | Handshake:
 def _event(part: Part, context: Context) -> Event:
     body, original, fallback_id, request, room, known_errors = part
     kind = type_of(body)
-    name = shown(kind)
+    name = truncate(kind)
     identity = event_id(body.get("id"), body.get("topic", body.get("source"))) or fallback_id
     short = kind.removeprefix(HUB)
     if short == kind or short not in _KNOWN:

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from handlers.events import DeviceKey, FieldError
 from handlers.telemetry import NOTHING, read
-from handlers.text import shown
+from handlers.text import truncate
 from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, each, event_id, refused
 from handlers.webhooks.golioth_pipelines import PREFIX, path_of
 from handlers.webhooks.naming import identified
@@ -49,7 +49,7 @@ def _from_headers(request: Request, context: Context) -> Event:
         data = loads(request.body, request.content_type, errors) if request.body else {}
     except ValueError as error:
         identity = event_id(attributes.get("id"), attributes.get("source")) or fallback_id
-        return refused("payload", str(error), request.body, shown(attributes.get("type", "")), identity)
+        return refused("payload", str(error), request.body, truncate(attributes.get("type", "")), identity)
     part = Part({**attributes, "data": data}, request.body, fallback_id, request, errors=tuple(errors))
     return _event(part, context)
 
@@ -57,7 +57,7 @@ def _from_headers(request: Request, context: Context) -> Event:
 def _event(part: Part, context: Context) -> Event:
     body, original, fallback_id, request, room, known_errors = part
     kind = body.get("type")
-    name = shown(kind) if isinstance(kind, str) else ""
+    name = truncate(kind) if isinstance(kind, str) else ""
     identity = event_id(body.get("id"), body.get("source")) or fallback_id
     if body.get("specversion") != "1.0" or not name:
         told = 'not a CloudEvent 1.0: it needs "specversion": "1.0" and a type, an id and a source as text'

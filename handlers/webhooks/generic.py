@@ -4,7 +4,7 @@ from typing import Any
 
 from handlers.events import Decoded, Presence
 from handlers.telemetry import capped, read
-from handlers.text import shown
+from handlers.text import truncate
 from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, each, event_id, refused
 from handlers.webhooks.naming import identified
 from handlers.webhooks.observing import is_silent, observed
@@ -40,5 +40,5 @@ def _name(body: dict[str, Any]) -> str:
     for key in ("event", "type"):
         value = body.get(key)
         if isinstance(value, str):
-            return shown(value)
+            return truncate(value)
     return ""

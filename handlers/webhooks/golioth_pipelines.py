@@ -4,7 +4,7 @@ Source: Golioth documentation, Pipelines, webhook destination.
 """
 
 from handlers.events import FieldError
-from handlers.text import shown
+from handlers.text import truncate
 from handlers.webhooks.delivery import Context, Event, Handshake, Request, event_id, refused
 from handlers.webhooks.observing import named
 from handlers.webhooks.payload import loads
@@ -23,7 +23,7 @@ def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
     """Return the one event of a request; whatever the bytes, this raises nothing."""
     headers, body = request.headers, request.body
     path = path_of(headers.get("ce-type", ""))
-    name = shown(path)
+    name = truncate(path)
     identity = event_id(headers.get("ce-id"), headers.get("ce-source")) or event_id(headers.get("webhook-id"))
     device = named(headers.get("ce-source"), [], "Ce-Source")
     if isinstance(device, str):

@@ -23,7 +23,7 @@ from handlers.events import (
 )
 from handlers.shapes import Fields
 from handlers.telemetry import NOTHING, read
-from handlers.text import bad_field, clipped, described, shown
+from handlers.text import bad_field, clipped, described, truncate
 from handlers.timestamps import usable
 from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, each, refused
 from handlers.webhooks.observing import cloud_time, inner, observed
@@ -67,7 +67,7 @@ def _event(part: Part, context: Context) -> Event:
     name = body.get("event")
     if not isinstance(name, str) or name not in PRESENCES:
         told = f"the event is {described(name)}: this shape knows {', '.join(PRESENCES)}"
-        return refused("event", told, original, shown(name) if isinstance(name, str) else "", identity)
+        return refused("event", told, original, truncate(name) if isinstance(name, str) else "", identity)
     errors = list(part.errors)
     device = inner(body, "device")
     key = _key(body, device, errors)

@@ -6,7 +6,7 @@ Source: Golioth documentation, output streams.
 from typing import Any
 
 from handlers.events import SECOND, FieldError, Micros
-from handlers.text import bad_field, described, shown
+from handlers.text import bad_field, described, truncate
 from handlers.webhooks.delivery import Context, Event, Handshake, Part, Request, each, event_id, refused
 from handlers.webhooks.observing import cloud_time, named
 from handlers.webhooks.reports import Envelope, reported
@@ -20,7 +20,7 @@ def decode(request: Request, context: Context) -> tuple[Event, ...] | Handshake:
     """Return the events of a request; whatever the bytes, this raises nothing."""
     headers = request.headers
     identity = event_id(headers.get("ce-id"), headers.get("ce-source"))
-    name = shown(headers.get("ce-type", "") or "data")
+    name = truncate(headers.get("ce-type", "") or "data")
     return each(
         request, lambda part: _event(part, identity if part.original is request.body else None, name, context)
     )

@@ -20,7 +20,7 @@ from handlers.events import (
 )
 from handlers.shapes import Fields
 from handlers.telemetry import NOTHING, capped
-from handlers.text import bad_field, clipped, shown
+from handlers.text import bad_field, clipped, truncate
 from handlers.webhooks.delivery import Context, Request
 from handlers.words import went_offline
 
@@ -133,5 +133,5 @@ def compare(fields: Fields, device: DeviceKey, errors: Errors, where: str) -> No
     """Count a payload that names another device than the envelope does: the envelope counts."""
     if fields.device is not None and fields.device[1].strip() != device.external_id:
         name, claim = fields.device
-        told = f'names "{shown(claim)}", the {where} "{shown(device.external_id or "")}": the {where} counts'
+        told = f'names "{truncate(claim)}", the {where} "{truncate(device.external_id or "")}": the {where} counts'
         errors.append(bad_field(name, told, claim))

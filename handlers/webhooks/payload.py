@@ -12,7 +12,7 @@ import orjson
 
 from handlers import tolerant
 from handlers.events import FieldError
-from handlers.text import shown
+from handlers.text import truncate
 
 MAX_DEPTH = 64
 """Of a CBOR message; cbor2 itself stops at 400, but a message may refer to itself."""
@@ -40,11 +40,11 @@ def loads(body: bytes, content_type: str, errors: list[FieldError]) -> object:
         if text and body.lstrip().startswith(_TEXT_HEADS):
             return body.decode("utf-8", "replace")
         if text:
-            raise ValueError(f"the body is {shown(content_type)}: {error}") from None
+            raise ValueError(f"the body is {truncate(content_type)}: {error}") from None
         if content_type in ("", "application/json") or content_type.endswith("+json"):
             raise ValueError(f"the body is not JSON: {error}") from None
         raise ValueError(
-            f"the body is {shown(content_type)}, and not JSON: send JSON, CBOR or text"
+            f"the body is {truncate(content_type)}, and not JSON: send JSON, CBOR or text"
         ) from None
 
 

@@ -1,1 +1,1 @@
-"""The platform API: what web applications and scripts ask of Rollcall. Start reading in application.py."""
+"""The HTTP API for web applications and scripts. Start reading in application.py."""

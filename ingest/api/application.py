@@ -1,4 +1,4 @@
-"""The application: every route of the API, its limits and its errors, out of the parts that it is given."""
+"""The ASGI application: every route of the API, its limits and its error handlers, built from its dependencies."""
 
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -19,14 +19,14 @@ from ingest.api import (
     status,
 )
 from ingest.api.auth import Authenticator
+from ingest.api.dependencies import Api, Dependencies
 from ingest.api.documentation import serve_documentation
+from ingest.api.error_handlers import handle_errors
 from ingest.api.limits import Buckets, Edge
-from ingest.api.live_status import Live
-from ingest.api.parts import Api, Parts
-from ingest.api.problems import handle
+from ingest.api.live_status import ProviderStatuses
 from ingest.api.settings import ApiSettings
 from ingest.errors import Unauthorized
-from ingest.store.people import sources
+from ingest.store.people import integrations as integration_rows
 
 if TYPE_CHECKING:
     from ingest.api.jwts import Jwts
@@ -38,21 +38,21 @@ ROUTERS = (
 DESCRIPTION = "Who is online, since when, on which firmware. Errors are problem details (RFC 9457)."
 
 
-def create_api(parts: Parts) -> FastAPI:
+def create_api(dependencies: Dependencies) -> FastAPI:
     """Return the application, to be mounted or served; end it with `close_api`."""
     app = FastAPI(
         title="Rollcall", version=ingest.__version__, description=DESCRIPTION, docs_url=None, redoc_url=None,
         debug=False,
     )  # fmt: skip
     serve_documentation(app)
-    settings = parts.settings
+    settings = dependencies.settings
     app.state.api = Api(
-        parts=parts,
-        authenticator=Authenticator(parts.tenants, _jwts(settings)),
-        live=Live(
-            parts.providers,
-            parts.observe,
-            parts.clock,
+        dependencies=dependencies,
+        authenticator=Authenticator(dependencies.tenants, _jwts(settings)),
+        live=ProviderStatuses(
+            dependencies.providers,
+            dependencies.observe,
+            dependencies.clock,
             budget_s=settings.api_status_budget_s,
             cache_s=settings.api_status_cache_s,
         ),
@@ -61,8 +61,8 @@ def create_api(parts: Parts) -> FastAPI:
     )
     for router in ROUTERS:
         app.include_router(router)
-    handle(app)
-    app.add_middleware(Edge, max_body=settings.api_max_body, answered=parts.answered)
+    handle_errors(app)
+    app.add_middleware(Edge, max_body=settings.api_max_body, on_status=dependencies.on_status)
     if settings.api_cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -91,8 +91,8 @@ async def readable_integrations(app: FastAPI, token: str) -> frozenset[UUID] | N
         return None
     if "read" not in caller.scopes:
         return None
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        return await sources.ids(connection, caller.organization_id)
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
+        return await integration_rows.ids(connection, caller.organization_id)
 
 
 def _jwts(settings: ApiSettings) -> "Jwts | None":

@@ -1,4 +1,4 @@
-"""Who asks, for which organization, and what they may: a token of Rollcall's, or one of the platform's."""
+"""Authentication: from a bearer token, Rollcall's or the platform's, to a caller with an organization and scopes."""
 
 import hmac
 from collections.abc import Awaitable, Callable
@@ -10,9 +10,9 @@ from uuid import UUID
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from handlers.text import shown
-from ingest.api.problems import Problem
+from handlers.text import truncate
 from ingest.errors import Unauthorized
+from ingest.problems import Problem
 from ingest.store.people import tokens
 from ingest.store.people.audit import Actor
 from ingest.store.tenants import POOL_TIMEOUT_S, Tenants
@@ -27,7 +27,7 @@ MAX_AGENT = 500
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who proved who they are. `name` is for the audit, `key` for the limits."""
+    """An authenticated caller. `name` is for the audit, `key` for the limits."""
 
     organization_id: UUID
     scopes: frozenset[str]
@@ -38,14 +38,17 @@ class Caller:
 
 
 class Authenticator:
-    """From the header Authorization to a caller. Without `jwts` tokens of the platform are not accepted."""
+    """Resolves bearer tokens to callers. Without `jwts` tokens of the platform are not accepted."""
 
     def __init__(self, tenants: Tenants, jwts: "Jwts | None") -> None:
         self._tenants = tenants
         self._jwts = jwts
 
     async def caller(self, token: str) -> Caller:
-        """Return who this is. Raises: Unauthorized, DatabaseAway; Unavailable when the platform's keys are away."""
+        """Return the caller that a token belongs to.
+
+        Raises: Unauthorized, DatabaseAway; Unavailable when the platform's keys are away.
+        """
         if token.startswith(tokens.PREFIX):
             return await self._holder(token)
         if self._jwts is not None:
@@ -112,14 +115,14 @@ Admin = Annotated[Caller, Depends(_needs("admin"))]
 
 
 def actor_of(request: Request, caller: Caller) -> Actor:
-    """Return who asks, for the audit."""
+    """Return the caller as an actor of the audit."""
     agent = request.headers.get("user-agent")
     return Actor(
         caller.name,
         caller.user_id,
         caller.token_id,
         request.client.host if request.client else None,
-        shown(agent, MAX_AGENT) if agent else None,
+        truncate(agent, MAX_AGENT) if agent else None,
     )
 
 

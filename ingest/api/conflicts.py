@@ -1,7 +1,8 @@
-"""Conflicts between a row and its provider: listed, and resolved by a person."""
+"""Routes of conflicts between a row and its provider: the list, and resolving one."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
@@ -13,25 +14,14 @@ from handlers.events import MAX_SERIAL_NUMBER
 from handlers.facts import MAX_COHORT_ID, MAX_HARDWARE_ID, MAX_LISTED, MAX_METADATA_VALUE_BYTES, MAX_NAME
 from handlers.text import text_error
 from ingest.api.auth import Caller, Operator, Reader
-from ingest.api.idempotency import Key, once
-from ingest.api.pages import (
-    ERRORS,
-    Asked,
-    Cursor,
-    Limit,
-    Shape,
-    Text,
-    answered,
-    cursor_of,
-    json_error,
-    page_of,
-    place_of,
-)
-from ingest.api.parts import Api, CurrentApi
-from ingest.api.problems import Problem, not_found
+from ingest.api.dependencies import Api, CurrentApi
+from ingest.api.error_handlers import not_found
+from ingest.api.idempotency import Key, idempotent
+from ingest.api.paging import Page, paged
+from ingest.api.shapes import ERRORS, Asked, Shape, Text, json_error, json_response
+from ingest.problems import Problem
 from ingest.providers.port import DeviceChanges
 from ingest.store.people import conflicts
-from ingest.store.people.session import Row
 
 router = APIRouter(prefix="/api/sync/conflicts", tags=["sync"], responses=ERRORS)
 LEASE_S = 60.0
@@ -62,7 +52,7 @@ class Conflicts(Shape):
 
 
 class Resolve(Asked):
-    """Who wins: the row, the provider, or another value altogether."""
+    """The side that wins: the row, the provider, or another value altogether."""
 
     resolution: Literal["local", "remote", "custom"]
     custom_value: Any = None
@@ -82,24 +72,16 @@ async def list_conflicts(
     request: Request,
     api: CurrentApi,
     caller: Reader,
+    page: Page,
     device_id: Annotated[UUID | None, Query(alias="deviceId")] = None,
     state: Literal["open", "resolved", "all"] = "open",
-    cursor: Cursor = None,
-    limit: Limit = 50,
 ) -> Response:
     """List conflicts."""
-    place = place_of(cursor, datetime, UUID)
     resolved = None if state == "all" else state == "resolved"
-    organization_id = caller.organization_id
-    async with api.parts.tenants.of(organization_id) as connection:
-        found = await conflicts.conflicts(
-            connection, organization_id, device_id=device_id, resolved=resolved, after=place, limit=limit + 1
-        )
-        total = await conflicts.total(connection, organization_id, device_id=device_id, resolved=resolved)
-    page, last = page_of(found, limit)
-    following = cursor_of(last["detected_at"], last["id"]) if last else None
-    shown = [Conflict(**row) for row in page]
-    return answered(request, Conflicts(conflicts=shown, total=total, next_cursor=following))
+
+    query = partial(conflicts.conflicts, device_id=device_id, resolved=resolved)
+    total = partial(conflicts.total, device_id=device_id, resolved=resolved)
+    return await paged(api, caller, request, page, Conflicts, (datetime, UUID), query, total=total)
 
 
 @router.post("/{conflict_id}/resolve", response_model=Resolved, operation_id="resolveConflict")
@@ -107,46 +89,50 @@ async def resolve_conflict(
     request: Request, api: CurrentApi, caller: Operator, conflict_id: UUID, asked: Resolve, key: Key = None
 ) -> Response:
     """Resolve a conflict; where the row or another value wins, the provider is told. A second time is 409."""
-    return await once(api, caller, request, key, lambda: _resolve(api, caller, request, conflict_id, asked))
+    return await idempotent(
+        api, caller, request, key, lambda: _resolve(api, caller, request, conflict_id, asked)
+    )
 
 
 async def _resolve(api: Api, caller: Caller, request: Request, conflict_id: UUID, asked: Resolve) -> Response:
     lease, holder = f"conflict/{conflict_id}", str(uuid4())
     await _open(api, caller, conflict_id)
-    if not await api.parts.sessions.lease(lease, holder, LEASE_S):
+    if not await api.dependencies.sessions.lease(lease, holder, LEASE_S):
         raise Problem(409, "the conflict is being resolved by somebody else")
     try:
         # Read under the lease: whoever held it until now may have resolved the conflict.
         return await _decided(api, caller, request, await _open(api, caller, conflict_id), asked)
     finally:
-        await api.parts.sessions.release(lease, holder)
+        await api.dependencies.sessions.release(lease, holder)
 
 
-async def _open(api: Api, caller: Caller, conflict_id: UUID) -> Row:
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+async def _open(api: Api, caller: Caller, conflict_id: UUID) -> conflicts.ConflictNow:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         found = await conflicts.conflict(connection, caller.organization_id, conflict_id)
     if found is None:
         raise not_found("conflict")
-    if found["resolved_at"] is not None:
+    if found.resolved_at is not None:
         raise Problem(409, "the conflict is resolved already")
     return found
 
 
-async def _decided(api: Api, caller: Caller, request: Request, found: Row, asked: Resolve) -> Response:
-    value = {"local": found["local_now"], "remote": found["remote_now"], "custom": asked.custom_value}
+async def _decided(
+    api: Api, caller: Caller, request: Request, found: conflicts.ConflictNow, asked: Resolve
+) -> Response:
+    value = {"local": found.local_now, "remote": found.remote_now, "custom": asked.custom_value}
     wins = value[asked.resolution]
-    if error := _error(found["field_name"], wins):
-        raise Problem(422, f"{found['field_name']}: the {asked.resolution} value {error}")
+    if error := _error(found.field_name, wins):
+        raise Problem(422, f"{found.field_name}: the {asked.resolution} value {error}")
     pushed = asked.resolution != "remote" and await _push(api, found, wins)
     resolution = conflicts.Resolution(
         STRATEGIES[asked.resolution],
         wins,
-        wins if pushed else found["remote_now"],
+        wins if pushed else found.remote_now,
         pushed,
         asked.notes,
-        api.parts.clock(),
+        api.dependencies.clock(),
     )
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         resolved_at = await conflicts.resolve(
             connection,
             caller.organization_id,
@@ -156,19 +142,24 @@ async def _decided(api: Api, caller: Caller, request: Request, found: Row, asked
         )
     if resolved_at is None:
         raise Problem(409, "the conflict was resolved meanwhile")
-    return answered(request, Resolved(conflict_id=found["id"], resolved_at=resolved_at))
+    return json_response(request, Resolved(conflict_id=found.id, resolved_at=resolved_at))
 
 
-async def _push(api: Api, found: Row, value: Any) -> bool:
-    """Tell the provider; False where it keeps no such field. Raises: what the provider does."""
-    changes = _changes(found["field_name"], value)
-    if changes is None or found["integration_type"] is None or found["provider_key"] is None:
+async def _push(api: Api, found: conflicts.ConflictNow, value: Any) -> bool:
+    """Write the value to the provider; False where it keeps no such field. Raises: the errors of the provider."""
+    changes = _changes(found.field_name, value)
+    if (
+        changes is None
+        or found.integration_id is None
+        or found.integration_type is None
+        or found.provider_key is None
+    ):
         return False
-    provider = await api.parts.providers(found["integration_id"])
+    provider = await api.dependencies.providers(found.integration_id)
     able = provider.capabilities
     if not able.supports_update or not changes.given() <= able.updatable:
         return False
-    await provider.update_device(found["provider_key"], changes)
+    await provider.update_device(found.provider_key, changes)
     return True
 
 
@@ -191,7 +182,7 @@ def _changes(field: str, value: Any) -> DeviceChanges | None:
 
 
 def _error(field: str, value: Any) -> str | None:
-    """Say why a value cannot be that of a field, or return None."""
+    """Return why a value cannot be that of a field, None where it can."""
     check = _CHECKS.get(field)
     if check is None and not field.startswith(METADATA):
         return "cannot be set: it is no field that conflicts"
@@ -208,7 +199,7 @@ def _text(limit: int) -> Callable[[Any], str | None]:
 def _texts(value: Any) -> str | None:
     if not isinstance(value, list) or len(value) > MAX_LISTED:
         return f"is not a list of at most {MAX_LISTED} texts"
-    return next((error for one in value if (error := _text(MAX_HARDWARE_ID)(one))), None)
+    return next((error for item in value if (error := _text(MAX_HARDWARE_ID)(item))), None)
 
 
 def _json_error(value: Any) -> str | None:

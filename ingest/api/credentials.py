@@ -1,4 +1,4 @@
-"""Credentials of devices: listed without their secrets, read with an audit, created, revoked."""
+"""Routes of device credentials: list without secrets, read one with an audit, create and revoke one."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -8,10 +8,12 @@ from fastapi import APIRouter, Request, Response
 from pydantic import AwareDatetime, Field, SecretStr, field_validator
 
 from ingest.api.auth import Reader, SecretReader, actor_of
-from ingest.api.pages import ERRORS, Asked, Shape, Text, answered, secret
-from ingest.api.parts import CurrentApi
-from ingest.api.problems import Problem, not_found
-from ingest.store.people import credentials, fleet
+from ingest.api.dependencies import CurrentApi
+from ingest.api.devices import existing_device
+from ingest.api.error_handlers import not_found
+from ingest.api.shapes import ERRORS, Asked, Shape, Text, json_response, secret_response
+from ingest.problems import Problem
+from ingest.store.people import credentials
 
 router = APIRouter(prefix="/api/devices/{device_id}/credentials", tags=["credentials"], responses=ERRORS)
 Kind = Literal["PRE_SHARED_KEY", "CERTIFICATE", "TOKEN"]
@@ -37,7 +39,7 @@ class Credentials(Shape):
 
 
 class Decrypt(Asked):
-    """Which credential to read."""
+    """The credential to read."""
 
     credential_id: UUID
 
@@ -70,7 +72,7 @@ class NewCredential(Asked):
 
 
 class Created(Shape):
-    """The id of what was made."""
+    """The id of the new credential."""
 
     credential_id: UUID
 
@@ -78,11 +80,10 @@ class Created(Shape):
 @router.get("", response_model=Credentials, operation_id="listCredentials")
 async def list_credentials(request: Request, api: CurrentApi, caller: Reader, device_id: UUID) -> Response:
     """List a device's credentials. No secret is ever in a list."""
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        if await fleet.device(connection, caller.organization_id, device_id) is None:
-            raise not_found("device")
-        found = await credentials.listed(connection, caller.organization_id, device_id)
-    return answered(request, Credentials(credentials=[Credential(**row) for row in found]))
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
+        await existing_device(connection, caller, device_id)
+        found = await credentials.credentials(connection, caller.organization_id, device_id)
+    return json_response(request, Credentials.model_validate({"credentials": found}))
 
 
 @router.post("/decrypt", response_model=Decrypted, operation_id="decryptCredential")
@@ -91,22 +92,22 @@ async def decrypt(
 ) -> Response:
     """Return one secret. Who read it, when and from where is written down before."""
     api.secrets.take(caller.key)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         row = await credentials.read(
             connection, caller.organization_id, device_id, asked.credential_id, actor_of(request, caller)
         )
     if row is None:
         raise not_found("credential")
-    if row["encrypted_secret"] is None:
-        raise Problem(410, f"the credential is {row['state']}")
-    keyring, stored, kind = api.parts.keyring, row["encrypted_secret"], row["credential_type"]
-    clear = credentials.opened(stored, device_id, kind, keyring)
+    if row.encrypted_secret is None:
+        raise Problem(410, f"the credential is {row.state}")
+    keyring, stored, kind = api.dependencies.keyring, row.encrypted_secret, row.credential_type
+    clear = credentials.decrypt_secret(stored, device_id, kind, keyring)
     if keyring.can_encrypt and not keyring.is_current(stored):
         encrypted = keyring.encrypt(clear, credentials.context(device_id, kind))
-        async with api.parts.tenants.of(caller.organization_id) as connection:
-            await credentials.upgrade(connection, row["id"], stored, encrypted)
-    return secret(
-        Decrypted(credential_id=row["id"], credential_type=kind, identity=row["identity"], secret=clear)
+        async with api.dependencies.tenants.of(caller.organization_id) as connection:
+            await credentials.upgrade(connection, row.id, stored, encrypted)
+    return secret_response(
+        Decrypted(credential_id=row.id, credential_type=kind, identity=row.identity, secret=clear)
     )
 
 
@@ -115,16 +116,15 @@ async def create_credential(
     request: Request, api: CurrentApi, caller: SecretReader, device_id: UUID, asked: NewCredential
 ) -> Response:
     """Keep a secret for a device, encrypted."""
-    place = credentials.context(device_id, asked.credential_type)
-    encrypted = api.parts.keyring.encrypt(asked.secret.get_secret_value(), place)
+    bound_to = credentials.context(device_id, asked.credential_type)
+    encrypted = api.dependencies.keyring.encrypt(asked.secret.get_secret_value(), bound_to)
     new = credentials.New(device_id, asked.credential_type, asked.identity, encrypted, asked.expires_at)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        if await fleet.device(connection, caller.organization_id, device_id) is None:
-            raise not_found("device")
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
+        await existing_device(connection, caller, device_id)
         made = await credentials.create(connection, caller.organization_id, new, actor_of(request, caller))
     if made is None:
         raise Problem(409, f"the device has an active {asked.credential_type}: revoke it first")
-    return answered(request, Created(credential_id=made), status=201)
+    return json_response(request, Created(credential_id=made), status=201)
 
 
 @router.delete(
@@ -134,7 +134,7 @@ async def revoke_credential(
     request: Request, api: CurrentApi, caller: SecretReader, device_id: UUID, credential_id: UUID
 ) -> Response:
     """Delete a secret for good. The row stays, because the audit names it."""
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         done = await credentials.revoke(
             connection, caller.organization_id, device_id, credential_id, actor_of(request, caller)
         )

@@ -1,6 +1,7 @@
-"""What could not be used: dead letters and unknown devices, to be looked at, replayed and adopted."""
+"""Routes of dead letters and unknown devices: the lists, replaying a letter, adopting an id."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -8,11 +9,12 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from ingest.api.auth import Caller, Operator, Reader
-from ingest.api.idempotency import Key, once
-from ingest.api.pages import ERRORS, Asked, Cursor, Limit, Shape, Text, answered, cursor_of, page_of, place_of
-from ingest.api.parts import Api, CurrentApi
-from ingest.api.problems import not_found
-from ingest.store.people import sources
+from ingest.api.dependencies import Api, CurrentApi
+from ingest.api.error_handlers import not_found
+from ingest.api.idempotency import Key, idempotent
+from ingest.api.paging import Page, paged
+from ingest.api.shapes import ERRORS, Asked, Shape, Text, json_response
+from ingest.store.people import dead_letters, unknown_devices
 
 router = APIRouter(prefix="/api", tags=["dead letters and unknown devices"], responses=ERRORS)
 
@@ -40,20 +42,20 @@ class DeadLetters(Shape):
 
 
 class Replay(Asked):
-    """Which dead letters to decode and apply again."""
+    """The dead letters to decode and apply again."""
 
     ids: Annotated[list[UUID], Field(min_length=1, max_length=100)]
 
 
 class ReplayResult(Shape):
-    """What became of one dead letter; `error` is null where it was applied."""
+    """The result of one replay; `error` is null where it was applied."""
 
     id: UUID
     error: str | None
 
 
 class ReplayResults(Shape):
-    """What became of each."""
+    """The result of each replay."""
 
     results: list[ReplayResult]
 
@@ -76,7 +78,7 @@ class UnknownDevices(Shape):
 
 
 class Adopt(Asked):
-    """Which unknown id becomes a device."""
+    """The unknown id that becomes a device."""
 
     integration_id: UUID
     external_device_id: Text
@@ -93,27 +95,13 @@ async def list_dead_letters(
     request: Request,
     api: CurrentApi,
     caller: Reader,
+    page: Page,
     integration: UUID | None = None,
     kind: Text | None = None,
-    cursor: Cursor = None,
-    limit: Limit = 50,
 ) -> Response:
     """List dead letters."""
-    place = place_of(cursor, datetime, UUID)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        found = await sources.dead_letters(
-            connection,
-            caller.organization_id,
-            integration_id=integration,
-            kind=kind,
-            after=place,
-            limit=limit + 1,
-        )
-    page, last = page_of(found, limit)
-    following = cursor_of(last["recorded_at"], last["id"]) if last else None
-    return answered(
-        request, DeadLetters(dead_letters=[DeadLetter(**row) for row in page], next_cursor=following)
-    )
+    query = partial(dead_letters.dead_letters, integration_id=integration, kind=kind)
+    return await paged(api, caller, request, page, DeadLetters, (datetime, UUID), query)
 
 
 @router.post("/dead-letters/replay", response_model=ReplayResults, operation_id="replayDeadLetters")
@@ -123,14 +111,14 @@ async def replay_dead_letters(
     """Decode dead letters again, as of when they were received. What is applied is a dead letter no more."""
 
     async def work() -> Response:
-        async with api.parts.tenants.of(caller.organization_id) as connection:
-            ids = await sources.own_dead_letters(connection, caller.organization_id, asked.ids)
-        done = {one.id: one.error for one in await api.parts.replay(ids)} if ids else {}
+        async with api.dependencies.tenants.of(caller.organization_id) as connection:
+            ids = await dead_letters.existing(connection, caller.organization_id, asked.ids)
+        done = {result.id: result.error for result in await api.dependencies.replay(ids)} if ids else {}
         missing = "there is no such dead letter"
-        results = [ReplayResult(id=one, error=done.get(one, missing)) for one in dict.fromkeys(asked.ids)]
-        return answered(request, ReplayResults(results=results))
+        results = [ReplayResult(id=item, error=done.get(item, missing)) for item in dict.fromkeys(asked.ids)]
+        return json_response(request, ReplayResults(results=results))
 
-    return await once(api, caller, request, key, work)
+    return await idempotent(api, caller, request, key, work)
 
 
 @router.get("/unknown-devices", response_model=UnknownDevices, operation_id="listUnknownDevices")
@@ -138,20 +126,12 @@ async def list_unknown_devices(
     request: Request,
     api: CurrentApi,
     caller: Reader,
+    page: Page,
     integration: UUID | None = None,
-    cursor: Cursor = None,
-    limit: Limit = 50,
 ) -> Response:
     """List ids that spoke and have no row."""
-    place = place_of(cursor, str, UUID)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        found = await sources.unknown_devices(
-            connection, caller.organization_id, integration_id=integration, after=place, limit=limit + 1
-        )
-    page, last = page_of(found, limit)
-    following = cursor_of(last["external_device_id"], last["integration_id"]) if last else None
-    shown = [UnknownDevice(**row) for row in page]
-    return answered(request, UnknownDevices(unknown_devices=shown, next_cursor=following))
+    query = partial(unknown_devices.unknown_devices, integration_id=integration)
+    return await paged(api, caller, request, page, UnknownDevices, (str, UUID), query)
 
 
 @router.post(
@@ -161,15 +141,15 @@ async def adopt_unknown_device(
     request: Request, api: CurrentApi, caller: Operator, asked: Adopt, key: Key = None
 ) -> Response:
     """Make an unknown id a device, which gets what it has said so far."""
-    return await once(api, caller, request, key, lambda: _adopt(api, caller, request, asked))
+    return await idempotent(api, caller, request, key, lambda: _adopt(api, caller, request, asked))
 
 
 async def _adopt(api: Api, caller: Caller, request: Request, asked: Adopt) -> Response:
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        device_id = await sources.adopt(
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
+        device_id = await unknown_devices.adopt(
             connection, caller.organization_id, asked.integration_id, asked.external_device_id
         )
     if device_id is None:
         raise not_found("unknown device")
-    await api.parts.adopt(asked.integration_id)
-    return answered(request, Adopted(device_id=device_id), status=201)
+    await api.dependencies.adopt(asked.integration_id)
+    return json_response(request, Adopted(device_id=device_id), status=201)

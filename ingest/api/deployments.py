@@ -1,31 +1,31 @@
-"""Deployments: giving firmware to a device, and what became of it."""
+"""Routes of deployments: give firmware to a device through its provider, and list those of a device."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 from uuid import UUID, uuid4
 
-import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from handlers.events import MAIN, MAX_COMPONENT, MAX_VERSION
-from handlers.text import clipped, shown
+from handlers.text import clipped, truncate
 from ingest.api.auth import Caller, Operator, Reader
-from ingest.api.idempotency import Key, once
-from ingest.api.pages import ERRORS, Asked, Flag, Shape, Text, answered
-from ingest.api.parts import Api, CurrentApi
-from ingest.api.problems import Problem, not_found
+from ingest.api.dependencies import Api, CurrentApi
+from ingest.api.devices import existing_device
+from ingest.api.idempotency import Key, idempotent
+from ingest.api.shapes import ERRORS, Asked, Flag, Shape, Text, json_response
 from ingest.errors import Refused, RollcallError
+from ingest.problems import Problem
 from ingest.providers.port import Artifact, Deployment, Provider
-from ingest.store.people import artifacts, deployments, fleet
-from ingest.store.people.session import Row
+from ingest.store.people import artifacts, deployments, device_details
+from ingest.store.people.artifacts import StoredArtifact
 
 router = APIRouter(prefix="/api", tags=["firmware"], responses=ERRORS)
 State = Literal["queued", "in_progress", "succeeded", "failed", "cancelled"]
 
 
 class Deploy(Asked):
-    """What to deploy. Where the provider deploys to a whole cohort, `allowCohort` says that all of it is meant."""
+    """A deployment to make. `allowCohort`: all of the cohort is meant, where the provider deploys to no less."""
 
     artifact_id: UUID
     component_type: Annotated[Text | None, Field(max_length=MAX_COMPONENT)] = None
@@ -71,11 +71,10 @@ async def list_deployments(
     limit: Annotated[int, Query(ge=1, le=200)] = 20,
 ) -> Response:
     """List a device's deployments, newest first."""
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        if await fleet.device(connection, caller.organization_id, device_id) is None:
-            raise not_found("device")
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
+        await existing_device(connection, caller, device_id)
         found = await deployments.of_device(connection, caller.organization_id, device_id, limit)
-    return answered(request, DeploymentStates(deployments=[DeploymentState(**row) for row in found]))
+    return json_response(request, DeploymentStates.model_validate({"deployments": found}))
 
 
 @router.post(
@@ -88,72 +87,83 @@ async def deploy_firmware(
     request: Request, api: CurrentApi, caller: Operator, device_id: UUID, asked: Deploy, key: Key = None
 ) -> Response:
     """Ask the provider to update a device. One deployment at a time: 409 while another is under way."""
-    return await once(api, caller, request, key, lambda: _deploy(api, caller, request, device_id, asked))
+    return await idempotent(
+        api, caller, request, key, lambda: _deploy(api, caller, request, device_id, asked)
+    )
+
+
+class _Order(NamedTuple):
+    """A deployment that can be made: who the device is to its provider, the image, and what the device runs."""
+
+    integration_id: UUID
+    provider_key: str
+    cohort_id: str | None
+    image: StoredArtifact
+    version: str
+    running: dict[str, str]
 
 
 async def _deploy(api: Api, caller: Caller, request: Request, device_id: UUID, asked: Deploy) -> Response:
-    device, image, running = await _looked_up(api, caller, device_id, asked)
-    artifact = _artifact(image)
-    component = asked.component_type or image["component_type"] or image["package_name"] or MAIN
-    provider = await api.parts.providers(device["integration_id"])
+    order = await _order(api, caller, device_id, asked)
+    image = order.image
+    component = asked.component_type or image.component_type or image.package_name or MAIN
+    provider = await api.dependencies.providers(order.integration_id)
     if not provider.capabilities.supports_firmware_deployment:
         raise Problem(409, "the device's provider cannot deploy firmware")
-    cohort = device["cohort_id"] if provider.capabilities.deploys_to_cohort else None
+    cohort = order.cohort_id if provider.capabilities.deploys_to_cohort else None
     wanted = deployments.Wanted(
-        uuid4(), device_id, device["integration_id"], image["id"], component, artifact.version,
-        running.get(component), cohort, caller.name,
+        uuid4(), device_id, order.integration_id, image.id, component, order.version,
+        order.running.get(component), cohort, caller.name,
     )  # fmt: skip
-    row = await _queued(api, caller, wanted)
-    made = await _given(api, caller, provider, device["provider_key"], wanted, artifact, asked.allow_cohort)
+    row = await _queue(api, caller, wanted)
+    made = await _give(api, caller, provider, order, wanted, asked.allow_cohort)
     deployed = Deployed(
         deployment_id=wanted.id,
-        status=row["status"],
+        status=row.status,
         artifact_id=wanted.artifact_id,
         version=wanted.version,
-        queued_at=row["queued_at"],
+        queued_at=row.queued_at,
         cohort_id=made.cohort_id,
         cohort_size=made.cohort_size,
     )
-    return answered(request, deployed, status=202)
+    return json_response(request, deployed, status=202)
 
 
-async def _looked_up(
-    api: Api, caller: Caller, device_id: UUID, asked: Deploy
-) -> tuple[Row, Row, dict[str, str]]:
-    """Return the device, the image, and what the device runs. Raises: Problem."""
+async def _order(api: Api, caller: Caller, device_id: UUID, asked: Deploy) -> _Order:
+    """Return what to deploy where. Raises: Problem."""
     organization_id = caller.organization_id
-    async with api.parts.tenants.of(organization_id) as connection:
-        device = await fleet.device(connection, organization_id, device_id)
-        if device is None:
-            raise not_found("device")
+    async with api.dependencies.tenants.of(organization_id) as connection:
+        device = await existing_device(connection, caller, device_id)
         image = await artifacts.artifact(connection, organization_id, asked.artifact_id)
-        components = await fleet.components(connection, organization_id, device_id)
+        components = await device_details.components(connection, organization_id, device_id)
     if image is None:
         raise Problem(422, "artifactId: there is no such firmware artifact")
-    if device["integration_type"] is None or device["provider_key"] is None:
+    if device.integration_id is None or device.integration_type is None or device.provider_key is None:
         raise Problem(409, "the device belongs to no integration that could update it")
-    if image["integration_id"] not in (None, device["integration_id"]):
+    if image.integration_id not in (None, device.integration_id):
         raise Problem(422, "artifactId: the artifact is of another integration than the device")
-    if not image["version"] or len(image["version"]) > MAX_VERSION:
+    if not image.version or len(image.version) > MAX_VERSION:
         raise Problem(422, "artifactId: the artifact has no usable version")
-    return device, image, {one["component"]: one["version"] for one in components}
+    running = {row.component: row.version for row in components}
+    return _Order(device.integration_id, device.provider_key, device.cohort_id, image, image.version, running)
 
 
-def _artifact(image: Row) -> Artifact:
+def _artifact(order: _Order) -> Artifact:
+    image = order.image
     return Artifact(
-        image["external_artifact_id"] or str(image["id"]),
-        image["package_name"] or image["component_type"] or MAIN,
-        image["version"],
-        image["size_bytes"],
-        image["checksum_sha256"],
-        metadata=orjson.loads(image["metadata"]),
+        image.external_artifact_id or str(image.id),
+        image.package_name or image.component_type or MAIN,
+        order.version,
+        image.size_bytes,
+        image.checksum_sha256,
+        metadata=image.metadata,
     )
 
 
-async def _queued(api: Api, caller: Caller, wanted: deployments.Wanted) -> Row:
+async def _queue(api: Api, caller: Caller, wanted: deployments.Wanted) -> deployments.Deployment:
     try:
-        async with api.parts.tenants.of(caller.organization_id) as connection:
-            deadline_s = api.parts.settings.api_deployment_deadline_s
+        async with api.dependencies.tenants.of(caller.organization_id) as connection:
+            deadline_s = api.dependencies.settings.api_deployment_deadline_s
             return await deployments.queue(connection, caller.organization_id, wanted, deadline_s)
     except Refused as refused:
         if refused.sqlstate != "23505":
@@ -161,32 +171,31 @@ async def _queued(api: Api, caller: Caller, wanted: deployments.Wanted) -> Row:
         raise Problem(409, "another deployment to this device or its cohort is under way") from None
 
 
-async def _given(
+async def _give(
     api: Api,
     caller: Caller,
     provider: Provider,
-    external_id: str,
+    order: _Order,
     wanted: deployments.Wanted,
-    artifact: Artifact,
     allow_cohort: bool,
 ) -> Deployment:
-    """Give it to the provider; what the provider refuses has failed. Raises: what the provider does."""
+    """Give it to the provider; what the provider refuses has failed. Raises: the errors of the provider."""
     try:
         made = await provider.deploy_firmware(
-            external_id, artifact, component=wanted.component, allow_cohort=allow_cohort
+            order.provider_key, _artifact(order), component=wanted.component, allow_cohort=allow_cohort
         )
     except RollcallError as error:
-        async with api.parts.tenants.of(caller.organization_id) as connection:
-            await deployments.ended(
+        async with api.dependencies.tenants.of(caller.organization_id) as connection:
+            await deployments.end(
                 connection, caller.organization_id, wanted.id, "failed", clipped(str(error))
             )
         raise
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        await deployments.given(
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
+        await deployments.record_provider(
             connection,
             caller.organization_id,
             wanted.id,
-            provider_id=shown(made.deployment_id, 255),
+            provider_id=truncate(made.deployment_id, 255),
             cohort_id=made.cohort_id,
             cohort_size=made.cohort_size,
         )

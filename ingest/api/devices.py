@@ -1,16 +1,19 @@
-"""GET /api/devices, one device, its timeline and its firmware history."""
+"""Routes of devices: the list, one device, its timeline, its firmware history and its unusable fields."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from ingest.api.auth import Reader
-from ingest.api.pages import ERRORS, Cursor, Limit, Shape, Text, answered, cursor_of, page_of, place_of
-from ingest.api.parts import CurrentApi
-from ingest.api.problems import Problem, not_found
-from ingest.store.people import fleet
+from ingest.api.auth import Caller, Reader
+from ingest.api.dependencies import CurrentApi
+from ingest.api.error_handlers import not_found
+from ingest.api.paging import Connection, Listed, ListQuery, Page, paged
+from ingest.api.shapes import ERRORS, Shape, Text, json_response
+from ingest.store.people import device_details, devices
 
 router = APIRouter(prefix="/api/devices", tags=["devices"], responses=ERRORS)
 Status = Literal["online", "offline", "warning", "error"]
@@ -107,6 +110,7 @@ async def list_devices(
     request: Request,
     api: CurrentApi,
     caller: Reader,
+    page: Page,
     status: Status | None = None,
     firmware: Text | None = None,
     cohort: Text | None = None,
@@ -115,56 +119,30 @@ async def list_devices(
         Text | None, Query(description="In name, serial number, external or hardware id.")
     ] = None,
     sort: Sort = "name",
-    cursor: Cursor = None,
-    limit: Limit = 50,
 ) -> Response:
     """List devices."""
-    place = place_of(cursor, str, str, UUID)
-    if place is not None and place[0] != sort:
-        raise Problem(422, f"the cursor is of a list sorted by {place[0][:20]}")
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        found = await fleet.devices(
-            connection,
-            caller.organization_id,
-            fleet.Filter(status, firmware, cohort, integration, text),
-            sort=sort.removeprefix("-"),
-            descending=sort.startswith("-"),
-            after=fleet.Place(*place[1:]) if place else None,
-            limit=limit + 1,
-        )
-    page, last = page_of(found, limit)
-    following = cursor_of(sort, last["key"], last["id"]) if last else None
-    return answered(request, Devices(devices=[Device(**row) for row in page], next_cursor=following))
+    wanted = devices.Filter(status, firmware, cohort, integration, text)
+    query = partial(
+        devices.devices, wanted=wanted, sort=sort.removeprefix("-"), descending=sort.startswith("-")
+    )
+    return await paged(api, caller, request, page, Devices, (str, UUID), query, sort=sort)
 
 
 @router.get("/{device_id}", response_model=Device, operation_id="getDevice")
 async def get_device(request: Request, api: CurrentApi, caller: Reader, device_id: UUID) -> Response:
     """Return one device."""
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        row = await fleet.device(connection, caller.organization_id, device_id)
-    if row is None:
-        raise not_found("device")
-    return answered(request, Device(**row))
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
+        row = await existing_device(connection, caller, device_id)
+    return json_response(request, Device.model_validate(row))
 
 
 @router.get("/{device_id}/timeline", response_model=Timeline, operation_id="getTimeline")
 async def get_timeline(
-    request: Request,
-    api: CurrentApi,
-    caller: Reader,
-    device_id: UUID,
-    cursor: Cursor = None,
-    limit: Limit = 50,
+    request: Request, api: CurrentApi, caller: Reader, page: Page, device_id: UUID
 ) -> Response:
     """Return what happened to a device: online, offline, firmware, conflicts, deployments."""
-    place = place_of(cursor, datetime, str)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        if await fleet.device(connection, caller.organization_id, device_id) is None:
-            raise not_found("device")
-        found = await fleet.timeline(connection, caller.organization_id, device_id, place, limit + 1)
-    page, last = page_of(found, limit)
-    following = cursor_of(last["at"], last["key"]) if last else None
-    return answered(request, Timeline(events=[Transition(**row) for row in page], next_cursor=following))
+    query = _of_device(device_details.timeline, caller, device_id)
+    return await paged(api, caller, request, page, Timeline, (datetime, str), query)
 
 
 @router.get("/{device_id}/firmware", response_model=FirmwareHistory, operation_id="getFirmwareHistory")
@@ -172,29 +150,44 @@ async def get_firmware_history(
     request: Request,
     api: CurrentApi,
     caller: Reader,
+    page: Page,
     device_id: UUID,
     component: Annotated[Text | None, Query(description="Only of this component.")] = None,
-    cursor: Cursor = None,
-    limit: Limit = 50,
 ) -> Response:
     """Return which versions a device ran, per component."""
-    place = place_of(cursor, datetime, UUID)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        if await fleet.device(connection, caller.organization_id, device_id) is None:
-            raise not_found("device")
-        found = await fleet.firmware_history(
-            connection, caller.organization_id, device_id, component, place, limit + 1
-        )
-    page, last = page_of(found, limit)
-    following = cursor_of(last["installed_at"], last["id"]) if last else None
-    return answered(request, FirmwareHistory(history=[Install(**row) for row in page], next_cursor=following))
+    history = partial(device_details.firmware_history, component=component)
+    query = _of_device(history, caller, device_id)
+    return await paged(api, caller, request, page, FirmwareHistory, (datetime, UUID), query)
 
 
 @router.get("/{device_id}/field-errors", response_model=FieldErrors, operation_id="getFieldErrors")
 async def get_field_errors(request: Request, api: CurrentApi, caller: Reader, device_id: UUID) -> Response:
     """Return which fields of a device's messages could not be used, and why; kept for 30 days."""
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        if await fleet.device(connection, caller.organization_id, device_id) is None:
-            raise not_found("device")
-        found = await fleet.field_errors(connection, caller.organization_id, device_id)
-    return answered(request, FieldErrors(errors=[UnusedField(**row) for row in found]))
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
+        await existing_device(connection, caller, device_id)
+        found = await device_details.field_errors(connection, caller.organization_id, device_id)
+    return json_response(request, FieldErrors.model_validate({"errors": found}))
+
+
+async def existing_device(
+    connection: Connection, caller: Caller, device_id: UUID
+) -> devices.DeviceWithClocks:
+    """Return one of the caller's devices. Raises: Problem where it has none with this id."""
+    row = await devices.device(connection, caller.organization_id, device_id)
+    if row is None:
+        raise not_found("device")
+    return row
+
+
+def _of_device(
+    query: Callable[..., Awaitable[Sequence[Listed]]], caller: Caller, device_id: UUID
+) -> ListQuery:
+    """Return the query for one of the caller's devices; it raises Problem where there is none with this id."""
+
+    async def checked(
+        connection: Connection, organization: UUID, *, after: Any, limit: int
+    ) -> Sequence[Listed]:
+        await existing_device(connection, caller, device_id)
+        return await query(connection, organization, device_id=device_id, after=after, limit=limit)
+
+    return checked

@@ -58,8 +58,13 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
     yield f"<p>{escape(operation.get('description', ''))}</p>"
     if parameters := operation.get("parameters"):
         rows = [
-            (one["name"], one["in"], "needed" if one.get("required") else "", _name(one.get("schema", {})))
-            for one in parameters
+            (
+                item["name"],
+                item["in"],
+                "needed" if item.get("required") else "",
+                _name(item.get("schema", {})),
+            )
+            for item in parameters
         ]
         yield _table(rows)
     if body := operation.get("requestBody"):
@@ -88,9 +93,9 @@ def _name(schema: Mapping[str, Any]) -> str:
         return str(schema["$ref"]).rpartition("/")[2]
     for several in ("anyOf", "oneOf", "allOf"):
         if several in schema:
-            return " or ".join(_name(one) for one in schema[several])
+            return " or ".join(_name(item) for item in schema[several])
     if "enum" in schema:
-        return " | ".join(str(one) for one in schema["enum"])
+        return " | ".join(str(item) for item in schema["enum"])
     kind = str(schema.get("type", ""))
     return f"list of {_name(schema.get('items', {}))}" if kind == "array" else kind
 

@@ -1,23 +1,15 @@
-"""Firmware: which images there are."""
+"""Routes of firmware images: the list."""
 
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
 from ingest.api.auth import Reader
-from ingest.api.pages import (
-    ERRORS,
-    Cursor,
-    Limit,
-    Shape,
-    Text,
-    answered,
-    cursor_of,
-    page_of,
-    place_of,
-)
-from ingest.api.parts import CurrentApi
+from ingest.api.dependencies import CurrentApi
+from ingest.api.paging import Page, paged
+from ingest.api.shapes import ERRORS, Shape, Text
 from ingest.store.people import artifacts
 
 router = APIRouter(prefix="/api", tags=["firmware"], responses=ERRORS)
@@ -49,18 +41,10 @@ async def list_artifacts(
     request: Request,
     api: CurrentApi,
     caller: Reader,
+    page: Page,
     integration: UUID | None = None,
     component: Text | None = None,
-    cursor: Cursor = None,
-    limit: Limit = 50,
 ) -> Response:
     """List the images that reconciliation found at the providers."""
-    place = place_of(cursor, UUID)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        found = await artifacts.artifacts(
-            connection, caller.organization_id, integration, component, place[0] if place else None, limit + 1
-        )
-    page, last = page_of(found, limit)
-    following = cursor_of(last["id"]) if last else None
-    shown_ones = [FirmwareArtifact(**row) for row in page]
-    return answered(request, FirmwareArtifacts(artifacts=shown_ones, next_cursor=following))
+    query = partial(artifacts.artifacts, integration_id=integration, component=component)
+    return await paged(api, caller, request, page, FirmwareArtifacts, (UUID,), query)

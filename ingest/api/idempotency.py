@@ -1,4 +1,4 @@
-"""Idempotency-Key: a POST that is sent again with the same key is answered again, and not done again.
+"""Idempotency-Key: a POST that is sent again with the same key gets the first answer, and is not done again.
 
 Source: draft-ietf-httpapi-idempotency-key-header.
 """
@@ -10,8 +10,8 @@ from typing import Annotated
 from fastapi import Header, Request, Response
 
 from ingest.api.auth import Caller
-from ingest.api.parts import Api
-from ingest.api.problems import Problem
+from ingest.api.dependencies import Api
+from ingest.problems import Problem
 from ingest.store.people import requests
 
 Key = Annotated[
@@ -26,7 +26,7 @@ Key = Annotated[
 ]
 
 
-async def once(
+async def idempotent(
     api: Api, caller: Caller, request: Request, key: str | None, work: Callable[[], Awaitable[Response]]
 ) -> Response:
     """Do `work`, or return the answer that it had under this key. What failed may be tried again.
@@ -37,7 +37,7 @@ async def once(
         return await work()
     asked = b"\0".join((request.method.encode(), request.url.path.encode(), await request.body()))
     digest = hashlib.sha256(caller.key.encode() + b"\0" + asked).digest()
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         known = await requests.claim(connection, caller.organization_id, key, digest)
     if known.digest != digest:
         raise Problem(422, "this Idempotency-Key was used for another request")
@@ -46,12 +46,12 @@ async def once(
     try:
         response = await work()
     except BaseException:
-        async with api.parts.tenants.of(caller.organization_id) as connection:
+        async with api.dependencies.tenants.of(caller.organization_id) as connection:
             await requests.release(connection, caller.organization_id, key)
         raise
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         body = bytes(response.body)
-        await requests.settle(connection, caller.organization_id, key, response.status_code, body)
+        await requests.complete(connection, caller.organization_id, key, response.status_code, body)
     return response
 
 

@@ -1,4 +1,4 @@
-"""Integrations: listed, added and tested."""
+"""Routes of integrations: the list, one of them, adding and testing one."""
 
 import asyncio
 from datetime import datetime
@@ -10,30 +10,20 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field, SecretStr
 
 from handlers.facts import MAX_METADATA_BYTES
-from handlers.text import shown
+from handlers.text import truncate
 from ingest.api.auth import Admin, Caller, Operator, Reader, actor_of
-from ingest.api.pages import (
-    ERRORS,
-    Asked,
-    Cursor,
-    Limit,
-    Shape,
-    Text,
-    answered,
-    cursor_of,
-    json_error,
-    page_of,
-    place_of,
-)
-from ingest.api.parts import Api, CurrentApi
-from ingest.api.problems import Problem, not_found
+from ingest.api.dependencies import Api, CurrentApi
+from ingest.api.error_handlers import not_found
+from ingest.api.paging import Page, paged
+from ingest.api.shapes import ERRORS, Asked, Shape, Text, json_error, json_response
 from ingest.crypto import secret_context
 from ingest.errors import DatabaseAway, Misconfigured, RollcallError
 from ingest.integrations.secrets import WEBHOOK, encrypt_settings, found
 from ingest.integrations.settings import mqtt_settings
+from ingest.problems import Problem
 from ingest.providers.factory import create_provider
 from ingest.providers.settings import ProviderSettings
-from ingest.store.people import sources
+from ingest.store.people import integrations
 from ingest.store.people.audit import note
 from ingest.webhooks.auth import LONG_ENOUGH, is_short
 
@@ -78,25 +68,17 @@ class NewIntegration(Asked):
 
 
 class Tested(Shape):
-    """Whether the provider answers and takes our key."""
+    """The result of a test: the provider answers and takes our key, or why not."""
 
     ok: bool
     detail: str
 
 
 @router.get("", response_model=Integrations, operation_id="listIntegrations")
-async def list_integrations(
-    request: Request, api: CurrentApi, caller: Reader, cursor: Cursor = None, limit: Limit = 50
-) -> Response:
+async def list_integrations(request: Request, api: CurrentApi, caller: Reader, page: Page) -> Response:
     """List integrations."""
-    place = place_of(cursor, str, UUID)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        found = await sources.integrations(connection, caller.organization_id, place, limit + 1)
-    page, last = page_of(found, limit)
-    following = cursor_of(last["name"], last["id"]) if last else None
-    return answered(
-        request, Integrations(integrations=[Integration(**row) for row in page], next_cursor=following)
-    )
+    query = integrations.integrations
+    return await paged(api, caller, request, page, Integrations, (str, UUID), query)
 
 
 @router.get("/{integration_id}", response_model=Integration, operation_id="getIntegration")
@@ -104,7 +86,7 @@ async def get_integration(
     request: Request, api: CurrentApi, caller: Reader, integration_id: UUID
 ) -> Response:
     """Return one integration."""
-    return answered(request, await integration_of(api, caller, integration_id))
+    return json_response(request, await integration_of(api, caller, integration_id))
 
 
 @router.post("", response_model=Integration, status_code=201, operation_id="createIntegration")
@@ -114,14 +96,17 @@ async def create_integration(
     """Add an integration. A running Rollcall takes it up at once; secrets are kept encrypted."""
     identifier = uuid4()
     new = _encrypted(api, identifier, asked)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        if not await sources.add(connection, caller.organization_id, new, api.parts.max_integrations):
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
+        if not await integrations.add(
+            connection, caller.organization_id, new, api.dependencies.max_integrations
+        ):
             raise Problem(
-                409, f"the organization has {api.parts.max_integrations} integrations, and may have no more"
+                409,
+                f"the organization has {api.dependencies.max_integrations} integrations, and may have no more",
             )
         actor = actor_of(request, caller)
         await note(connection, caller.organization_id, actor, "integration.created", identifier, asked.name)
-    return answered(request, await integration_of(api, caller, identifier), status=201)
+    return json_response(request, await integration_of(api, caller, identifier), status=201)
 
 
 @router.post("/{integration_id}/test", response_model=Tested, operation_id="testIntegration")
@@ -130,36 +115,38 @@ async def test_integration(
 ) -> Response:
     """Ask the provider for the least that shows address, key and rights to be right."""
     tested = await integration_of(api, caller, integration_id)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
         actor = actor_of(request, caller)
         await note(
             connection, caller.organization_id, actor, "integration.tested", integration_id, tested.name
         )
     try:
         async with asyncio.timeout(TESTED_WITHIN_S):
-            reached = await (await api.parts.providers(integration_id)).test_connection()
+            reached = await (await api.dependencies.providers(integration_id)).test_connection()
     except TimeoutError:
-        return answered(request, Tested(ok=False, detail="no answer in time"))
+        return json_response(request, Tested(ok=False, detail="no answer in time"))
     except DatabaseAway:
         raise
     except RollcallError as error:
-        return answered(request, Tested(ok=False, detail=shown(str(error), 500)))
-    return answered(request, Tested(ok=True, detail=shown(reached.detail, 500)))
+        return json_response(request, Tested(ok=False, detail=truncate(str(error), 500)))
+    return json_response(request, Tested(ok=True, detail=truncate(reached.detail, 500)))
 
 
 async def integration_of(api: Api, caller: Caller, integration_id: UUID) -> Integration:
     """Return one of the caller's integrations. Raises: Problem where it has none with this id."""
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        row = await sources.integration(connection, caller.organization_id, integration_id)
+    async with api.dependencies.tenants.of(caller.organization_id) as connection:
+        row = await integrations.integration(connection, caller.organization_id, integration_id)
     if row is None:
         raise not_found("integration")
-    return Integration(**row)
+    return Integration.model_validate(row)
 
 
-def _encrypted(api: Api, identifier: UUID, asked: NewIntegration) -> sources.New:
+def _encrypted(api: Api, identifier: UUID, asked: NewIntegration) -> integrations.New:
     """Check what was asked for, and encrypt its secrets. Raises: Problem, Misconfigured without a key."""
-    settings, keyring = dict(asked.settings), api.parts.keyring
-    key, hook = (one.get_secret_value() if one else None for one in (asked.api_key, asked.webhook_secret))
+    settings, keyring = dict(asked.settings), api.dependencies.keyring
+    key, hook = (
+        secret.get_secret_value() if secret else None for secret in (asked.api_key, asked.webhook_secret)
+    )
     if error := json_error(settings, MAX_METADATA_BYTES):
         raise Problem(422, f"settings {error}")
     try:
@@ -175,7 +162,7 @@ def _encrypted(api: Api, identifier: UUID, asked: NewIntegration) -> sources.New
     if short := [name for name, secret in given.items() if secret and is_short(secret)]:
         raise Problem(422, f"{short[0]} is too short: {LONG_ENOUGH}")
     settings = encrypt_settings(settings, identifier, keyring)
-    return sources.New(
+    return integrations.New(
         identifier,
         asked.integration_type,
         asked.name,

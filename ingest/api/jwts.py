@@ -29,7 +29,7 @@ MAX_JWT = 8192
 
 
 class Claims(NamedTuple):
-    """What a token proved."""
+    """The claims of a valid token."""
 
     organization_id: UUID
     subject: str
@@ -137,4 +137,4 @@ class Jwts:
 def _parsed(body: bytes) -> dict[str, jwt.PyJWK]:
     """Return the RSA keys by id; what is no such key is left out."""
     found = jwt.PyJWKSet.from_json(body.decode())
-    return {one.key_id: one for one in found.keys if one.key_id and one.key_type == "RSA"}
+    return {key.key_id: key for key in found.keys if key.key_id and key.key_type == "RSA"}

@@ -1,4 +1,4 @@
-"""Limits that hold for every request: how often, how large; and the headers that every answer carries."""
+"""Limits of every request, by rate and size, and the security headers of every answer."""
 
 import time
 from collections import OrderedDict
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ingest.api.problems import Problem, answer
+from ingest.problems import Problem
 
 MAX_BUCKETS = 10_000
 HEADERS = {
@@ -23,7 +23,7 @@ POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'non
 
 @dataclass(slots=True)
 class Bucket:
-    """What one caller has left, as of when."""
+    """The requests that one caller has left, and as of when."""
 
     tokens: float
     at: float
@@ -56,14 +56,14 @@ class Buckets:
 
 
 class Edge:
-    """ASGI middleware: refuses bodies above `max_body` bytes before they are read, adds headers, tells the status."""
+    """ASGI middleware: refuses bodies above `max_body` bytes before they are read, adds headers, reports the status."""
 
     def __init__(
-        self, app: ASGIApp, max_body: int, answered: Callable[[int], None] = lambda status: None
+        self, app: ASGIApp, max_body: int, on_status: Callable[[int], None] = lambda status: None
     ) -> None:
         self._app = app
         self._max_body = max_body
-        self._answered = answered
+        self._on_status = on_status
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -73,11 +73,11 @@ class Edge:
 
         async def secured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._answered(message["status"])
+                self._on_status(message["status"])
                 headers = message["headers"]
                 present = {name.lower() for name, _ in headers}
                 added = (*HEADERS.items(), POLICY)
-                message["headers"] = [*headers, *(one for one in added if one[0] not in present)]
+                message["headers"] = [*headers, *(header for header in added if header[0] not in present)]
             await send(message)
 
         declared = dict(scope["headers"]).get(b"content-length", b"0")
@@ -87,7 +87,7 @@ class Edge:
         await self._app(scope, self._counted(receive), secured)
 
     async def _refused(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await answer(self._too_large())(scope, receive, send)
+        await self._too_large().response()(scope, receive, send)
 
     def _too_large(self) -> Problem:
         return Problem(

@@ -1,4 +1,4 @@
-"""Live answers of providers for people who look at devices: bounded in time and number, asked once for all who wait."""
+"""Live status of devices from their providers, bounded in time and number: one request for all who wait for it."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from handlers.events import Observation
-from ingest.api.news import Known, news
+from ingest.api.live_observations import KnownTimes, newer_observations
 from ingest.errors import ProviderAway, RollcallError
 from ingest.mqtt.port import Clock
 from ingest.providers.port import Capabilities, LiveStatus, Provider
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
-    """What a provider says of a device; without `status`, `error` says why."""
+    """A provider's answer about a device; without `status`, `error` says why."""
 
     status: LiveStatus | None = None
     error: str | None = None
@@ -39,7 +39,7 @@ class Subject(NamedTuple):
     external_id: str
 
 
-class Live:
+class ProviderStatuses:
     """Asks providers, at most once at a time and once in `cache_s` for each device."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Live:
         self._away: dict[UUID, tuple[float, str]] = {}
         self._slots: dict[UUID, asyncio.Semaphore] = {}
 
-    async def ask(self, subject: Subject, known: Known) -> Answer:
+    async def ask(self, subject: Subject, known: KnownTimes) -> Answer:
         """Return the provider's answer, or within the budget why there is none. Never raises."""
         now = asyncio.get_running_loop().time()
         until, answer = self._answers.get(subject, (0.0, Answer()))
@@ -72,7 +72,7 @@ class Live:
         if task is None:
             if len(self._asking) >= UNDER_WAY:
                 return Answer(error="too many questions are under way: try again")
-            task = asyncio.create_task(self._asked(subject, known), name="live status")
+            task = asyncio.create_task(self._fetch(subject, known), name="live status")
             self._asking[subject] = task
         try:
             async with asyncio.timeout(self._budget_s):
@@ -87,21 +87,21 @@ class Live:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _asked(self, subject: Subject, known: Known) -> Answer:
+    async def _fetch(self, subject: Subject, known: KnownTimes) -> Answer:
         try:
-            answer = await self._answered(subject)
-            self._keep(subject, answer)
+            answer = await self._request(subject)
+            self._cache(subject, answer)
         finally:
             del self._asking[subject]
         if answer.status is not None:
-            found = news(subject.integration_id, known, answer.status.device, self._clock())
+            found = newer_observations(subject.integration_id, known, answer.status.device, self._clock())
             if found:
-                observing = asyncio.create_task(self._noted(found), name="live observation")
+                observing = asyncio.create_task(self._record(found), name="live observation")
                 self._observing.add(observing)
                 observing.add_done_callback(self._observing.discard)
         return answer
 
-    async def _answered(self, subject: Subject) -> Answer:
+    async def _request(self, subject: Subject) -> Answer:
         integration_id, external_id = subject
         capabilities: Capabilities | None = None
         try:
@@ -139,13 +139,13 @@ class Live:
             until = asyncio.get_running_loop().time() + max(AWAY_S, min(error.retry_after_s or 0, 60))
             self._away[integration_id] = until, str(error)
 
-    def _keep(self, subject: Subject, answer: Answer) -> None:
+    def _cache(self, subject: Subject, answer: Answer) -> None:
         self._answers[subject] = asyncio.get_running_loop().time() + self._cache_s, answer
         self._answers.move_to_end(subject)
         if len(self._answers) > KEPT:
             self._answers.popitem(last=False)
 
-    async def _noted(self, found: Sequence[Observation]) -> None:
+    async def _record(self, found: Sequence[Observation]) -> None:
         try:
             async with asyncio.timeout(ASKED_WITHIN_S):
                 await self._observe(found)

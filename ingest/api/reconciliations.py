@@ -1,16 +1,18 @@
-"""Reconciliations of an integration: done on demand, and what they did."""
+"""Routes of reconciliations: run one now, and list those that ran."""
 
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
 from ingest.api.auth import Operator, Reader
-from ingest.api.idempotency import Key, once
+from ingest.api.dependencies import CurrentApi
+from ingest.api.idempotency import Key, idempotent
 from ingest.api.integrations import integration_of
-from ingest.api.pages import ERRORS, Asked, Cursor, Flag, Limit, Shape, answered, cursor_of, page_of, place_of
-from ingest.api.parts import CurrentApi
-from ingest.store.people import sources
+from ingest.api.paging import Page, paged
+from ingest.api.shapes import ERRORS, Asked, Flag, Shape, json_response
+from ingest.store.people import reconciliations
 
 router = APIRouter(prefix="/api/integrations", tags=["integrations"], responses=ERRORS)
 
@@ -23,7 +25,7 @@ class Sync(Asked):
 
 
 class Synced(Shape):
-    """What a reconciliation did; `duration` in seconds. `devicesDeleted` are gone at the provider; their rows stay."""
+    """Counts of a reconciliation; `duration` in seconds. `devicesDeleted` are gone at the provider; their rows stay."""
 
     devices_processed: int
     devices_created: int
@@ -72,8 +74,8 @@ async def sync_integration(
     async def work() -> Response:
         await integration_of(api, caller, integration_id)
         wanted = asked or Sync()
-        done = await api.parts.sync(integration_id, wanted.full_sync, wanted.dry_run)
-        return answered(
+        done = await api.dependencies.sync(integration_id, wanted.full_sync, wanted.dry_run)
+        return json_response(
             request,
             Synced(
                 devices_processed=done.processed,
@@ -85,23 +87,14 @@ async def sync_integration(
             ),
         )
 
-    return await once(api, caller, request, key, work)
+    return await idempotent(api, caller, request, key, work)
 
 
 @router.get("/{integration_id}/runs", response_model=Runs, operation_id="listRuns")
 async def list_runs(
-    request: Request,
-    api: CurrentApi,
-    caller: Reader,
-    integration_id: UUID,
-    cursor: Cursor = None,
-    limit: Limit = 50,
+    request: Request, api: CurrentApi, caller: Reader, page: Page, integration_id: UUID
 ) -> Response:
     """List what reconciliations did."""
-    place = place_of(cursor, datetime, UUID)
     await integration_of(api, caller, integration_id)
-    async with api.parts.tenants.of(caller.organization_id) as connection:
-        found = await sources.runs(connection, caller.organization_id, integration_id, place, limit + 1)
-    page, last = page_of(found, limit)
-    following = cursor_of(last["started_at"], last["id"]) if last else None
-    return answered(request, Runs(runs=[Run(**row) for row in page], next_cursor=following))
+    query = partial(reconciliations.runs, integration_id=integration_id)
+    return await paged(api, caller, request, page, Runs, (datetime, UUID), query)

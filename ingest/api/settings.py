@@ -1,4 +1,4 @@
-"""What the API is told by its environment."""
+"""Settings of the API: ROLLCALL_API_* and ROLLCALL_JWT_*."""
 
 from typing import Any
 from urllib.parse import urlsplit

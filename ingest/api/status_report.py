@@ -1,16 +1,16 @@
-"""What GET /api/devices/{device_id}/status answers."""
+"""Shapes of the answer of GET /api/devices/{device_id}/status."""
 
 from datetime import datetime
 from typing import Literal
 
 from ingest.api.devices import Device, Status
-from ingest.api.pages import Shape
+from ingest.api.shapes import Shape
 
 ConnectionState = Literal["connected", "disconnected", "unknown"]
 
 
 class Connection(Shape):
-    """Whether the device is connected. `uptime` in seconds, `signalStrength` in dBm."""
+    """The connection of the device. `uptime` in seconds, `signalStrength` in dBm."""
 
     is_connected: bool
     last_seen_online: datetime | None
@@ -28,7 +28,7 @@ class ComponentVersion(Shape):
 
 
 class Firmware(Shape):
-    """What runs on the device. `version` is that of `component`."""
+    """The firmware on the device. `version` is that of `component`."""
 
     version: str | None
     component: str
@@ -48,7 +48,7 @@ class Telemetry(Shape):
 
 
 class CapabilitiesOf(Shape):
-    """What the device's provider can do."""
+    """Capabilities of the device's provider."""
 
     supports_real_time_status: bool = False
     reports_connection_state: bool = False

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from handlers.events import Micros, Observation
 from ingest.api.application import close_api, create_api, readable_integrations
-from ingest.api.parts import Parts, Synced
+from ingest.api.dependencies import Dependencies, Synced
 from ingest.api.settings import load_api_settings
 from ingest.app.pipeline import Pipeline, open_pool
 from ingest.errors import Misconfigured
@@ -75,7 +75,7 @@ async def platform_side(
             Applier(pool),
             Identities(pool),
         )
-        parts = Parts(
+        dependencies = Dependencies(
             tenants=await Tenants.probed(pool),
             sessions=pipeline.sessions,
             keyring=pipeline.keyring,
@@ -87,9 +87,9 @@ async def platform_side(
             adopt=rest.adopt,
             settings=load_api_settings(),
             max_integrations=settings.max_integrations,
-            answered=pipeline.measured.api,
+            on_status=pipeline.measured.api,
         )
-        app = create_api(parts)
+        app = create_api(dependencies)
         closing.push_async_callback(close_api, app)
         # six terms: asking the providers may take longer than three
         turns = pipeline.schedule("deployments", holder, EVERY_S, terms=6)

@@ -1,12 +1,11 @@
-"""`rollcall audit`: who created, changed, tested or read what."""
+"""`rollcall audit`: list who created, changed, tested or read an integration, a token or a credential."""
 
-import asyncio
-
+from ingest.cli.listing import Connection, listing
 from ingest.cli.options import AsJson, DatabaseUrl, Limit, Organization
-from ingest.cli.output import print_rows
-from ingest.settings import load_settings
-from ingest.store.people.audit import entries
-from ingest.store.people.session import Row, session
+from ingest.store.people import organizations
+from ingest.store.people.audit import Entry, entries
+
+COLUMNS = ("at", "organization", "actor", "address", "action", "name", "subject")
 
 
 def audit(
@@ -17,9 +16,7 @@ def audit(
 ) -> None:
     """List who created, changed, tested or read integrations, tokens and credentials, newest first."""
 
-    async def fetch() -> list[Row]:
-        async with session(load_settings(database_url=database_url).database_url) as connection:
-            return await entries(connection, organization, limit)
+    async def fetch(connection: Connection) -> list[Entry]:
+        return await entries(connection, await organizations.chosen(connection, organization), limit)
 
-    columns = ["at", "organization", "actor", "address", "action", "name", "subject"]
-    print_rows(asyncio.run(fetch()), columns, as_json=as_json)
+    listing(database_url, fetch, COLUMNS, Entry._fields, as_json=as_json)

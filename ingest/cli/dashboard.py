@@ -1,4 +1,4 @@
-"""What `rollcall up` shows: a live picture in a terminal, plain lines elsewhere."""
+"""Display of `rollcall up`: a live picture in a terminal, plain lines elsewhere."""
 
 import asyncio
 import time
@@ -11,10 +11,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ingest.cli.output import say, shown
+from ingest.cli.output import formatted, say
 from ingest.errors import RollcallError
-from ingest.store.people.session import Row, session
-from ingest.store.people.summary import Summary, summary
+from ingest.store.people.session import session
+from ingest.store.people.summary import Event, Summary, summary
 
 if TYPE_CHECKING:
     from ingest.local.stack import Stack
@@ -36,7 +36,7 @@ class Dashboard:
         self._committed: list[tuple[float, int]] = []
 
     def introduce(self) -> None:
-        """Say what runs and what to try next."""
+        """Print what runs and what to try next."""
         postgres, broker, service = self._stack.postgres, self._stack.broker, self._stack.service
         query = "select name, status, battery_level, firmware_version, last_seen_online from devices"
         message = """'{"battery": 42, "rssi": -60, "firmware": "9.9.9"}'"""
@@ -92,7 +92,7 @@ class Dashboard:
         return (last - first) / (ended - began) if ended > began else 0.0
 
     def _line(self, now: Summary) -> str:
-        firmware = ", ".join(f"{shown(version)} x{count}" for version, count in now.firmware)
+        firmware = ", ".join(f"{formatted(version)} x{count}" for version, count in now.firmware)
         return (
             f"online {now.online}  offline {now.offline}  published {self._fleet.published}  "
             f"committed {now.committed} ({self._rate():.0f}/s)  dead letters {now.dead_letters}  "
@@ -116,7 +116,7 @@ class Dashboard:
         firmware = Table.grid(padding=(0, 2))
         for version, count in now.firmware:
             firmware.add_row(
-                Text(shown(version)), f"{count}", Text("█" * max(1, 40 * count // most), style="cyan")
+                Text(formatted(version)), f"{count}", Text("█" * max(1, 40 * count // most), style="cyan")
             )
         events = Group(*(Text(_event(event), style=_style(event), no_wrap=True) for event in now.events))
         return Panel(
@@ -124,12 +124,12 @@ class Dashboard:
         )
 
 
-def _event(event: Row) -> str:
-    at: datetime = event["at"]
-    detail = " ".join(str(value) for value in (event["detail"] or {}).values())
-    line = f"{at.astimezone(UTC):%H:%M:%S}  {event['name']}  {event['kind']}  {event['component']} {detail}"
-    return shown(line.rstrip())
+def _event(event: Event) -> str:
+    at: datetime = event.at
+    detail = " ".join(str(value) for value in (event.detail or {}).values())
+    line = f"{at.astimezone(UTC):%H:%M:%S}  {event.name}  {event.kind}  {event.component} {detail}"
+    return formatted(line.rstrip())
 
 
-def _style(event: Row) -> str:
-    return {"online": "green", "offline": "red", "firmware": "cyan"}.get(event["kind"], "yellow")
+def _style(event: Event) -> str:
+    return {"online": "green", "offline": "red", "firmware": "cyan"}.get(event.kind, "yellow")

@@ -1,4 +1,4 @@
-"""`rollcall dead-letters`: list, show, replay, drop."""
+"""`rollcall dead-letters`: list, show, replay and drop messages that could not be decoded or applied."""
 
 import asyncio
 from typing import Annotated
@@ -7,8 +7,9 @@ from uuid import UUID
 import typer
 
 from ingest.app import open_pool
+from ingest.cli.listing import Connection, ask, listing
 from ingest.cli.options import AsJson, DatabaseUrl, Integration, Limit
-from ingest.cli.output import print_row, print_rows, say
+from ingest.cli.output import print_row, say
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
 from ingest.integrations.planner import Planner
@@ -16,13 +17,14 @@ from ingest.pipeline.replay import ParseWebhookSettings, Replay, Replayed
 from ingest.settings import Settings, load_settings
 from ingest.store.commit.apply import Applier
 from ingest.store.commit.identity import Identities
-from ingest.store.people import admin, inspection
-from ingest.store.people.session import Row, session
+from ingest.store.people import dead_letters, integrations
 from ingest.webhooks.hooks import parse_webhook_settings
 
 app = typer.Typer(
     no_args_is_help=True, help="Messages that could not be decoded or that the database refused."
 )
+COLUMNS = ("recorded_at", "integration", "kind", "topic", "error", "id")
+FIELDS = ("id", "integration", "kind", "error", "topic", "qos", "recorded_at", "bytes", "truncated")
 Kind = Annotated[str | None, typer.Option("--kind", help="The kind of error.")]
 
 
@@ -36,25 +38,20 @@ def list_(
 ) -> None:
     """List dead letters, newest first."""
 
-    async def fetch() -> list[Row]:
-        async with session(load_settings(database_url=database_url).database_url) as connection:
-            identifier = await admin.integration_named(connection, integration)
-            return await inspection.dead_letters(connection, integration=identifier, kind=kind, limit=limit)
+    async def fetch(connection: Connection) -> list[dead_letters.DeadLetter]:
+        identifier = await integrations.chosen(connection, integration)
+        return await dead_letters.dead_letters(
+            connection, None, integration_id=identifier, kind=kind, limit=limit
+        )
 
-    print_rows(
-        asyncio.run(fetch()), ["recorded_at", "integration", "kind", "topic", "error", "id"], as_json=as_json
-    )
+    listing(database_url, fetch, COLUMNS, FIELDS, as_json=as_json)
 
 
 @app.command()
 def show(identifier: UUID, as_json: AsJson = False, database_url: DatabaseUrl = None) -> None:
     """Show one dead letter with its payload."""
-
-    async def fetch() -> Row:
-        async with session(load_settings(database_url=database_url).database_url) as connection:
-            return await inspection.dead_letter(connection, identifier)
-
-    print_row(asyncio.run(fetch()), as_json=as_json)
+    letter = ask(database_url, lambda connection: dead_letters.dead_letter(connection, None, identifier))
+    print_row(letter._asdict(), as_json=as_json)
 
 
 @app.command()
@@ -71,14 +68,11 @@ def drop(
             "name the ids to drop, or pass --all (with --integration and --kind to narrow it)"
         )
 
-    async def delete() -> int:
-        async with session(load_settings(database_url=database_url).database_url) as connection:
-            identifier = await admin.integration_named(connection, integration)
-            return await inspection.drop_dead_letters(
-                connection, ids=ids or [], integration=identifier, kind=kind
-            )
+    async def delete(connection: Connection) -> int:
+        identifier = await integrations.chosen(connection, integration)
+        return await dead_letters.drop(connection, None, ids=ids or [], integration_id=identifier, kind=kind)
 
-    print(f"{asyncio.run(delete())} dropped")
+    print(f"{ask(database_url, delete)} dropped")
 
 
 @app.command()

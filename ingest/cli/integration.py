@@ -1,4 +1,4 @@
-"""`rollcall integration`: add, list, test, disable."""
+"""`rollcall integration`: add, list, test and disable integrations, and reset the sessions of one."""
 
 import asyncio
 import os
@@ -10,19 +10,19 @@ from uuid import UUID
 import typer
 
 from handlers.topics import Topics
-from ingest.cli.integration_broker import forgotten, tried
+from ingest.cli import integration_options as options
+from ingest.cli.integration_broker import reset_sessions, test_broker
 from ingest.cli.integration_provider import key_of, save_key, settings_of
-from ingest.cli.integration_webhooks import Kind, encrypted, webhook_of
+from ingest.cli.integration_webhooks import encrypted, webhook_of
+from ingest.cli.listing import Connection, ask
 from ingest.cli.options import AsJson, DatabaseUrl, Organization
-from ingest.cli.output import print_row, print_rows, say
+from ingest.cli.output import Row, print_row, print_rows, say
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
 from ingest.integrations.settings import mqtt_settings
 from ingest.providers.settings import ProviderSettings
-from ingest.settings import Settings, load_settings
-from ingest.store.people import admin
-from ingest.store.people.session import Row, session
-from ingest.webhooks.auth import METHODS
+from ingest.settings import load_settings
+from ingest.store.people import integrations, organizations
 
 app = typer.Typer(no_args_is_help=True, help="The brokers and clouds that Rollcall knows devices from.")
 
@@ -30,85 +30,51 @@ app = typer.Typer(no_args_is_help=True, help="The brokers and clouds that Rollca
 @app.command()
 def add(
     name: str,
-    organization: Annotated[str, typer.Option(help="Its slug; created when it is missing.")],
+    organization: options.Slug,
     host: str = "127.0.0.1",
     port: int = 1883,
     username: str | None = None,
-    password: Annotated[
-        str | None, typer.Option(help="Seen by others on this machine: prefer --password-env.")
-    ] = None,
-    password_env: Annotated[str | None, typer.Option(help="The variable that holds the password.")] = None,
-    topic: Annotated[
-        list[str] | None, typer.Option(help="KIND=PATTERN, as telemetry=devices/{device_id}/up; repeatable.")
-    ] = None,
-    tls: Annotated[
-        bool, typer.Option("--tls", help="Verify the broker with the system's certificates.")
-    ] = False,
-    ca_file: Annotated[
-        Path | None, typer.Option(help="Verify the broker with this CA (implies --tls); its text is stored.")
-    ] = None,
-    cert_file: Annotated[
-        Path | None,
-        typer.Option(help="Our certificate, with its key or with --key-file; its text is stored."),
-    ] = None,
-    key_file: Annotated[Path | None, typer.Option(help="The key of --cert-file; its text is stored.")] = None,
-    unknown_devices: Annotated[str | None, typer.Option(help="create, park or ignore.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="5, 3.1.1, auto or jetstream.")] = None,
-    kind: Annotated[Kind, typer.Option("--type", help="What it is.")] = "mqtt",
-    key_env: Annotated[
-        str | None, typer.Option(help="Of a provider: the variable that holds its key, or - for stdin.")
-    ] = None,
-    project_id: Annotated[str | None, typer.Option(help="Of golioth.")] = None,
-    base_url: Annotated[str | None, typer.Option(help="Of a provider: only for another address.")] = None,
-    assign: Annotated[
-        list[str] | None, typer.Option("--set", help="Of a provider: NAME=VALUE, as region=eu-west-1.")
-    ] = None,
-    webhook_auth: Annotated[
-        str | None, typer.Option(help=f"Take webhooks that prove themselves so: {', '.join(METHODS)}.")
-    ] = None,
-    webhook_secret: Annotated[
-        str | None,
-        typer.Option(help="Only -: read the secret from stdin. Without it one is made and shown once."),
-    ] = None,
-    topic_arn: Annotated[list[str] | None, typer.Option(help="For sns: a topic that may send.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Change it when it is there.")] = False,
-    plain_secrets: Annotated[
-        bool, typer.Option("--plain-secrets", help="Without ROLLCALL_KEYS: store secrets in the clear.")
-    ] = False,
+    password: options.Password = None,
+    password_env: options.PasswordEnv = None,
+    topic: options.TopicPatterns = None,
+    tls: options.Tls = False,
+    ca_file: options.CaFile = None,
+    cert_file: options.CertFile = None,
+    key_file: options.KeyFile = None,
+    unknown_devices: options.UnknownDevices = None,
+    protocol: options.Protocol = None,
+    kind: options.Type = "mqtt",
+    key_env: options.KeyEnv = None,
+    project_id: options.ProjectId = None,
+    base_url: options.BaseUrl = None,
+    assign: options.Assign = None,
+    webhook_auth: options.WebhookAuth = None,
+    webhook_secret: options.WebhookSecret = None,
+    topic_arn: options.TopicArns = None,
+    replace: options.Replace = False,
+    plain_secrets: options.PlainSecrets = False,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Add an integration. A running Rollcall connects, asks the provider, or takes webhooks, at once."""
-    settings = load_settings(database_url=database_url)
-    mqtt: dict[str, Any] = {
-        "host": host,
-        "port": port,
-        "username": username,
-        "topics": _topics(topic or []),
-        "tls": _texts(ca=ca_file, cert=cert_file, key=key_file) or tls or None,
-        "protocol": protocol,
-    }
-    given = mqtt if kind == "mqtt" else settings_of(assign or [])
-    given["unknown_devices"] = {"policy": unknown_devices} if unknown_devices else None
-    given["webhook"] = webhook_of(
-        webhook_auth, webhook_secret, topic_arn or [], needed=kind != "mqtt" and key_env is None
-    )
-    values = {key: value for key, value in given.items() if value is not None}
+    certificates = _texts(ca=ca_file, cert=cert_file, key=key_file) or tls or None
+    broker = _broker(host, port, username, topic or [], certificates, protocol)
+    needed = kind != "mqtt" and key_env is None
+    webhook = webhook_of(webhook_auth, webhook_secret, topic_arn or [], needed=needed)
+    values = _values(broker if kind == "mqtt" else settings_of(assign or []), unknown_devices, webhook)
+    provider = _provider(kind, project_id, base_url, key_env, values)
     if kind == "mqtt":
         mqtt_settings(values, name)
-    provider = None
-    if kind != "mqtt" and key_env is not None:
-        provider = ProviderSettings(kind, project_id, base_url, key_of(key_env), values)
-    if kind == "mqtt" and (secret := _password(password, password_env)) is not None:
-        values["password"] = secret
-    new = _New(name, organization, kind, values, provider, replace=replace, plain=plain_secrets)
-    print(asyncio.run(_add(settings, new)))
-    if webhook_auth and not webhook_secret and "secret" in values["webhook"]:
-        typer.echo(f"the secret of its webhooks, shown only now: {values['webhook']['secret']}", err=True)
+        values |= _password(password, password_env)
+    new = _New(name, organization, kind, values, provider, replace, plain_secrets, not webhook_secret)
+    _add(database_url, new)
 
 
 @dataclass(frozen=True, slots=True)
 class _New:
-    """An integration to add. `values` are its settings with secrets in the clear; `plain`: they may stay so."""
+    """An integration to add. `values` are its settings with secrets in the clear; `plain`: they may stay so.
+
+    `has_new_secret`: the secret of its webhooks, where there is one, was made here and is known to nobody yet.
+    """
 
     name: str
     organization: str
@@ -117,14 +83,17 @@ class _New:
     provider: ProviderSettings | None
     replace: bool
     plain: bool
+    has_new_secret: bool
 
 
-async def _add(settings: Settings, new: _New) -> UUID:
-    keyring = Keyring.from_setting(settings.keys)
-    async with session(settings.database_url) as connection, connection.transaction():
-        organization_id = await admin.organization(connection, new.organization)
-        identifier = await admin.integration_id(connection, organization_id, new.name, new.kind)
-        await admin.save_integration(
+def _add(database_url: str | None, new: _New) -> None:
+    """Store an integration and print its id; a webhook secret that was made for it goes to stderr, this once."""
+    keyring = Keyring.from_setting(load_settings(database_url=database_url).keys)
+
+    async def store(connection: Connection) -> UUID:
+        organization_id = await organizations.ensure(connection, new.organization)
+        identifier = await integrations.id_for(connection, organization_id, new.name, new.kind)
+        await integrations.save(
             connection,
             identifier,
             organization_id,
@@ -136,19 +105,34 @@ async def _add(settings: Settings, new: _New) -> UUID:
         )
         if new.provider is not None:
             await save_key(connection, identifier, new.provider, keyring)
-    return identifier
+        return identifier
+
+    print(ask(database_url, store))
+    if new.has_new_secret and (secret := new.values.get("webhook", {}).get("secret")):
+        typer.echo(f"the secret of its webhooks, shown only now: {secret}", err=True)
 
 
 @app.command("list")
 def list_(as_json: AsJson = False, database_url: DatabaseUrl = None) -> None:
     """List the integrations, without secrets."""
+    rows = ask(database_url, _rows)
+    print_rows(rows, ["organization", "name", "type", "status", "devices", "id"], as_json=as_json)
 
-    async def fetch() -> list[Row]:
-        async with session(load_settings(database_url=database_url).database_url) as connection:
-            return await admin.integrations(connection)
 
-    columns = ["organization", "name", "type", "status", "devices", "id"]
-    print_rows(asyncio.run(fetch()), columns, as_json=as_json)
+async def _rows(connection: Connection) -> list[Row]:
+    settings = await integrations.settings_without_secrets(connection, None)
+    return [
+        {
+            "id": row.id,
+            "organization": row.organization,
+            "name": row.name,
+            "type": row.integration_type,
+            "status": row.status,
+            "settings": settings[row.id],
+            "devices": row.devices,
+        }
+        for row in await integrations.integrations(connection, None)
+    ]
 
 
 @app.command("test")
@@ -157,7 +141,8 @@ def check(
 ) -> None:
     """Connect to the broker with a client id of its own, subscribe, and say what was granted."""
     print_row(
-        asyncio.run(tried(load_settings(database_url=database_url), name, organization)), as_json=as_json
+        asyncio.run(test_broker(load_settings(database_url=database_url), name, organization)),
+        as_json=as_json,
     )
 
 
@@ -165,13 +150,12 @@ def check(
 def disable(name: str, organization: Organization = None, database_url: DatabaseUrl = None) -> None:
     """Stop listening to a broker; its devices stay as they are."""
 
-    async def change() -> None:
-        url = load_settings(database_url=database_url).database_url
-        async with session(url) as connection, connection.transaction():
-            row = await admin.integration(connection, name, organization)
-            await admin.set_status(connection, row["id"], "inactive")
+    async def change(connection: Connection) -> None:
+        chosen = await organizations.chosen(connection, organization)
+        row = await integrations.find(connection, chosen, name)
+        await integrations.set_status(connection, row.id, "inactive")
 
-    asyncio.run(change())
+    ask(database_url, change)
     say(f"{name} is inactive")
 
 
@@ -188,8 +172,26 @@ def reset_session(
     """
     if not yes:
         typer.confirm("What the broker holds for Rollcall is lost. Go on?", abort=True)
-    asyncio.run(forgotten(load_settings(database_url=database_url), name, organization))
+    asyncio.run(reset_sessions(load_settings(database_url=database_url), name, organization))
     say(f"{name}: the broker has forgotten the session")
+
+
+def _broker(
+    host: str,
+    port: int,
+    username: str | None,
+    topics: list[str],
+    tls: dict[str, str] | bool | None,
+    protocol: str | None,
+) -> dict[str, Any]:
+    return {
+        "host": host,
+        "port": port,
+        "username": username,
+        "topics": _topics(topics),
+        "tls": tls,
+        "protocol": protocol,
+    }
 
 
 def _topics(given: list[str]) -> dict[str, str | list[str]] | None:
@@ -221,10 +223,26 @@ def _texts(**files: Path | None) -> dict[str, str]:
     return texts
 
 
-def _password(password: str | None, variable: str | None) -> str | None:
+def _values(given: dict[str, Any], unknown_devices: str | None, webhook: Row | None) -> Row:
+    """Return the settings that were given, those of every type included."""
+    policy = {"policy": unknown_devices} if unknown_devices else None
+    values = {**given, "unknown_devices": policy, "webhook": webhook}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _provider(
+    kind: str, project_id: str | None, base_url: str | None, key_env: str | None, values: Row
+) -> ProviderSettings | None:
+    if kind == "mqtt" or key_env is None:
+        return None
+    return ProviderSettings(kind, project_id, base_url, key_of(key_env), values)
+
+
+def _password(password: str | None, variable: str | None) -> dict[str, str]:
+    """Return the password as a setting. Raises: Misconfigured."""
     if variable is None:
-        return password
+        return {} if password is None else {"password": password}
     try:
-        return os.environ[variable]
+        return {"password": os.environ[variable]}
     except KeyError:
         raise Misconfigured(f"--password-env {variable}: that variable is not set") from None

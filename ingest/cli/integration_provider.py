@@ -1,4 +1,4 @@
-"""What `rollcall integration add` does for a provider that can list its devices: its key comes by variable or stdin."""
+"""Options of `rollcall integration add` for a provider: its key from a variable or stdin, its settings."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from ingest.errors import Misconfigured
 from ingest.providers.factory import create_provider
 from ingest.providers.settings import ProviderSettings
 from ingest.reconcile.keys import encrypt_api_key
-from ingest.store.people import admin
+from ingest.store.people import integrations
 
 
 def key_of(variable: str) -> str:
@@ -46,5 +46,5 @@ async def save_key(
     """Store what only a provider has, its key encrypted. Raises: Misconfigured, also without ROLLCALL_KEYS."""
     await create_provider(provider).aclose()
     stored = encrypt_api_key(provider.api_key or "", identifier, keyring)
-    await admin.save_provider(connection, identifier, provider.project_id, provider.base_url, stored)
-    await admin.mark_address(connection, identifier, provider.address)
+    await integrations.save_provider(connection, identifier, provider.project_id, provider.base_url, stored)
+    await integrations.mark_address(connection, identifier, provider.address)

@@ -1,4 +1,4 @@
-"""What `rollcall integration add` needs for webhooks: their settings, and a secret that is shown once."""
+"""Options of `rollcall integration add` for webhooks: their settings, and a secret that is printed once."""
 
 import base64
 import os
@@ -7,10 +7,10 @@ import sys
 from typing import Literal
 from uuid import UUID
 
+from ingest.cli.output import Row
 from ingest.crypto import HOW_TO_MAKE_ONE, Keyring
 from ingest.errors import Misconfigured
 from ingest.integrations.secrets import encrypt_settings, in_the_clear
-from ingest.store.people.session import Row
 from ingest.webhooks.auth import LONG_ENOUGH, Authenticator, is_short
 from ingest.webhooks.sns import Signatures
 

@@ -1,4 +1,4 @@
-"""`rollcall keys`: rotate."""
+"""`rollcall keys`: encrypt all stored secrets anew under the newest key."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""How commands print: a table for people, JSON for programs, errors to stderr.
+"""Output of commands: a table for people, JSON for programs, errors to stderr.
 
 The library that draws is imported when something is drawn: `rollcall run` draws nothing, and starts sooner.
 """
@@ -54,7 +54,7 @@ def print_rows(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool) ->
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(shown(row[column])) for column in columns))
+        table.add_row(*(Text(formatted(row[column])) for column in columns))
     console().print(table if rows else "none")
 
 
@@ -68,7 +68,7 @@ def print_row(row: Row, *, as_json: bool) -> None:
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in row.items():
-        table.add_row(Text(visible(name), style="bold"), Text(shown(value)))
+        table.add_row(Text(visible(name), style="bold"), Text(formatted(value)))
     console().print(table)
 
 
@@ -79,7 +79,7 @@ def console() -> "Console":
     return Console() if sys.stdout.isatty() else Console(width=200)
 
 
-def shown(value: Any) -> str:
+def formatted(value: Any) -> str:
     """Return a value as a person reads it."""
     if value is None:
         return "-"

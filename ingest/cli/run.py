@@ -1,4 +1,4 @@
-"""`rollcall run`: the service."""
+"""`rollcall run`: serve until a signal stops the process."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""`rollcall simulate`: a fleet against any broker."""
+"""`rollcall simulate`: publish as a fleet of devices to any broker."""
 
 import asyncio
 import contextlib

@@ -12,15 +12,15 @@ import typer
 
 from ingest.app import open_pool
 from ingest.cli.options import AsJson, DatabaseUrl, Organization
-from ingest.cli.output import fail, print_json, print_row, print_rows
+from ingest.cli.output import Row, fail, print_json, print_row, print_rows
 from ingest.clock import StrictClock
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
 from ingest.reconcile.phases import Options, Outcome, Progress
 from ingest.reconcile.reconciler import Reconciler
 from ingest.settings import Settings, load_settings
-from ingest.store.people import admin
-from ingest.store.people.session import Row, session
+from ingest.store.people import integrations, organizations
+from ingest.store.people.session import session
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -60,7 +60,8 @@ def sync(
 
 async def _sync(settings: Settings, name: str, slug: str | None, options: Options, *, quiet: bool) -> Outcome:
     async with session(settings.database_url) as connection:
-        identifier = (await admin.integration(connection, name, slug))["id"]
+        organization = await organizations.chosen(connection, slug)
+        identifier = (await integrations.find(connection, organization, name)).id
     async with await open_pool(settings) as pool:
         holder = f"{socket.gethostname()}/{os.getpid()}/sync"
         keyring = Keyring.from_setting(settings.keys)
@@ -106,7 +107,7 @@ def _print(outcome: Outcome, *, as_json: bool) -> None:
         "detail": run.detail,
         "errors": run.errors,
     }
-    found = [dict(zip(COLUMNS, one, strict=True)) for one in outcome.differences]
+    found = [dict(zip(COLUMNS, difference, strict=True)) for difference in outcome.differences]
     if as_json:
         print_json({**summary, "differences": found} if run.dry_run else summary)
         return

@@ -1,20 +1,19 @@
-"""`rollcall token`: create, list, revoke. What programs and people show to the API."""
+"""`rollcall token`: create, list and revoke bearer tokens of the API."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
 import typer
 
+from ingest.cli.listing import Connection, ask, listing
 from ingest.cli.options import AsJson, DatabaseUrl, Organization
-from ingest.cli.output import print_json, print_rows
+from ingest.cli.output import print_json
 from ingest.errors import Misconfigured
-from ingest.settings import load_settings
-from ingest.store.people import tokens
-from ingest.store.people.session import Row, session
+from ingest.store.people import organizations, tokens
 
 app = typer.Typer(no_args_is_help=True, help="Bearer tokens of the API, each of one organization.")
+COLUMNS = ("organization", "name", "scopes", "state", "expires_at", "last_used_at", "id")
 
 
 @app.command()
@@ -39,13 +38,11 @@ def create(
         raise Misconfigured("the token's name must have 1 to 100 printable characters")
     until = datetime.now(UTC) + timedelta(days=expires_in_days) if expires_in_days else None
 
-    async def make() -> tuple[UUID, str]:
-        url = load_settings(database_url=database_url).database_url
-        async with session(url) as connection, connection.transaction():
-            organization_id = await tokens.organization_of(connection, organization)
-            return await tokens.create(connection, organization_id, name, scopes, until)
+    async def make(connection: Connection) -> tuple[UUID, str]:
+        organization_id = await organizations.named(connection, organization)
+        return await tokens.create(connection, organization_id, name, scopes, until)
 
-    identifier, token = asyncio.run(make())
+    identifier, token = ask(database_url, make)
     if as_json:
         print_json({"id": identifier, "token": token, "scopes": scopes, "expires_at": until})
     else:
@@ -58,22 +55,14 @@ def list_(
 ) -> None:
     """List tokens by what is known of them: never the token itself."""
 
-    async def fetch() -> list[Row]:
-        async with session(load_settings(database_url=database_url).database_url) as connection:
-            return await tokens.listed(connection, organization)
+    async def fetch(connection: Connection) -> list[tokens.Token]:
+        return await tokens.tokens(connection, await organizations.chosen(connection, organization))
 
-    columns = ["organization", "name", "scopes", "state", "expires_at", "last_used_at", "id"]
-    print_rows(asyncio.run(fetch()), columns, as_json=as_json)
+    listing(database_url, fetch, COLUMNS, tokens.Token._fields, as_json=as_json)
 
 
 @app.command()
 def revoke(identifier: UUID, database_url: DatabaseUrl = None) -> None:
     """End a token at once."""
-
-    async def end() -> None:
-        url = load_settings(database_url=database_url).database_url
-        async with session(url) as connection, connection.transaction():
-            await tokens.revoke(connection, identifier)
-
-    asyncio.run(end())
+    ask(database_url, lambda connection: tokens.revoke(connection, identifier))
     print(f"{identifier} is revoked")

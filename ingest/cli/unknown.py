@@ -1,20 +1,18 @@
-"""`rollcall unknown`: list, drop. Ids that spoke and have no device row."""
+"""`rollcall unknown`: list and drop ids that spoke and have no device row."""
 
-import asyncio
 from typing import Annotated
 
 import typer
 
+from ingest.cli.listing import Connection, ask, listing
 from ingest.cli.options import AsJson, DatabaseUrl, Integration, Limit
-from ingest.cli.output import print_rows
 from ingest.errors import Misconfigured
-from ingest.settings import load_settings
-from ingest.store.people import admin, inspection
-from ingest.store.people.session import Row, session
+from ingest.store.people import integrations, unknown_devices
 
 app = typer.Typer(
     no_args_is_help=True, help="Device ids that spoke and have no row: parked until one appears."
 )
+COLUMNS = ("external_device_id", "integration", "messages", "first_at", "last_at")
 
 
 @app.command("list")
@@ -26,13 +24,13 @@ def list_(
 ) -> None:
     """List parked ids, the most talkative first."""
 
-    async def fetch() -> list[Row]:
-        async with session(load_settings(database_url=database_url).database_url) as connection:
-            identifier = await admin.integration_named(connection, integration)
-            return await inspection.unknown(connection, integration=identifier, limit=limit)
+    async def fetch(connection: Connection) -> list[unknown_devices.UnknownDevice]:
+        identifier = await integrations.chosen(connection, integration)
+        return await unknown_devices.unknown_devices(
+            connection, None, integration_id=identifier, busiest_first=True, limit=limit
+        )
 
-    columns = ["external_device_id", "integration", "messages", "first_at", "last_at"]
-    print_rows(asyncio.run(fetch()), columns, as_json=as_json)
+    listing(database_url, fetch, COLUMNS, (*COLUMNS, "evidence"), as_json=as_json)
 
 
 @app.command()
@@ -46,9 +44,8 @@ def drop(
     if not ids and not everything:
         raise Misconfigured("name the ids to drop, or pass --all (with --integration to narrow it)")
 
-    async def delete() -> int:
-        async with session(load_settings(database_url=database_url).database_url) as connection:
-            identifier = await admin.integration_named(connection, integration)
-            return await inspection.drop_unknown(connection, integration=identifier, ids=ids or [])
+    async def delete(connection: Connection) -> int:
+        identifier = await integrations.chosen(connection, integration)
+        return await unknown_devices.drop(connection, None, integration_id=identifier, ids=ids or [])
 
-    print(f"{asyncio.run(delete())} dropped")
+    print(f"{ask(database_url, delete)} dropped")

@@ -1,4 +1,4 @@
-"""`rollcall up`: all of it on this machine, with nothing installed before."""
+"""`rollcall up`: Postgres, a broker, the service and a simulated fleet on this machine, with nothing to install."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""`rollcall version`."""
+"""`rollcall version`: print the version."""
 
 import ingest
 

@@ -22,7 +22,7 @@ from ingest.http.health import Status
 from ingest.http.metrics import Metrics
 from ingest.http.peers import Peers
 from ingest.http.proxies import behind_proxies
-from ingest.problems import answered
+from ingest.problems import problem_response
 from ingest.webhooks.route import Webhooks
 
 READ_WITHIN_S = 15.0
@@ -54,7 +54,9 @@ def application(
         Route("/metrics", metrics.expose),
         Mount("/", platform),
     ]
-    others = Starlette(routes=routes, exception_handlers={HTTPException: answered, Exception: answered})
+    others = Starlette(
+        routes=routes, exception_handlers={HTTPException: problem_response, Exception: problem_response}
+    )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         scope = behind_proxies(scope, proxies)

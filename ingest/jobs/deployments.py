@@ -33,7 +33,7 @@ class Deployments:
 
     async def look(self) -> None:
         """Settle what can be, and ask providers about some of the rest. Raises: DatabaseAway."""
-        await self._progress.settle()
+        await self._progress.end_finished()
         pending = await self._progress.pending(ASKED_AT_ONCE)
         await asyncio.gather(*(self._ask(one) for one in pending))
 
@@ -51,4 +51,4 @@ class Deployments:
             log.warning("deployment %s: its provider cannot be asked: %s", one.id, error)
             return
         if said.status != "queued":
-            await self._progress.moved(one, said.status.replace("canceled", "cancelled"), said.detail)
+            await self._progress.record(one, said.status.replace("canceled", "cancelled"), said.detail)

@@ -15,7 +15,7 @@ from ingest.local.ports import free_port
 from ingest.local.postgres import LocalPostgres
 from ingest.local.service import Service
 from ingest.migrate import migrate
-from ingest.store.people import admin
+from ingest.store.people import integrations, organizations
 from ingest.store.people.session import session
 from ingest.store.people.summary import connected_since
 
@@ -70,11 +70,9 @@ async def _add_integration(postgres: LocalPostgres, broker: LocalBroker, offline
         "unknown_devices": {"policy": "create", "max_per_minute": 1_000_000, "max_total": 10_000_000},
     }
     async with session(postgres.dsn) as connection, connection.transaction():
-        organization_id = await admin.organization(connection, ORGANIZATION)
-        identifier = await admin.integration_id(connection, organization_id, INTEGRATION)
-        await admin.save_integration(
-            connection, identifier, organization_id, INTEGRATION, settings, replace=True
-        )
+        organization_id = await organizations.ensure(connection, ORGANIZATION)
+        identifier = await integrations.id_for(connection, organization_id, INTEGRATION)
+        await integrations.save(connection, identifier, organization_id, INTEGRATION, settings, replace=True)
 
 
 async def _until_listening(dsn: str, began: datetime, service: Service) -> None:

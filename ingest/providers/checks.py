@@ -5,7 +5,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from handlers.text import shown
+from handlers.text import truncate
 from ingest.egress.networks import is_this_machine
 from ingest.errors import Misconfigured, NotFound, ProviderAway
 
@@ -46,7 +46,7 @@ def checked_key(key: str | None, what: str) -> str:
 def segment(text: str) -> str:
     """Return an id as one segment of a path. Raises: NotFound for what cannot be one."""
     if text in ("", ".", "..") or len(text) > 255:
-        raise NotFound(f'no provider has an id like "{shown(text)}"')
+        raise NotFound(f'no provider has an id like "{truncate(text)}"')
     return quote(text.encode("utf-8", "backslashreplace"), safe="")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from handlers import text
 from handlers.events import MAX_AT, MIN_AT, FieldError, Micros
 from handlers.telemetry import capped
-from handlers.text import clipped, described, shown, text_error
+from handlers.text import clipped, described, text_error, truncate
 from handlers.timestamps import micros
 
 MAX_NAME = 255
@@ -42,7 +42,7 @@ class Columns:
 
     def problem(self, field: str, error: str) -> None:
         """Note that `field` cannot be used."""
-        self._problems.append(FieldError(shown(field), clipped(error)))
+        self._problems.append(FieldError(truncate(field), clipped(error)))
 
     def text(self, field: str, value: object, limit: int) -> str | None:
         """Return text of 1..`limit` characters; absent and empty are nothing."""

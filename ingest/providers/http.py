@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import httpx
 import orjson
 
-from handlers.text import shown
+from handlers.text import truncate
 from ingest.egress.gate import Egress
 from ingest.egress.https import EgressTransport
 from ingest.errors import Declined, NotFound, ProviderAway, ProviderRefused, ProviderThrottled
@@ -108,7 +108,7 @@ class JsonApi:
         content: bytes | None,
         extra: Mapping[str, str],
     ) -> Answer:
-        where = f"{self._name}: {method} {shown(path, 120)}"
+        where = f"{self._name}: {method} {truncate(path, 120)}"
         headers = {**self._headers(), **extra}
         if content is not None:
             headers["content-type"] = "application/json"
@@ -134,7 +134,7 @@ class JsonApi:
         text = raw.decode("utf-8", "replace")
         for secret in self._secrets():
             text = text.replace(secret, "***")
-        return shown(" ".join(text.split()), MAX_TOLD)
+        return truncate(" ".join(text.split()), MAX_TOLD)
 
 
 async def read_body(response: httpx.Response, limit: int, where: str) -> bytes:

@@ -9,9 +9,9 @@ from uuid import uuid4
 import orjson
 
 from handlers.events import MAIN
-from handlers.text import shown
+from handlers.text import truncate
 from ingest.errors import Declined, Misconfigured, NotFound, NotSupported, ProviderAway
-from ingest.providers.listing import MAX_PAGES, page_of
+from ingest.providers.listing import pages
 from ingest.providers.port import (
     Artifact,
     Capabilities,
@@ -72,26 +72,22 @@ class MqttProvider:
         if not health:
             return Reached("the broker answers; it publishes nothing under $SYS")
         told = "; ".join(f"{topic.rpartition('$SYS/')[2]}: {text}" for topic, text in sorted(health.items()))
-        return Reached(f"the broker answers; {shown(told, 300)}")
+        return Reached(f"the broker answers; {truncate(told, 300)}")
 
-    async def list_devices(self, after: str | None = None) -> AsyncIterator[Page]:
+    def list_devices(self, after: str | None = None) -> AsyncIterator[Page]:
         """List the devices of the table in the order of external_id; a cursor is the last one's."""
-        seen: set[str] = set()
-        for _ in range(MAX_PAGES):
-            devices = await self._bounded(self._side.read_page(after, PER_PAGE), "the devices")
-            last = len(devices) < PER_PAGE
-            following = None if last else devices[-1].external_id
-            yield page_of(devices, seen, following)
-            if last:
-                return
-            after = following
-        raise ProviderAway("mqtt: the listing does not end")
+
+        async def fetch(last: str | None) -> tuple[Sequence[ListedDevice], str | None]:
+            devices = await self._bounded(self._side.read_page(last, PER_PAGE), "the devices")
+            return devices, None if len(devices) < PER_PAGE else devices[-1].external_id
+
+        return pages("mqtt", fetch, lambda device: device, after)
 
     async def get_device(self, external_id: str) -> ListedDevice:
         """Return one device of the table. Raises: NotFound."""
         found = await self._bounded(self._side.read_device(external_id), "a device")
         if found is None:
-            raise NotFound(f'mqtt: there is no device "{shown(external_id)}"')
+            raise NotFound(f'mqtt: there is no device "{truncate(external_id)}"')
         return found
 
     async def get_device_status(self, external_id: str) -> LiveStatus:
@@ -108,7 +104,7 @@ class MqttProvider:
         """Publish a retained command, which the device gets now or when it connects. Raises: NotFound, Declined."""
         await self.get_device(external_id)
         if not external_id or any(sign in external_id for sign in "+#/\0"):
-            raise Declined(f'mqtt: "{shown(external_id)}" cannot be a level of a topic')
+            raise Declined(f'mqtt: "{truncate(external_id)}" cannot be a level of a topic')
         deployment_id = str(uuid4())
         command = {
             "deployment": deployment_id,

@@ -12,7 +12,7 @@ import asyncpg
 import orjson
 
 from handlers.events import SECOND, Micros
-from handlers.text import shown
+from handlers.text import truncate
 from ingest.errors import DatabaseAway
 from ingest.store.commit.identity import ReportedConflict
 from ingest.store.commit.timeline import record
@@ -79,7 +79,7 @@ class Run:
     def note(self, error: str) -> None:
         """Keep an error's text; past the bound only that there are more."""
         if len(self.errors) < MAX_ERRORS:
-            self.errors.append(shown(error, MAX_TEXT))
+            self.errors.append(truncate(error, MAX_TEXT))
         elif len(self.errors) == MAX_ERRORS:
             self.errors.append("and more")
 
@@ -150,7 +150,7 @@ class Runs:
 
     async def finish(self, run: Run, status: Status, detail: str = "") -> None:
         """End the run, drop what it staged, and write the timeline of its integration. Raises: RunLost."""
-        run.detail = shown(detail or run.detail, MAX_TEXT)
+        run.detail = truncate(detail or run.detail, MAX_TEXT)
         async with acquired(self._pool, self._timeout_s) as connection, connection.transaction():
             errors = orjson.dumps(run.errors).decode()
             row = await connection.fetchrow(

@@ -7,7 +7,7 @@ from uuid import uuid4
 from handlers.dialects.absorb import absorb
 from handlers.dialects.plain import decode
 from handlers.events import DeadReason, DeviceKey, FieldError, Micros, Publish
-from handlers.text import shown
+from handlers.text import truncate
 from ingest.mqtt.port import Inbound, Released
 from ingest.mqtt.unreadable import UNREADABLE, Unreadable
 from ingest.pipeline.open_batch import Counts, OpenBatch
@@ -191,7 +191,7 @@ def dead_letter(session: SessionInflight, publish: Publish, reason: DeadReason) 
         publish.topic.replace("\0", "\ufffd"),
         publish.qos,
         publish.retain,
-        None if publish.content_type is None else shown(publish.content_type, MAX_CONTENT_TYPE),
+        None if publish.content_type is None else truncate(publish.content_type, MAX_CONTENT_TYPE),
         publish.received_at,
         reason.kind,
         reason.error,

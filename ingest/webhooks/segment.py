@@ -11,7 +11,7 @@ import orjson
 
 from handlers.events import DeadReason, DeviceKey, Micros
 from handlers.evidence import coalesce
-from handlers.text import shown
+from handlers.text import truncate
 from handlers.webhooks.delivery import Event
 from ingest.pipeline.open_batch import OpenBatch
 from ingest.pipeline.segment import GONE, NO_FATES, UNKEPT, Fates, IntegrationContext, Superseded
@@ -173,7 +173,7 @@ def _dead_letter(arrival: Arrival, event: Event, reason: DeadReason) -> DeadLett
         arrival.topic,
         0,
         False,
-        shown(content_type, MAX_HEADER) if content_type else None,
+        truncate(content_type, MAX_HEADER) if content_type else None,
         observations[0].received_at if observations else arrival.received_at,
         reason.kind,
         reason.error,
@@ -187,7 +187,7 @@ def kept_headers(headers: Mapping[str, str], secret_headers: frozenset[str]) -> 
     """Return as JSON the headers that decide what a body means."""
     return orjson.dumps(
         {
-            name: shown(value, MAX_HEADER)
+            name: truncate(value, MAX_HEADER)
             for name, value in headers.items()
             if name not in secret_headers and (name in KEPT or name.startswith("ce-"))
         }

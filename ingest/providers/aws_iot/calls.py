@@ -10,7 +10,7 @@ import httpx
 from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError  # type: ignore[import-untyped]
 
-from handlers.text import shown
+from handlers.text import truncate
 from ingest.egress.gate import Egress
 from ingest.errors import Declined, NotFound, ProviderAway, ProviderRefused, ProviderThrottled
 from ingest.providers.aws_iot.session import Sender, session
@@ -82,7 +82,7 @@ class Calls:
         except ClientError as error:
             refusal = _refusal(error, where, self._key[1:], repeats=self._repeats)
         except ParamValidationError as error:
-            refusal = Declined(f"{where}: {shown(' '.join(str(error).split()), MAX_TOLD)}")
+            refusal = Declined(f"{where}: {truncate(' '.join(str(error).split()), MAX_TOLD)}")
         except (TimeoutError, httpx.TimeoutException):
             refusal = ProviderAway(f"{where}: no whole answer in time")
         except (BotoCoreError, httpx.HTTPError, OSError) as error:
@@ -126,7 +126,7 @@ def _refusal(error: ClientError, where: str, secrets: tuple[str | None, ...], *,
     message = " ".join(str(told.get("Message") or "").split())
     for secret in secrets:
         message = message.replace(secret, "***") if secret else message
-    text = f"{where}: {shown(f'{status} {code} {message}'.strip(), MAX_TOLD)}"
+    text = f"{where}: {truncate(f'{status} {code} {message}'.strip(), MAX_TOLD)}"
     if not repeats:
         log.info("%s", text)
         text = f"{where}: {status}"

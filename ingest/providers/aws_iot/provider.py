@@ -8,13 +8,13 @@ from uuid import uuid4
 import orjson
 
 from handlers.events import MAIN, FieldError
-from handlers.text import shown
+from handlers.text import truncate
 from ingest.errors import Declined, Misconfigured, NotSupported, ProviderAway
 from ingest.providers.aws_iot import device
 from ingest.providers.aws_iot.calls import Calls
 from ingest.providers.checks import checked_key, checked_url
 from ingest.providers.columns import Columns
-from ingest.providers.listing import MAX_PAGES, page_of
+from ingest.providers.listing import pages
 from ingest.providers.port import (
     Artifact,
     Capabilities,
@@ -87,19 +87,10 @@ class AwsIotProvider:
             "AWS IoT: the fleet index answers" if self._indexed else "AWS IoT: the registry answers"
         )
 
-    async def list_devices(self, after: str | None = None) -> AsyncIterator[Page]:
+    def list_devices(self, after: str | None = None) -> AsyncIterator[Page]:
         """List all things. A cursor is AWS' own token, which it forgets after a while: then Declined, begin anew."""
-        seen: set[str] = set()
-        token = after
-        for _ in range(MAX_PAGES):
-            things, following = await self._page(token, INDEXED_PER_PAGE if self._indexed else PER_PAGE)
-            yield page_of(map(device.listed, things), seen, following)
-            if following is None:
-                return
-            if following == token:
-                break
-            token = following
-        raise ProviderAway("AWS IoT: the listing does not end")
+        per_page = INDEXED_PER_PAGE if self._indexed else PER_PAGE
+        return pages("AWS IoT", lambda token: self._page(token, per_page), device.listed, after)
 
     async def get_device(self, external_id: str) -> ListedDevice:
         """Return one thing. Raises: NotFound."""
@@ -115,7 +106,7 @@ class AwsIotProvider:
             thing = {**(found[0] if found else {}), **thing}
         read = device.listed(thing)
         if isinstance(read, FieldError):
-            raise Declined(f'AWS IoT: thing "{shown(external_id)}": {read.field} {read.error}')
+            raise Declined(f'AWS IoT: thing "{truncate(external_id)}": {read.field} {read.error}')
         return read
 
     async def get_device_status(self, external_id: str) -> LiveStatus:
@@ -171,7 +162,9 @@ class AwsIotProvider:
         execution: dict[str, Any] = answer["execution"]
         status = str(execution.get("status"))
         if status not in STATUSES:
-            raise ProviderAway(f"AWS IoT: job {shown(deployment_id)} is in an unknown state: {shown(status)}")
+            raise ProviderAway(
+                f"AWS IoT: job {truncate(deployment_id)} is in an unknown state: {truncate(status)}"
+            )
         at = device.moment(Columns(), "lastUpdatedAt", execution.get("lastUpdatedAt"))
         return Progress(STATUSES[status], status, at)
 

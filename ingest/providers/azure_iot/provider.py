@@ -5,7 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 from handlers.events import MAIN, FieldError
-from handlers.text import shown
+from handlers.text import truncate
 from ingest.errors import Declined, NotFound, NotSupported, ProviderAway
 from ingest.providers.azure_iot import device
 from ingest.providers.azure_iot.device import object_or_empty
@@ -13,7 +13,7 @@ from ingest.providers.azure_iot.sas import ConnectionString, Signer
 from ingest.providers.checks import checked_key, object_of, segment
 from ingest.providers.columns import Columns
 from ingest.providers.http import JsonApi
-from ingest.providers.listing import MAX_PAGES, page_of
+from ingest.providers.listing import pages
 from ingest.providers.port import (
     Artifact,
     Capabilities,
@@ -73,19 +73,9 @@ class AzureIotProvider:
         await self._page(None, 1)
         return Reached("Azure IoT Hub: the device query answers")
 
-    async def list_devices(self, after: str | None = None) -> AsyncIterator[Page]:
+    def list_devices(self, after: str | None = None) -> AsyncIterator[Page]:
         """Query all twins. A cursor is the hub's own continuation; a query is some seconds behind the twins."""
-        seen: set[str] = set()
-        token = after
-        for _ in range(MAX_PAGES):
-            twins, following = await self._page(token, PER_PAGE)
-            yield page_of(map(device.listed, twins), seen, following)
-            if following is None:
-                return
-            if following == token:
-                break
-            token = following
-        raise ProviderAway("Azure IoT Hub: the listing does not end")
+        return pages("Azure IoT Hub", lambda token: self._page(token, PER_PAGE), device.listed, after)
 
     async def get_device(self, external_id: str) -> ListedDevice:
         """Return one device from its twin. Raises: NotFound."""
@@ -139,7 +129,7 @@ class AzureIotProvider:
         component = deployment_id.partition(":")[0]
         wanted = self._wanted(twin).get(component)
         if wanted is None:
-            raise NotFound(f'Azure IoT Hub: device "{shown(external_id)}" has no such deployment')
+            raise NotFound(f'Azure IoT Hub: device "{truncate(external_id)}" has no such deployment')
         if wanted.get("deployment") != deployment_id:
             return Progress("canceled", "another deployment took its place")
         running = next(
@@ -190,7 +180,7 @@ class AzureIotProvider:
             else:
                 return object_of(answer.body, path)
         raise Declined(
-            f'Azure IoT Hub: the twin of "{shown(external_id)}" is being written by others: try again'
+            f'Azure IoT Hub: the twin of "{truncate(external_id)}" is being written by others: try again'
         )
 
     def _wanted(self, twin: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -207,5 +197,5 @@ def _twin(external_id: str) -> str:
 def _usable(twin: dict[str, Any], external_id: str) -> ListedDevice:
     found = device.listed(twin)
     if isinstance(found, FieldError):
-        raise Declined(f'Azure IoT Hub: device "{shown(external_id)}": {found.field} {found.error}')
+        raise Declined(f'Azure IoT Hub: device "{truncate(external_id)}": {found.field} {found.error}')
     return found

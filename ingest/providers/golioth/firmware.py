@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from handlers.text import shown
+from handlers.text import truncate
 from ingest.errors import Declined, NotFound, ProviderAway, ProviderThrottled
 from ingest.providers.checks import object_of, segment
 from ingest.providers.columns import Columns
@@ -29,8 +29,8 @@ class Cohorts:
         """
         found = await self._artifact(artifact.external_id)
         if found.package != component:
-            told = f'is of package "{shown(found.package)}", not of component "{shown(component)}"'
-            raise Declined(f'Golioth: artifact "{shown(found.external_id)}" {told}')
+            told = f'is of package "{truncate(found.package)}", not of component "{truncate(component)}"'
+            raise Declined(f'Golioth: artifact "{truncate(found.external_id)}" {told}')
         path = f"{await self._cohorts()}/{segment(cohort_id)}"
         cohort = await self._data(path)
         size = await self._size(cohort_id)
@@ -38,7 +38,7 @@ class Cohorts:
             told = (
                 f"holds {size} devices, and all of them would be updated: say allow_cohort if that is meant"
             )
-            raise Declined(f'Golioth: cohort "{shown(cohort_id)}" {told}')
+            raise Declined(f'Golioth: cohort "{truncate(cohort_id)}" {told}')
         artifact_ids = [found.external_id]
         if active := cohort.get("activeDeploymentId"):
             artifact_ids += await self._others(f"{path}/deployments/{segment(str(active))}", found)
@@ -59,7 +59,7 @@ class Cohorts:
         """Say whether the device runs what was deployed: the artifact that names the deployment, else all of it."""
         if found.cohort_id is None:
             raise NotFound(
-                f'Golioth: device "{shown(found.external_id)}" is in no cohort, so it has no deployment'
+                f'Golioth: device "{truncate(found.external_id)}" is in no cohort, so it has no deployment'
             )
         cohort = f"{await self._cohorts()}/{segment(found.cohort_id)}"
         deployment = await self._data(f"{cohort}/deployments/{segment(deployment_id)}")
@@ -90,7 +90,7 @@ class Cohorts:
         path = f"/v1/projects/{segment(self._project_id)}/artifacts/{segment(artifact_id)}"
         found = device.artifact(await self._data(path))
         if found is None:
-            raise Declined(f'Golioth: artifact "{shown(artifact_id)}" has no usable package or version')
+            raise Declined(f'Golioth: artifact "{truncate(artifact_id)}" has no usable package or version')
         return found
 
     async def _size(self, cohort_id: str) -> int:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from handlers.events import MAIN, FieldError
-from handlers.text import shown
+from handlers.text import truncate
 from ingest.errors import Declined, Misconfigured, NotSupported
 from ingest.providers.checks import checked_key, object_of, segment
 from ingest.providers.golioth import device, firmware
@@ -77,7 +77,7 @@ class GoliothProvider:
         """Read the project."""
         answer = object_of((await self._api.call("GET", self._project)).body, self._project)
         project = object_of(answer.get("data"), self._project)
-        return Reached(f'Golioth project "{shown(str(project.get("name") or project.get("id")))}"')
+        return Reached(f'Golioth project "{truncate(str(project.get("name") or project.get("id")))}"')
 
     async def list_devices(self, after: str | None = None) -> AsyncIterator[Page]:
         """List the project's devices; what a changing list can hide for one run: `paging.pages`."""
@@ -126,7 +126,7 @@ class GoliothProvider:
         cohort_id = (await self.get_device(external_id)).cohort_id
         if cohort_id is None:
             told = "is in no cohort, and Golioth deploys to cohorts only: put it into one first"
-            raise Declined(f'Golioth: device "{shown(external_id)}" {told}')
+            raise Declined(f'Golioth: device "{truncate(external_id)}" {told}')
         return await self._firmware.deploy(cohort_id, artifact, component, allow_cohort)
 
     async def get_progress(self, external_id: str, deployment_id: str) -> Progress:
@@ -179,7 +179,7 @@ def _filters(given: object) -> dict[str, Any]:
     for name, value in given.items():
         if name not in FILTERS:
             raise Misconfigured(
-                f'golioth: filters: "{shown(str(name))}" is none of {", ".join(sorted(FILTERS))}'
+                f'golioth: filters: "{truncate(str(name))}" is none of {", ".join(sorted(FILTERS))}'
             )
         if not isinstance(value, FILTERS[name]):
             raise Misconfigured(f"golioth: filters: {name} must be a {FILTERS[name].__name__}")

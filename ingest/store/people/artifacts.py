@@ -1,8 +1,8 @@
-"""Firmware images: what providers hold, as rows of public.firmware_artifacts."""
+"""Firmware images of providers as rows of public.firmware_artifacts: kept up to date, and listed."""
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -12,13 +12,32 @@ from handlers.events import SECOND
 from handlers.versions import later
 from ingest.providers.port import Artifact, Provider
 from ingest.store.errors import acquired
-from ingest.store.people.session import Row, rows
 
 Connection = Any
 AT_ONCE = 500
 MAX_ARTIFACTS = 20_000
 _COLUMNS = """a.id, a.integration_id, a.external_artifact_id, a.package_name, a.version, a.component_type, a.size_bytes,
     a.checksum_sha256, a.release_date, coalesce(a.metadata, '{}')::text as metadata"""
+
+
+class StoredArtifact(NamedTuple):
+    """A row of public.firmware_artifacts."""
+
+    id: UUID
+    integration_id: UUID | None
+    external_artifact_id: str | None
+    package_name: str | None
+    version: str | None
+    component_type: str | None
+    size_bytes: int | None
+    checksum_sha256: str | None
+    release_date: datetime | None
+    metadata: Any
+
+    @property
+    def cursor(self) -> tuple[UUID]:
+        """Where a page that ends here goes on."""
+        return (self.id,)
 
 
 async def sync_artifacts(pool: asyncpg.Pool, integration_id: UUID, provider: Provider) -> int:
@@ -68,47 +87,54 @@ async def _portions(found: AsyncIterator[Artifact]) -> AsyncIterator[list[Artifa
         yield list(portion.values())
 
 
-def _columns(one: Artifact) -> tuple[Any, ...]:
-    released = None if one.released_at is None else datetime.fromtimestamp(one.released_at / SECOND, UTC)
-    metadata = orjson.dumps(dict(one.metadata)).decode()
+def _columns(artifact: Artifact) -> tuple[Any, ...]:
+    released = (
+        None if artifact.released_at is None else datetime.fromtimestamp(artifact.released_at / SECOND, UTC)
+    )
+    metadata = orjson.dumps(dict(artifact.metadata)).decode()
     return (
-        one.external_id, one.package, one.version, one.size_bytes, one.checksum_sha256, released, metadata,
+        artifact.external_id, artifact.package, artifact.version, artifact.size_bytes,
+        artifact.checksum_sha256, released, metadata,
     )  # fmt: skip
 
 
 async def artifacts(
     connection: Connection,
-    organization_id: UUID,
+    organization: UUID | None,
+    *,
     integration_id: UUID | None,
     component: str | None,
-    after: UUID | None,
+    after: tuple[UUID] | None = None,
     limit: int,
-) -> list[Row]:
-    """Return images in order of their ids."""
-    return await rows(
-        connection,
-        f"""select {_COLUMNS} from public.firmware_artifacts a where a.organization_id = $1
+) -> list[StoredArtifact]:
+    """Return images in order of their ids; of all organizations where `organization` is None."""
+    found = await connection.fetch(
+        f"""select {_COLUMNS} from public.firmware_artifacts a
+        where ($1::uuid is null or a.organization_id = $1)
             and ($2::uuid is null or a.integration_id = $2)
             and ($3::text is null or coalesce(a.component_type, a.package_name, 'main') = $3)
             and ($4::uuid is null or a.id > $4)
         order by a.id limit $5""",  # noqa: S608
-        organization_id,
+        organization,
         integration_id,
         component,
-        after,
+        *(after or (None,)),
         limit,
     )
+    return [_artifact(row) for row in found]
 
 
-async def artifact(connection: Connection, organization_id: UUID, artifact_id: UUID) -> Row | None:
+async def artifact(
+    connection: Connection, organization: UUID | None, artifact_id: UUID
+) -> StoredArtifact | None:
     """Return one image."""
-    found = await rows(
-        connection,
-        f"select {_COLUMNS} from public.firmware_artifacts a where a.organization_id = $1 and a.id = $2",  # noqa: S608
-        organization_id,
+    row = await connection.fetchrow(
+        f"""select {_COLUMNS} from public.firmware_artifacts a
+        where ($1::uuid is null or a.organization_id = $1) and a.id = $2""",  # noqa: S608
+        organization,
         artifact_id,
     )
-    return found[0] if found else None
+    return _artifact(row) if row else None
 
 
 async def update_available(
@@ -118,8 +144,7 @@ async def update_available(
 
     By semantic version, else by release date.
     """
-    found = await rows(
-        connection,
+    found = await connection.fetch(
         """select coalesce(component_type, package_name, 'main') as component, version, release_date
         from public.firmware_artifacts
         where organization_id = $1 and integration_id = $2 and version is not null
@@ -133,7 +158,11 @@ async def update_available(
     return any(_is_later(row, installed[row["component"]], released) for row in found)
 
 
-def _is_later(row: Row, current: str, released: Mapping[tuple[str, str], datetime | None]) -> bool:
+def _artifact(row: Any) -> StoredArtifact:
+    return StoredArtifact(**{**row, "metadata": orjson.loads(row["metadata"])})
+
+
+def _is_later(row: Any, current: str, released: Mapping[tuple[str, str], datetime | None]) -> bool:
     by_version = later(row["version"], current)
     if by_version is not None:
         return by_version

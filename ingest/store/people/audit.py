@@ -1,18 +1,17 @@
-"""The audit: who created, changed, tested or read an integration, a token or a credential, when and from where."""
+"""The audit: a row for each integration, token or credential that somebody created, changed, tested or read."""
 
 import getpass
 import socket
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
-
-from ingest.store.people.session import Row, rows
 
 Connection = Any
 MAX_NAME: Final = 255
 
 
 class Actor(NamedTuple):
-    """Who does it: a user of the platform, a token of ours or an operator; from where, with what."""
+    """The one who acts: a user of the platform, a token of ours or an operator; with address and program."""
 
     name: str
     user_id: UUID | None
@@ -21,8 +20,21 @@ class Actor(NamedTuple):
     agent: str | None = None
 
 
+class Entry(NamedTuple):
+    """A row of the audit. `organization` is a slug, or the id of one that is gone."""
+
+    at: datetime
+    organization: str
+    actor: str
+    address: str | None
+    action: str
+    name: str
+    subject: UUID
+    agent: str | None
+
+
 def operator() -> Actor:
-    """Return who runs a command on this machine."""
+    """Return the person who runs a command on this machine."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -33,7 +45,7 @@ def operator() -> Actor:
 async def note(
     connection: Connection, organization_id: UUID, actor: Actor, action: str, subject: UUID, name: str
 ) -> None:
-    """Write one row, in the transaction of what it is about. `action` is such as `integration.created`."""
+    """Write one row, in the transaction of the change itself. `action` is such as `integration.created`."""
     await connection.execute(
         """insert into rollcall.audit (organization_id, actor, action, subject, name, address, agent)
         values ($1, $2, $3, $4, $5, $6, $7)""",
@@ -47,14 +59,14 @@ async def note(
     )
 
 
-async def entries(connection: Connection, slug: str | None, limit: int) -> list[Row]:
-    """Return what was written, newest first."""
-    return await rows(
-        connection,
+async def entries(connection: Connection, organization: UUID | None, limit: int) -> list[Entry]:
+    """Return entries, newest first; of all organizations where `organization` is None."""
+    found = await connection.fetch(
         """select a.at, coalesce(o.slug, a.organization_id::text) as organization, a.actor, a.address, a.action, a.name,
             a.subject, a.agent
         from rollcall.audit a left join public.organizations o on o.id = a.organization_id
-        where $1::text is null or o.slug = $1 order by a.at desc, a.id desc limit $2""",
-        slug,
+        where $1::uuid is null or a.organization_id = $1 order by a.at desc, a.id desc limit $2""",
+        organization,
         limit,
     )
+    return [Entry(**row) for row in found]

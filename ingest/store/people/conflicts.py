@@ -1,5 +1,6 @@
-"""Conflicts between rows and providers: listed, and resolved so that the next reconciliation knows it."""
+"""Conflicts between rows and providers: listed, and resolved so that the next reconciliation finds none."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -8,11 +9,11 @@ import orjson
 
 from handlers.conflicts import METADATA
 from handlers.events import Micros
-from ingest.store.people.fleet import PROVIDER_KEY
-from ingest.store.people.session import Row, rows
+from ingest.store.people.devices import PROVIDER_KEY
 from ingest.store.queries import queries
 
 Connection = Any
+_JSON = ("local_value", "remote_value", "local_now", "remote_now")
 LOCAL = "prefer_local"
 """The word of the column resolution_strategy for a row that stays as it is."""
 _COLUMNS = """c.id, c.device_id, c.field_name, c.local_value::text as local_value, c.remote_value::text as remote_value,
@@ -28,6 +29,38 @@ _LOCAL = """case c.field_name
     when 'hardware_ids' then to_jsonb(nullif(d.hardware_ids, '{}'))
     when 'cohort_id' then to_jsonb(d.cohort_id) when 'golioth_status' then to_jsonb(d.golioth_status)
     else d.metadata -> substr(c.field_name, 10) end"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """A field that a row and its provider both changed."""
+
+    id: UUID
+    device_id: UUID
+    field_name: str
+    local_value: Any
+    remote_value: Any
+    detected_at: datetime
+    resolution_strategy: str | None
+    resolved_at: datetime | None
+    resolved_by: UUID | None
+    resolution_notes: str | None
+
+    @property
+    def cursor(self) -> tuple[datetime, UUID]:
+        """Where a page that ends here goes on."""
+        return self.detected_at, self.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConflictNow(Conflict):
+    """A conflict with both sides as they are now, and how the provider knows the device."""
+
+    integration_id: UUID | None
+    integration_type: str | None
+    provider_key: str | None
+    local_now: Any
+    remote_now: Any
 
 
 class Resolution(NamedTuple):
@@ -47,71 +80,69 @@ class Resolution(NamedTuple):
 
 async def conflicts(
     connection: Connection,
-    organization_id: UUID,
+    organization: UUID | None,
     *,
     device_id: UUID | None,
     resolved: bool | None,
-    after: tuple[datetime, UUID] | None,
+    after: tuple[datetime, UUID] | None = None,
     limit: int,
-) -> list[Row]:
-    """Return conflicts, newest first."""
-    found = await rows(
-        connection,
+) -> list[Conflict]:
+    """Return conflicts, newest first; of all organizations where `organization` is None."""
+    found = await connection.fetch(
         f"""select {_COLUMNS} from public.sync_conflicts c
-        join public.devices d on d.id = c.device_id and d.organization_id = $1
+        join public.devices d on d.id = c.device_id and ($1::uuid is null or d.organization_id = $1)
         where ($2::uuid is null or c.device_id = $2) and ($3::boolean is null or (c.resolved_at is not null) = $3)
             and ($4::timestamptz is null or (coalesce(c.conflict_detected_at, 'epoch'), c.id) < ($4, $5::uuid))
         order by coalesce(c.conflict_detected_at, 'epoch') desc, c.id desc limit $6""",  # noqa: S608
-        organization_id,
+        organization,
         device_id,
         resolved,
         *(after or (None, None)),
         limit,
     )
-    return [_read(row) for row in found]
+    return [Conflict(**_decoded(row)) for row in found]
 
 
 async def total(
-    connection: Connection, organization_id: UUID, *, device_id: UUID | None, resolved: bool | None
+    connection: Connection, organization: UUID | None, *, device_id: UUID | None, resolved: bool | None
 ) -> int:
-    """Count them."""
+    """Count the conflicts that `conflicts` lists over all pages."""
     return int(
         await connection.fetchval(
             """select pg_catalog.count(*) from public.sync_conflicts c
-            join public.devices d on d.id = c.device_id and d.organization_id = $1
+            join public.devices d on d.id = c.device_id and ($1::uuid is null or d.organization_id = $1)
             where ($2::uuid is null or c.device_id = $2)
                 and ($3::boolean is null or (c.resolved_at is not null) = $3)""",
-            organization_id,
+            organization,
             device_id,
             resolved,
         )
     )
 
 
-async def conflict(connection: Connection, organization_id: UUID, conflict_id: UUID) -> Row | None:
-    """Return one conflict, with how its provider knows the device and the newest word of the provider on the field."""
-    found = await rows(
-        connection,
+async def conflict(
+    connection: Connection, organization: UUID | None, conflict_id: UUID
+) -> ConflictNow | None:
+    """Return one conflict with the newest value of either side."""
+    row = await connection.fetchrow(
         f"""select {_COLUMNS}, d.integration_id, i.integration_type, ({_LOCAL})::text as local_now,
             coalesce(k.remote, c.remote_value)::text as remote_now,
             {PROVIDER_KEY} as provider_key
-        from public.sync_conflicts c join public.devices d on d.id = c.device_id and d.organization_id = $1
-        left join public.device_integrations i on i.id = d.integration_id and i.organization_id = $1
+        from public.sync_conflicts c
+        join public.devices d on d.id = c.device_id and ($1::uuid is null or d.organization_id = $1)
+        left join public.device_integrations i on i.id = d.integration_id and i.organization_id = d.organization_id
         left join rollcall.device_facts k on k.device_id = c.device_id and k.field = c.field_name
         where c.id = $2""",  # noqa: S608
-        organization_id,
+        organization,
         conflict_id,
     )
-    if not found:
-        return None
-    row = _read(found[0])
-    return {**row, "local_now": _loaded(row["local_now"]), "remote_now": _loaded(row["remote_now"])}
+    return ConflictNow(**_decoded(row)) if row else None
 
 
 async def resolve(
     connection: Connection,
     organization_id: UUID,
-    found: Row,
+    found: Conflict,
     resolution: Resolution,
     who: tuple[str, UUID | None, UUID | None],
 ) -> datetime | None:
@@ -119,7 +150,7 @@ async def resolve(
 
     `found` is of `conflict`. The device is locked first, as the apply does, so that neither waits for the other twice.
     """
-    device_id, field = found["device_id"], found["field_name"]
+    device_id, field = found.device_id, found.field_name
     await connection.execute(
         "select 1 from public.devices where organization_id = $1 and id = $2 for no key update",
         organization_id,
@@ -133,7 +164,7 @@ async def resolve(
             and c.resolved_at is null
         returning c.resolved_at""",
         organization_id,
-        found["id"],
+        found.id,
         resolution.strategy,
         resolution.notes,
         user_id,
@@ -154,15 +185,15 @@ values ($1, 'conflict_resolved', left($2, 100), $3, 'api', $4) on conflict do no
 
 
 async def _write_row(connection: Connection, device_id: UUID, field: str, value: Any) -> None:
-    said = (
+    values = (
         {"metadata": {field.removeprefix(METADATA): value}} if field.startswith(METADATA) else {field: value}
     )
-    form = orjson.dumps(said).decode()
+    form = orjson.dumps(values).decode()
     await connection.execute(queries()["take_facts"], [device_id], [form])
 
 
 async def _write_fact(connection: Connection, device_id: UUID, field: str, resolution: Resolution) -> None:
-    """Note what both sides agree on: from now on only a further change of either is one.
+    """Record the value that both sides agree on: from now on only a further change of either is a conflict.
 
     A provider's own later word stays; one that was pushed counts from now on, so that a listing from before does not.
     """
@@ -181,13 +212,7 @@ async def _write_fact(connection: Connection, device_id: UUID, field: str, resol
     )
 
 
-def _read(row: Row) -> Row:
-    return {
-        **row,
-        "local_value": _loaded(row["local_value"]),
-        "remote_value": _loaded(row["remote_value"]),
-    }
-
-
-def _loaded(text: str | None) -> Any:
-    return None if text is None else orjson.loads(text)
+def _decoded(row: Any) -> dict[str, Any]:
+    """Return a record as a dict, its JSON texts decoded."""
+    texts = {name: row[name] for name in _JSON if name in row}
+    return {**row, **{name: text and orjson.loads(text) for name, text in texts.items()}}

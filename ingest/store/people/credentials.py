@@ -12,7 +12,6 @@ from ingest.crypto import Keyring, is_encrypted
 from ingest.errors import SecretUnreadable
 from ingest.store.errors import acquired
 from ingest.store.people.audit import Actor, note
-from ingest.store.people.session import Row, rows
 
 Connection = Any
 AT_ONCE = 500
@@ -28,40 +27,63 @@ class New(NamedTuple):
     expires_at: datetime | None
 
 
+class Credential(NamedTuple):
+    """A credential without its secret. `state` is active, expired or revoked."""
+
+    credential_id: UUID
+    credential_type: str
+    identity: str
+    created_at: datetime | None
+    expires_at: datetime | None
+    last_accessed_at: datetime | None
+    state: str
+
+
+class StoredCredential(NamedTuple):
+    """A credential with its secret as it is stored; None where it is expired or revoked."""
+
+    id: UUID
+    credential_type: str
+    identity: str
+    state: str
+    encrypted_secret: str | None
+
+
 def context(device_id: UUID, credential_type: str) -> str:
     """Return the place that a secret is bound to."""
     return f"device_credentials/{device_id}/{credential_type}"
 
 
-def opened(stored: str, device_id: UUID, credential_type: str, keyring: Keyring) -> str:
+def decrypt_secret(stored: str, device_id: UUID, credential_type: str, keyring: Keyring) -> str:
     """Return the secret in the clear; the platform's older form is base64 of it.
 
     Raises: SecretUnreadable.
     """
-    place = context(device_id, credential_type)
+    bound_to = context(device_id, credential_type)
     if is_encrypted(stored):
-        return keyring.decrypt(stored, place)
+        return keyring.decrypt(stored, bound_to)
     try:
         return base64.b64decode("".join(stored.split()), validate=True).decode()
     except (binascii.Error, ValueError):
-        raise SecretUnreadable(f"the secret of {place} is neither encrypted nor base64") from None
+        raise SecretUnreadable(f"the secret of {bound_to} is neither encrypted nor base64") from None
 
 
 _STATE = """case when c.encrypted_secret is null then 'revoked' when c.expires_at <= now() then 'expired'
     else 'active' end"""
 
 
-async def listed(connection: Connection, organization_id: UUID, device_id: UUID) -> list[Row]:
+async def credentials(connection: Connection, organization: UUID | None, device_id: UUID) -> list[Credential]:
     """Return a device's credentials without their secrets."""
-    return await rows(
-        connection,
+    found = await connection.fetch(
         f"""select c.id as credential_id, c.credential_type, c.identity, c.created_at, c.expires_at,
             c.last_accessed_at, {_STATE} as state
-        from public.device_credentials c join public.devices d on d.id = c.device_id and d.organization_id = $1
+        from public.device_credentials c join public.devices d on d.id = c.device_id
+            and ($1::uuid is null or d.organization_id = $1)
         where c.device_id = $2 order by c.credential_type""",  # noqa: S608
-        organization_id,
+        organization,
         device_id,
     )
+    return [Credential(**row) for row in found]
 
 
 async def create(connection: Connection, organization_id: UUID, new: New, actor: Actor) -> UUID | None:
@@ -106,22 +128,21 @@ async def revoke(
 
 async def read(
     connection: Connection, organization_id: UUID, device_id: UUID, credential_id: UUID, actor: Actor
-) -> Row | None:
+) -> StoredCredential | None:
     """Write who reads it, then read it, in one transaction; None where there is no such credential.
 
     One that is expired or revoked comes without its secret, and is not counted as read.
     """
-    found = await rows(
-        connection,
-        f"""select c.id, c.device_id, c.credential_type, c.identity, {_STATE} as state
+    row = await connection.fetchrow(
+        f"""select c.id, c.credential_type, c.identity, {_STATE} as state
         from public.device_credentials c join public.devices d on d.id = c.device_id and d.organization_id = $1
         where c.device_id = $2 and c.id = $3""",  # noqa: S608
         organization_id,
         device_id,
         credential_id,
     )
-    if not found or found[0]["state"] != "active":
-        return {**found[0], "encrypted_secret": None} if found else None
+    if row is None or row["state"] != "active":
+        return StoredCredential(**row, encrypted_secret=None) if row else None
     await connection.execute(
         """insert into public.device_credential_access_log (credential_id, accessed_by, accessed_at, ip_address,
             user_agent)
@@ -133,8 +154,8 @@ async def read(
         actor.address,
         actor.agent,
     )
-    await _note(connection, device_id, "read", found[0]["credential_type"], actor)
-    await note(connection, organization_id, actor, "credential.read", credential_id, found[0]["identity"])
+    await _note(connection, device_id, "read", row["credential_type"], actor)
+    await note(connection, organization_id, actor, "credential.read", credential_id, row["identity"])
     secret = await connection.fetchval(
         """update public.device_credentials set last_accessed_at = pg_catalog.now(),
             last_accessed_by = rollcall.actor_of('public.device_credentials', 'last_accessed_by', $2, $3)
@@ -143,7 +164,7 @@ async def read(
         actor.user_id,
         actor.token_id,
     )
-    return {**found[0], "encrypted_secret": secret}
+    return StoredCredential(**row, encrypted_secret=secret)
 
 
 async def upgrade(connection: Connection, credential_id: UUID, found: str, encrypted: str) -> None:
@@ -179,7 +200,7 @@ async def rotate_credentials(
                     continue
                 device_id, kind = row["device_id"], row["credential_type"]
                 try:
-                    clear = opened(row["secret"], device_id, kind, keyring)
+                    clear = decrypt_secret(row["secret"], device_id, kind, keyring)
                 except SecretUnreadable:
                     unreadable += 1
                     continue

@@ -1,13 +1,13 @@
-"""Firmware on its way: rows of rollcall.deployments, from `queued` to what became of them."""
+"""Deployments of firmware: rows of rollcall.deployments, from `queued` until they succeeded or failed."""
 
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
 
 from ingest.store.errors import acquired
-from ingest.store.people.fleet import PROVIDER_KEY
-from ingest.store.people.session import Row, rows
+from ingest.store.people.devices import PROVIDER_KEY
 
 Connection = Any
 NEVER_GIVEN_S = 300
@@ -28,18 +28,38 @@ class Wanted(NamedTuple):
     requested_by: str
 
 
-async def queue(connection: Connection, organization_id: UUID, wanted: Wanted, deadline_s: int) -> Row:
+class Deployment(NamedTuple):
+    """A deployment and how far it is."""
+
+    deployment_id: UUID
+    status: str
+    artifact_id: UUID
+    component: str
+    version: str
+    queued_at: datetime
+    deadline_at: datetime
+    finished_at: datetime | None
+    detail: str
+    cohort_id: str | None
+    cohort_size: int | None
+    requested_by: str
+
+
+_DEPLOYMENT = """p.id as deployment_id, p.status, p.artifact_id, p.component, p.version, p.queued_at, p.deadline_at,
+    p.finished_at, p.detail, p.cohort_id, p.cohort_size, p.requested_by"""
+
+
+async def queue(connection: Connection, organization_id: UUID, wanted: Wanted, deadline_s: int) -> Deployment:
     """Record a deployment as queued, with a row of the timeline.
 
     Raises: asyncpg.UniqueViolationError where one is under way on the device or its cohort.
     """
-    found = await rows(
-        connection,
-        """insert into rollcall.deployments (organization_id, id, device_id, integration_id, artifact_id, component,
-            version, from_version, cohort_id, requested_by, deadline_at)
+    row = await connection.fetchrow(
+        f"""insert into rollcall.deployments as p (organization_id, id, device_id, integration_id, artifact_id,
+            component, version, from_version, cohort_id, requested_by, deadline_at)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
             pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => $11))
-        returning id, status, artifact_id, component, version, queued_at""",
+        returning {_DEPLOYMENT}""",  # noqa: S608
         organization_id,
         *wanted,
         deadline_s,
@@ -55,10 +75,10 @@ async def queue(connection: Connection, organization_id: UUID, wanted: Wanted, d
         str(wanted.id),
         wanted.requested_by,
     )
-    return found[0]
+    return Deployment(**row)
 
 
-async def given(
+async def record_provider(
     connection: Connection,
     organization_id: UUID,
     deployment_id: UUID,
@@ -67,7 +87,7 @@ async def given(
     cohort_id: str | None,
     cohort_size: int | None,
 ) -> None:
-    """Note that the provider has it; without its cohort where that has another deployment under way."""
+    """Record that the provider has it; without its cohort where that has another deployment under way."""
     statement = """update rollcall.deployments set provider_id = $3, cohort_size = $5,
         cohort_id = case when $6 then coalesce($4, cohort_id) end
         where organization_id = $1 and id = $2"""
@@ -79,10 +99,10 @@ async def given(
         await connection.execute(statement, *values, False)
 
 
-async def ended(
+async def end(
     connection: Connection, organization_id: UUID, deployment_id: UUID, status: str, detail: str
 ) -> None:
-    """Note that it is over."""
+    """Record how it ended."""
     await connection.execute(
         """update rollcall.deployments set status = $3, detail = $4, finished_at = pg_catalog.clock_timestamp()
         where organization_id = $1 and id = $2 and status in ('queued', 'in_progress')""",
@@ -93,18 +113,19 @@ async def ended(
     )
 
 
-async def of_device(connection: Connection, organization_id: UUID, device_id: UUID, limit: int) -> list[Row]:
+async def of_device(
+    connection: Connection, organization: UUID | None, device_id: UUID, limit: int
+) -> list[Deployment]:
     """Return a device's deployments, newest first."""
-    return await rows(
-        connection,
-        """select p.id as deployment_id, p.status, p.artifact_id, p.component, p.version, p.queued_at, p.deadline_at,
-            p.finished_at, p.detail, p.cohort_id, p.cohort_size, p.requested_by
-        from rollcall.deployments p where p.organization_id = $1 and p.device_id = $2
-        order by p.queued_at desc, p.id limit $3""",
-        organization_id,
+    found = await connection.fetch(
+        f"""select {_DEPLOYMENT} from rollcall.deployments p
+        where ($1::uuid is null or p.organization_id = $1) and p.device_id = $2
+        order by p.queued_at desc, p.id limit $3""",  # noqa: S608
+        organization,
         device_id,
         limit,
     )
+    return [Deployment(**row) for row in found]
 
 
 async def in_progress(connection: Connection, organization_id: UUID, device_id: UUID) -> bool:
@@ -133,38 +154,38 @@ class Pending(NamedTuple):
 
 
 class Progress:
-    """What observations, deadlines and providers say about deployments under way. Methods raise DatabaseAway."""
+    """Moves deployments on by observations, deadlines and providers' answers. Methods raise DatabaseAway."""
 
     def __init__(self, pool: asyncpg.Pool, *, timeout_s: float = 30.0) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
 
-    async def settle(self) -> int:
+    async def end_finished(self) -> int:
         """End those whose version was seen, that are late, or that no provider was given; returns how many."""
         async with acquired(self._pool, self._timeout_s) as connection:
-            return int(await connection.fetchval(_SETTLE, NEVER_GIVEN_S))
+            return int(await connection.fetchval(_END_FINISHED, NEVER_GIVEN_S))
 
     async def pending(self, limit: int) -> list[Pending]:
-        """Return those that were not asked about for longest, and note that they are being asked about."""
+        """Return those that were not asked about for longest, and record that they are being asked about."""
         async with acquired(self._pool, self._timeout_s) as connection:
             found = await connection.fetch(_PENDING, limit)
         return [Pending(*row) for row in found]
 
-    async def moved(self, one: Pending, status: str, detail: str) -> None:
-        """Take over what the provider says."""
+    async def record(self, deployment: Pending, status: str, detail: str) -> None:
+        """Record the state that the provider reports."""
         async with acquired(self._pool, self._timeout_s) as connection:
             if status in ("failed", "cancelled", "succeeded"):
-                await ended(connection, one.organization_id, one.id, status, detail)
+                await end(connection, deployment.organization_id, deployment.id, status, detail)
                 return
             await connection.execute(
                 """update rollcall.deployments set status = 'in_progress', detail = $2
                 where id = $1 and status = 'queued'""",
-                one.id,
+                deployment.id,
                 detail,
             )
 
 
-_SETTLE = """
+_END_FINISHED = """
 with seen as (
     select p.id, case
         when f.version = p.version and (f.at >= rollcall.micros_of(p.queued_at)

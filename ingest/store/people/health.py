@@ -1,4 +1,4 @@
-"""What /readyz and /metrics ask of the database."""
+"""Health of the database and of the MQTT sessions, for /readyz and /metrics."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -42,7 +42,7 @@ class SessionHealth(NamedTuple):
 
 
 class Health(NamedTuple):
-    """Whether the database can be written, and the sessions."""
+    """The health of the database, which may be read-only, and of the sessions."""
 
     read_only: bool
     sessions: list[SessionHealth]
@@ -64,7 +64,10 @@ class HealthRows:
             read_only = await connection.fetchval(
                 "select pg_catalog.current_setting('transaction_read_only')::bool", timeout=self._timeout_s
             )
-            ids, clients = [one for one, _ in sessions], [client for _, client in sessions]
+            ids, clients = (
+                [integration_id for integration_id, _ in sessions],
+                [client for _, client in sessions],
+            )
             arguments = ids, clients, here
             rows = await connection.fetch(_SESSIONS, *arguments, timeout=self._timeout_s) if ids else []
         return Health(read_only, [SessionHealth(*row) for row in rows])

@@ -1,4 +1,4 @@
-"""Requests with an Idempotency-Key: claimed, answered, and answered again for a day."""
+"""Requests with an Idempotency-Key: claimed by one process, their answers kept for a day."""
 
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -9,7 +9,7 @@ ABANDONED_S = 900
 
 
 class Claim(NamedTuple):
-    """What is known of a key. `status` is None while it is being worked on; `ours` where that is our work."""
+    """The state of a key. `status` is None while it is being worked on; `ours` where that is our work."""
 
     ours: bool
     digest: bytes
@@ -18,7 +18,7 @@ class Claim(NamedTuple):
 
 
 async def claim(connection: Connection, organization_id: UUID, key: str, digest: bytes) -> Claim:
-    """Take the key, or return what is known of it."""
+    """Claim the key, or return its state."""
     await connection.execute(
         """delete from rollcall.api_requests where organization_id = $1
             and (created_at < pg_catalog.now() - interval '1 day'
@@ -43,8 +43,10 @@ async def claim(connection: Connection, organization_id: UUID, key: str, digest:
     return Claim(False, *row) if row else Claim(False, digest, None, None)
 
 
-async def settle(connection: Connection, organization_id: UUID, key: str, status: int, answer: bytes) -> None:
-    """Keep the answer."""
+async def complete(
+    connection: Connection, organization_id: UUID, key: str, status: int, answer: bytes
+) -> None:
+    """Keep the answer of a request."""
     await connection.execute(
         "update rollcall.api_requests set status = $3, answer = $4 where organization_id = $1 and key = $2",
         organization_id,

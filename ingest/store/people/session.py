@@ -1,17 +1,14 @@
-"""A short session with the database for people's commands: errors say what to do."""
+"""Database sessions of commands: an error says what to change."""
 
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import asyncpg
 
 from ingest.errors import DatabaseAway, Misconfigured
 from ingest.store.database_url import connectable
 from ingest.store.errors import message_of, translated, unusable
-
-Row = dict[str, Any]
 
 _WRONG_URL = (
     asyncpg.InvalidPasswordError,
@@ -57,8 +54,3 @@ async def session(url: str) -> AsyncIterator[asyncpg.Connection]:
     finally:
         with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             await connection.close(timeout=5)
-
-
-async def rows(connection: asyncpg.Connection, sql: str, *arguments: Any) -> list[Row]:
-    """Return the rows of a query as plain dicts."""
-    return [dict(row) for row in await connection.fetch(sql, *arguments)]

@@ -1,11 +1,23 @@
-"""What a person wants to see at a glance: counts over all devices, and the newest of the timeline."""
+"""A summary for a person at a glance: counts over all devices, and the newest entries of the timeline."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, NamedTuple
 
 import asyncpg
+import orjson
 
-from ingest.store.people.session import Row, rows
+
+class Event(NamedTuple):
+    """An entry of the timeline; `name` is that of its device or integration."""
+
+    at: datetime
+    recorded_at: datetime
+    name: str
+    kind: str
+    component: str
+    source: str
+    detail: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +29,7 @@ class Summary:
     committed: int = 0
     dead_letters: int = 0
     firmware: list[tuple[str, int]] = field(default_factory=list)
-    events: list[Row] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
 
 async def summary(connection: asyncpg.Connection, events: int = 8) -> Summary:
@@ -35,16 +47,19 @@ async def summary(connection: asyncpg.Connection, events: int = 8) -> Summary:
         """select coalesce(firmware_version, 'unknown') as version, pg_catalog.count(*) as devices
         from public.devices group by 1 order by 2 desc, 1 limit 6"""
     )
-    newest = await rows(
-        connection,
+    newest = await connection.fetch(
         """select e.at, e.recorded_at, coalesce(d.name, n.name, e.subject::text) as name, e.kind, e.component,
-            e.source, e.detail
+            e.source, e.detail::text as detail
         from (select * from rollcall.device_events order by recorded_at desc limit $1) as e
         left join public.devices d on d.id = e.subject left join public.device_integrations n on n.id = e.subject
         order by e.recorded_at desc""",
         events,
     )
-    return Summary(**dict(counts), firmware=[(r["version"], r["devices"]) for r in firmware], events=newest)
+    return Summary(
+        **dict(counts),
+        firmware=[(row["version"], row["devices"]) for row in firmware],
+        events=[Event(**{**row, "detail": orjson.loads(row["detail"])}) for row in newest],
+    )
 
 
 async def connected_since(connection: asyncpg.Connection, since: datetime) -> bool:

@@ -13,7 +13,6 @@ import asyncpg
 from ingest.errors import Misconfigured
 from ingest.store.errors import acquired
 from ingest.store.people.audit import note, operator
-from ingest.store.people.session import Row, rows
 
 Connection = Any
 PREFIX = "rc_"
@@ -34,8 +33,21 @@ class StoredToken(NamedTuple):
     revoked: bool
 
 
+class Token(NamedTuple):
+    """A token without its hash. `organization` is a slug; `state` is active, expired or revoked."""
+
+    id: UUID
+    organization: str
+    name: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    state: str
+
+
 def digest(token: str) -> bytes:
-    """Return what is stored of a token."""
+    """Return the SHA-256 that is stored of a token."""
     return hashlib.sha256(token.encode("utf-8", "replace")).digest()
 
 
@@ -61,17 +73,17 @@ async def create(
     return identifier, token
 
 
-async def listed(connection: Connection, slug: str | None) -> list[Row]:
-    """Return tokens without their hashes, newest first."""
-    return await rows(
-        connection,
+async def tokens(connection: Connection, organization: UUID | None) -> list[Token]:
+    """Return tokens without their hashes, newest first; of all organizations where `organization` is None."""
+    found = await connection.fetch(
         """select t.id, o.slug as organization, t.name, t.scopes, t.created_at, t.expires_at, t.last_used_at,
             case when t.revoked_at is not null then 'revoked' when t.expires_at <= pg_catalog.now() then 'expired'
                 else 'active' end as state
         from rollcall.api_tokens t join public.organizations o on o.id = t.organization_id
-        where $1::text is null or o.slug = $1 order by t.created_at desc, t.id""",
-        slug,
+        where $1::uuid is null or t.organization_id = $1 order by t.created_at desc, t.id""",
+        organization,
     )
+    return [Token(**row) for row in found]
 
 
 async def revoke(connection: Connection, identifier: UUID) -> None:
@@ -84,16 +96,6 @@ async def revoke(connection: Connection, identifier: UUID) -> None:
     if token is None:
         raise Misconfigured(f"there is no token {identifier} that could be revoked")
     await note(connection, token["organization_id"], operator(), "token.revoked", identifier, token["name"])
-
-
-async def organization_of(connection: Connection, slug: str) -> UUID:
-    """Return the id of an organization. Raises: Misconfigured."""
-    found: UUID | None = await connection.fetchval(
-        "select id from public.organizations where slug = $1", slug
-    )
-    if found is None:
-        raise Misconfigured(f"there is no organization {slug!r}")
-    return found
 
 
 async def find(pool: asyncpg.Pool, wanted: bytes, timeout_s: float) -> StoredToken | None:

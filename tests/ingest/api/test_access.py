@@ -1,4 +1,4 @@
-"""Every route, with every scope, for one's own and another's organization, and with tokens that are none."""
+"""Every route, with every scope, for an own and another organization, and with invalid tokens."""
 
 import base64
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""What holds for every request: how often, how large, what an answer carries, what is refused at the edge."""
+"""Limits of every request: rate, size, the headers of an answer, and the refusals at the edge."""
 
 import asyncio
 from typing import Any
@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from ingest.api.limits import Buckets
-from ingest.api.problems import Problem
-from ingest.store.people import sources
+from ingest.problems import Problem
+from ingest.store.people import unknown_devices
 from ingest.store.tenants import Tenants
 from tests.ingest.api.world import Organization, World, running
 from tests.ingest.store.world import waits
@@ -168,7 +168,7 @@ async def test_who_adopts_an_id_while_another_does_gets_the_same_device(
     assert tenants.role is not None
 
     async def adopt(connection: Any) -> UUID | None:
-        return await sources.adopt(connection, acme.id, acme.integration, "acme-new")
+        return await unknown_devices.adopt(connection, acme.id, acme.integration, "acme-new")
 
     async def later() -> UUID | None:
         async with tenants.of(acme.id) as connection:

@@ -1,8 +1,8 @@
-"""Whose word on a device's connection counts: the provider's, unless later evidence says otherwise."""
+"""A device's connection: the word of its provider counts, unless later evidence says otherwise."""
 
 import pytest
 
-from ingest.api.status import _told
+from ingest.api.status import _connected
 from ingest.providers.port import ListedDevice
 
 
@@ -26,4 +26,4 @@ def test_the_providers_word_counts_unless_it_is_older(
 ) -> None:
     """A device that sends over HTTPS has no connection there, and is online."""
     listed = ListedDevice("d1", connected=connected, connected_at=connected_at)
-    assert _told({"online_at": online_at, "offline_at": offline_at}, listed) is told
+    assert _connected(online_at, offline_at, listed) is told

@@ -19,7 +19,7 @@ from handlers.events import SECOND, DeviceKey, Facts, Observation
 from handlers.evidence import Evidence, coalesce
 from handlers.parked import to_parked
 from ingest.api.application import close_api, create_api
-from ingest.api.parts import Parts, Synced
+from ingest.api.dependencies import Dependencies, Synced
 from ingest.api.settings import ApiSettings
 from ingest.clock import StrictClock
 from ingest.crypto import Keyring
@@ -230,7 +230,7 @@ async def running(database: str, *, role: bool = True, **settings: Any) -> Async
         world = World(pool, cloud, keyring)
         planning = load_settings(database_url=database)
         planner = Planner(planning, keyring)
-        parts = Parts(
+        dependencies = Dependencies(
             tenants=await Tenants.probed(pool) if role else Tenants(pool, None),
             sessions=Sessions(pool),
             keyring=keyring,
@@ -248,7 +248,7 @@ async def running(database: str, *, role: bool = True, **settings: Any) -> Async
             adopt=world.adopt,
             settings=ApiSettings(**{"api_rate_per_s": 10_000, "api_burst": 10_000, **settings}),
         )
-        app = create_api(parts)
+        app = create_api(dependencies)
         async with _served(app) as world.url, world.client:
             try:
                 yield world

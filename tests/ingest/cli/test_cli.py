@@ -163,6 +163,31 @@ def test_devices_are_listed_by_status(rollcall, lamp):
     assert json.loads(rollcall("devices", "list", "--status", "offline", "--json")[1]) == []
 
 
+def test_lists_are_of_all_organizations_or_of_the_one_that_is_named(rollcall, lamp):
+    rollcall("integration", "add", "plant", "--organization", "other")
+    named = [
+        json.loads(rollcall("devices", "list", "--json", *option)[1])
+        for option in ((), ("--organization", "acme"), ("--organization", "other"))
+    ]
+    assert [[row["organization"] for row in rows] for rows in named] == [["acme"], ["acme"], []]
+    listed = json.loads(rollcall("integration", "list", "--json")[1])
+    assert [(row["organization"], row["devices"]) for row in listed] == [("acme", 1), ("other", 0)]
+
+
+@pytest.mark.parametrize(
+    "command", [["devices", "list"], ["audit"], ["token", "list"], ["devices", "show", "lamp"]]
+)
+def test_an_organization_that_is_not_there_is_named_and_not_listed_as_empty(rollcall, lamp, command):
+    told = rollcall(*command, "--organization", "acmee")
+    assert told == (1, "", "rollcall: there is no organization 'acmee'\n")
+
+
+def test_a_device_without_a_status_is_listed_as_offline(rollcall, lamp, sql):
+    sql("update devices set status = null")
+    (row,) = json.loads(rollcall("devices", "list", "--status", "offline", "--json")[1])
+    assert row["status"] == "offline"
+
+
 @pytest.mark.parametrize("reference", ["lamp", "ext-1"])
 def test_a_device_is_shown_with_its_clocks_and_timeline(rollcall, lamp, reference):
     shown = json.loads(rollcall("devices", "show", reference, "--json")[1])

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -15,6 +14,7 @@ import pytest
 from ingest.cli import main
 from ingest.cli.dashboard import _event
 from ingest.cli.output import fail
+from ingest.store.people.summary import Event
 
 EVIL = "pump\x1b]0;owned\x07\x1b[2J\x7f\x9b31m\u202egnp.exe\u2066\u200f"
 HARMFUL = {*map(chr, (*range(9), *range(11, 32), *range(127, 160))), *"\u061c\u200e\u200f\u202e\u2066\u2069"}
@@ -118,7 +118,6 @@ def test_an_error_does_not_print_what_a_broker_said_as_it_is(
 
 
 def test_the_dashboard_shows_no_control_character() -> None:
-    event: dict[str, Any] = {
-        "at": datetime.now(UTC), "name": EVIL, "kind": "firmware", "component": EVIL, "detail": {"to": EVIL}
-    }  # fmt: skip
+    now = datetime.now(UTC)
+    event = Event(now, now, EVIL, "firmware", EVIL, "mqtt", {"to": EVIL})
     assert not HARMFUL & set(_event(event))

@@ -10,7 +10,7 @@ import asyncpg
 import orjson
 import pytest
 
-from ingest.store.people import admin, tokens
+from ingest.store.people import integrations, organizations, tokens
 from ingest.store.people.session import session
 from tests.http_client import http_client
 from tests.ingest.service import Service, running
@@ -24,8 +24,8 @@ ONLINE = "select count(*) from public.devices where integration_id = $1 and stat
 async def _by_operator(database: str, name: str, settings: dict[str, Any]) -> UUID:
     identifier = uuid4()
     async with session(database) as connection, connection.transaction():
-        organization = await admin.organization(connection, name)
-        await admin.save_integration(connection, identifier, organization, name, settings, replace=False)
+        organization = await organizations.ensure(connection, name)
+        await integrations.save(connection, identifier, organization, name, settings, replace=False)
     return identifier
 
 

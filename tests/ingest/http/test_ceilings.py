@@ -10,7 +10,7 @@ from ingest.integrations.planner import Planner
 from ingest.reconcile.plan import plan_of
 from ingest.settings import load_settings
 from ingest.store.config.integrations import IntegrationRow
-from ingest.store.people import admin, tokens
+from ingest.store.people import integrations, tokens
 from ingest.store.people.session import session
 from ingest.webhooks.hooks import parse_webhook_settings
 from tests.http_client import http_client
@@ -67,7 +67,7 @@ async def test_of_rows_that_others_write_the_oldest_are_served_and_all_of_the_op
         )
         async with session(database) as connection, connection.transaction():
             wanted = {"host": "127.0.0.1", "port": mosquitto.port}
-            await admin.save_integration(connection, own, organization, "own", wanted, replace=False)
+            await integrations.save(connection, own, organization, "own", wanted, replace=False)
         more = [
             await service.pool.fetchval(
                 "insert into device_integrations (organization_id, integration_type, name, settings, created_at)"

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingest.store.people.inspection import device as inspected
+from ingest.store.people import device_details, devices
 from tests.http_client import http_client
 from tests.ingest.service import Service, running
 from tests.servers.mosquitto import MosquittoServer
@@ -39,9 +39,10 @@ async def test_a_bad_value_does_not_stay_unseen(database: str, mosquitto: Mosqui
         await service.publish("devices/d1/telemetry", b'{"battery": 300, "rssi": -60, "temp": NaN}')
         await service.sees(KEPT, 2)
         async with service.pool.acquire() as connection:
-            shown = (await inspected(connection, "d1", None, 1))["field_errors"]
-        assert {(one["field"], one["value"]) for one in shown} == {("battery", "300"), ("temp", "NaN")}
-        assert all(one["reason"] and one["at"] is not None for one in shown)
+            d1 = await devices.find(connection, None, "d1")
+            shown = await device_details.field_errors(connection, None, d1)
+        assert {(one.field, one.value) for one in shown} == {("battery", "300"), ("temp", "NaN")}
+        assert all(one.reason and one.at is not None for one in shown)
         about = {"integration": "plant", "integration_id": str(plant)}
         assert await labelled(service, "rollcall_field_errors_total", **about, field="battery") == 1
         assert await labelled(service, "rollcall_field_errors_total", **about, field="temp") == 1

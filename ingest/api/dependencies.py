@@ -1,4 +1,4 @@
-"""What the API is made of: what it is given, and what it makes of that for all of its routes."""
+"""Dependencies of the API, given by the rest of the process, and the state that its routes share."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from handlers.events import Observation
 from ingest.api.auth import Authenticator
 from ingest.api.limits import Buckets
-from ingest.api.live_status import Live
+from ingest.api.live_status import ProviderStatuses
 from ingest.api.settings import ApiSettings
 from ingest.crypto import Keyring
 from ingest.mqtt.port import Clock
@@ -21,7 +21,7 @@ from ingest.store.tenants import Tenants
 
 
 class Synced(NamedTuple):
-    """What a reconciliation did. `deleted` counts devices that the provider has no more; their rows stay."""
+    """Counts of a reconciliation. `deleted` counts devices that the provider has no more; their rows stay."""
 
     processed: int
     created: int
@@ -32,8 +32,8 @@ class Synced(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What the rest of the process gives to the API.
+class Dependencies:
+    """Services of the process that the API works with.
 
     `providers` returns the provider of an integration, which stays the giver's to close; raises Misconfigured.
     `sync(integration_id, full, dry_run)` reconciles now; raises Unavailable where a run is under way already.
@@ -54,17 +54,17 @@ class Parts:
     settings: ApiSettings = field(default_factory=ApiSettings)
     max_integrations: int = 100
     """Of one organization."""
-    answered: Callable[[int], None] = lambda status: None
-    """Told the status of each answer."""
+    on_status: Callable[[int], None] = lambda status: None
+    """Called with the status of each answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One API: its parts, and what its routes share."""
+    """One API: its dependencies, and what its routes share."""
 
-    parts: Parts
+    dependencies: Dependencies
     authenticator: Authenticator
-    live: Live
+    live: ProviderStatuses
     requests: Buckets
     secrets: Buckets
 

@@ -1,4 +1,4 @@
-"""What a live answer shows and the row does not know yet, as observations with the provider's own times."""
+"""Observations out of a live answer: its values that are newer than the row, with the provider's own times."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ MAX_AHEAD: Micros = 300 * SECOND
 """A time further in the future is a clock that is wrong."""
 
 
-class Known(NamedTuple):
+class KnownTimes(NamedTuple):
     """How new what the row knows is; None where it knows nothing. `firmware` is component -> time."""
 
     online_at: Micros | None = None
@@ -21,17 +21,17 @@ class Known(NamedTuple):
     firmware: Mapping[str, Micros] = {}
 
 
-def news(
-    integration_id: UUID, known: Known, listed: ListedDevice, received_at: Micros
+def newer_observations(
+    integration_id: UUID, known: KnownTimes, listed: ListedDevice, received_at: Micros
 ) -> tuple[Observation, ...]:
-    """Return what is newer than `known`. What has no time of the provider's own says nothing here."""
+    """Return what is newer than `known`. A value without a time of the provider's own is left out."""
     key = DeviceKey(listed.external_id)
     limit = received_at + MAX_AHEAD
     found: list[Observation] = []
 
-    def add(at: Micros | None, before: Micros | None, **said: Any) -> None:
+    def add(at: Micros | None, before: Micros | None, **values: Any) -> None:
         if at is not None and at <= limit and (before is None or at > before):
-            found.append(Observation(integration_id, key, at, at, received_at, "api", **said))
+            found.append(Observation(integration_id, key, at, at, received_at, "api", **values))
 
     add(listed.online_at, known.online_at, presence=Presence.ONLINE)
     add(listed.offline_at, known.offline_at, presence=Presence.OFFLINE)
