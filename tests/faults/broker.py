@@ -8,7 +8,6 @@ import aiomqtt
 from tests.faults.faults import Fault
 from tests.faults.hearing import Hearing
 from tests.faults.world import World
-from tests.servers.mosquitto import EVERYTHING_ALLOWED
 from tests.waiting import until
 
 HEARD = """
@@ -21,7 +20,6 @@ GAPS = "select count(*) from rollcall.device_events where kind = 'gap'"
 GAP_WITHIN_S = SHARED_WITHIN_S = 20.0
 SAVED_WITHIN_S = 10.0
 """Mosquitto saves every second here, where anything has changed."""
-MARKERS_FORBIDDEN = "topic read #\ntopic write devices/#\n"
 CLOCK_TICK_S = 0.02
 """By how much a file's time may be behind the clock."""
 
@@ -38,7 +36,6 @@ class BrokerFaults:
             "restart the broker": self._restart_broker,
             "freeze the broker": self._freeze_broker,
             "discard a session": self._discard,
-            "forbid markers": self._forbid_markers,
         }
 
     async def _kill_broker(self) -> None:
@@ -92,20 +89,6 @@ class BrokerFaults:
             await self._world.a_while()
         finally:
             self._world.broker.thaw()
-
-    async def _forbid_markers(self) -> None:
-        """Let nobody publish a marker: the quiet of a link must do for how far a session has heard, and there is none.
-
-        The link is cut before and after: a session that was refused once does not ask again on that connection.
-        """
-        broker, link = self._world.broker, self._world.link
-        broker.set_acl(MARKERS_FORBIDDEN)
-        link.cut()
-        try:
-            await self._world.a_while(4.0)
-        finally:
-            broker.set_acl(EVERYTHING_ALLOWED)
-            link.cut()
 
     async def _discard(self) -> None:
         """Let the broker forget a session while nobody is connected: what it held for it is lost, which Rollcall says.

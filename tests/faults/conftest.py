@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers.mosquitto import EVERYTHING_ALLOWED, MosquittoServer
+from tests.servers.mosquitto import MosquittoServer
 from tests.servers.postgres import PostgresServer
 
 AROUND_S = 120
@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def broker() -> Iterator[MosquittoServer]:
-    server = MosquittoServer("autosave_interval 1", acl=EVERYTHING_ALLOWED)
+    server = MosquittoServer("autosave_interval 1")
     try:
         server.start()
         yield server

@@ -21,6 +21,7 @@ class LinkFaults:
             "a half-open link": self._halve,
             "byte by byte": self._byte_by_byte,
             "delays": self._delays,
+            "forbid markers": self._forbid_markers,
         }
 
     async def _cut(self) -> None:
@@ -80,3 +81,16 @@ class LinkFaults:
             await self._world.a_while()
         finally:
             self._world.link.delay_s = 0.0
+
+    async def _forbid_markers(self) -> None:
+        """Let nobody publish a marker: the quiet of a link must do for how far a session has heard, and there is none.
+
+        At the end the link is cut: a session that was refused once does not ask again on that connection.
+        """
+        link = self._world.link
+        link.forbidden = b"rollcall/"
+        try:
+            await self._world.a_while(4.0)
+        finally:
+            link.forbidden = None
+            link.cut()

@@ -101,7 +101,7 @@ class Run:
         disk = Disk(postgres)
         closing.callback(disk.unmount)
         disk.mount()
-        link = await closing.enter_async_context(Proxy(broker.port, recording=False))
+        link = await closing.enter_async_context(Proxy(broker.port, recording=False, mqtt=True))
         cloud = Cloud(random.Random(seed))
         provider = await closing.enter_async_context(cloud.golioth.http)
         devices = Devices(broker.port, random.Random(seed))

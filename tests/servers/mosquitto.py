@@ -13,8 +13,6 @@ from pathlib import Path
 from tests.servers.postgres import free_port
 
 START_WITHIN_S = 10.0
-EVERYTHING_ALLOWED = "topic readwrite #\n"
-"""The lines of an ACL file."""
 
 
 def binary(name: str) -> str:
@@ -28,10 +26,10 @@ def binary(name: str) -> str:
 class MosquittoServer:
     """One broker in a folder of its own. `extra` are further lines of its configuration.
 
-    With `users` (name -> password) nobody else gets in. With `acl`, lines of an ACL file, `set_acl` changes them.
+    With `users` (name -> password) nobody else gets in.
     """
 
-    def __init__(self, *extra: str, users: Mapping[str, str] | None = None, acl: str | None = None) -> None:
+    def __init__(self, *extra: str, users: Mapping[str, str] | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rollcall-mqtt-"))
         self.log = self.folder / "log"
         self.host = "127.0.0.1"
@@ -40,19 +38,7 @@ class MosquittoServer:
         self._process: subprocess.Popen[bytes] | None = None
         if users:
             self._add_users(users)
-        if acl is not None:
-            self._acl.write_text(acl)
-            self.extra.append(f"acl_file {self._acl}")
         self.extra.append(f"allow_anonymous {'false' if users else 'true'}")
-
-    @property
-    def _acl(self) -> Path:
-        return self.folder / "acl"
-
-    def set_acl(self, lines: str) -> None:
-        """Let these lines hold from now on, for those that are connected, too."""
-        self._acl.write_text(lines)
-        os.kill(self.pid, signal.SIGHUP)
 
     @property
     def pid(self) -> int:

@@ -4,25 +4,66 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
+PUBLISH, PUBACK, NOT_AUTHORIZED = 0x30, 0x40, 0x87
+"""Source: MQTT 5, 2.1.2 and 3.4.2.1."""
+
+
+class Packets:
+    """Cuts a stream into MQTT packets."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def cut(self, data: bytes) -> list[bytes]:
+        """Return the packets that are whole by now."""
+        self._rest += data
+        found: list[bytes] = []
+        while (size := _size(self._rest)) is not None and len(self._rest) >= size:
+            found.append(bytes(self._rest[:size]))
+            del self._rest[:size]
+        return found
+
+
+def _size(data: bytearray) -> int | None:
+    """Return the bytes of the packet at the beginning; None while its length has not come. Source: MQTT 5, 1.5.5."""
+    length = 0
+    for place, byte in enumerate(data[1:5]):
+        length |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            return 2 + place + length
+    return None
+
+
+def publish_to(prefix: bytes, packet: bytes) -> bytes | None:
+    """Return the packet id of a QoS 1 PUBLISH to a topic that begins with `prefix`, else None."""
+    if packet[0] & 0xF6 != PUBLISH | 0x02:
+        return None
+    start = next(n for n in range(1, 5) if packet[n] < 0x80) + 1
+    end = start + 2 + int.from_bytes(packet[start : start + 2], "big")
+    return packet[end : end + 2] if packet[start + 2 : end].startswith(prefix) else None
+
 
 class Proxy:
     """`async with Proxy(port) as proxy`: connect to proxy.port instead.
 
     `sent`: what clients wrote, while `recording`. `swallow`: what the client sends from now on never arrives.
     `byte_by_byte`: what either side sends comes in single bytes. `delay_s`: and so much later, a piece at a time.
-    `refusing`: nobody gets in.
+    `refusing`: nobody gets in. `forbidden`, of a proxy before an MQTT 5 broker (`mqtt`): a QoS 1 PUBLISH to a topic
+    that begins so is answered `not authorized` and never arrives.
     """
 
-    def __init__(self, target_port: int, *, recording: bool = True) -> None:
+    def __init__(self, target_port: int, *, recording: bool = True, mqtt: bool = False) -> None:
         self.host = "127.0.0.1"
         self.port = 0
         self.swallow = False
         self.byte_by_byte = False
         self.delay_s = 0.0
         self.refusing = False
+        self.forbidden: bytes | None = None
         self.sent = bytearray()
         self.swallowed = bytearray()
         self._recording = recording
+        self._mqtt = mqtt
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._target_port = target_port
@@ -88,14 +129,27 @@ class Proxy:
             return
         self._near.add(writer)
         self._far.add(far_writer)
-        for pump in (self._up(reader, far_writer), self._down(far_reader, writer)):
+        answering = asyncio.Lock()
+        for pump in (
+            self._up(reader, far_writer, writer, answering),
+            self._down(far_reader, writer, answering),
+        ):
             task = asyncio.create_task(pump)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _up(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        client: asyncio.StreamWriter,
+        answering: asyncio.Lock,
+    ) -> None:
+        packets = Packets()
         try:
             while data := await reader.read(65_536):
+                if self._mqtt:
+                    data = await self._allowed(packets.cut(data), client, answering)
                 if self._recording:
                     self.sent += data
                 await self._flowing.wait()
@@ -109,11 +163,31 @@ class Proxy:
             self._far.discard(writer)
             writer.close()
 
-    async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _allowed(
+        self, packets: list[bytes], client: asyncio.StreamWriter, answering: asyncio.Lock
+    ) -> bytes:
+        """Return the packets that may pass, and answer the others."""
+        passing = bytearray()
+        for packet in packets:
+            packet_id = None if self.forbidden is None else publish_to(self.forbidden, packet)
+            if packet_id is None:
+                passing += packet
+            else:
+                async with answering:
+                    client.write(bytes((PUBACK, 3)) + packet_id + bytes((NOT_AUTHORIZED,)))
+        return bytes(passing)
+
+    async def _down(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answering: asyncio.Lock
+    ) -> None:
+        packets = Packets()
         try:
             while data := await reader.read(65_536):
                 await self._flowing.wait()
-                await self._forward(data, writer)
+                if self._mqtt:  # whole ones, so that an answer of ours stands between two
+                    data = b"".join(packets.cut(data))
+                async with answering:
+                    await self._forward(data, writer)
         except ConnectionError:
             pass
         finally:
@@ -124,7 +198,7 @@ class Proxy:
     async def _forward(self, data: bytes, writer: asyncio.StreamWriter) -> None:
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
-        step = 1 if self.byte_by_byte else len(data)
+        step = 1 if self.byte_by_byte else max(1, len(data))
         for at in range(0, len(data), step):
             writer.write(data[at : at + step])
             await asyncio.sleep(0)
