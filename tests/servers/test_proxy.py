@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import aiomqtt
 import pytest
 
 from tests.servers.http import HttpServer, Request, Response
+from tests.servers.mosquitto import MosquittoServer
 from tests.servers.proxy import Proxy
+from tests.servers.started import started
 
 ASKED = b"GET / HTTP/1.1\r\n\r\n"
 END = b"hello"
@@ -71,3 +74,20 @@ async def test_single_bytes_that_come_late_are_all_there() -> None:
         assert (await reader.readuntil(END)).endswith(END)
         assert asyncio.get_running_loop().time() - began >= 2 * proxy.delay_s
         assert bytes(proxy.sent) == ASKED
+
+
+async def test_a_forbidden_publish_is_answered_and_does_not_arrive() -> None:
+    with started(MosquittoServer()) as broker:
+        async with Proxy(broker.port, mqtt=True) as proxy:
+            await _only_the_allowed_arrives(proxy)
+
+
+async def _only_the_allowed_arrives(proxy: Proxy) -> None:
+    v5 = aiomqtt.ProtocolVersion.V5
+    async with aiomqtt.Client(proxy.host, proxy.port, protocol=v5, timeout=5) as mqtt:
+        await mqtt.subscribe("#", qos=1)
+        proxy.forbidden = b"rollcall/"
+        for topic in ("rollcall/marker", "devices/d"):
+            await mqtt.publish(topic, b"x" * 300, qos=1)  # returns with the PUBACK
+        message = await asyncio.wait_for(anext(aiter(mqtt.messages)), 5)
+        assert str(message.topic) == "devices/d"
