@@ -25,7 +25,7 @@ TRIAL_PATIENCE = "250ms"
 
 
 class Applier:
-    """Writes batches: one commit, and at most one that was sent ahead; the caller is the process's only writer."""
+    """Writes batches: one commit, and at most one pipelined after it; the caller is the process's only writer."""
 
     def __init__(
         self,

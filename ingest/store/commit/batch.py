@@ -109,7 +109,7 @@ class Batch:
     rejected_unknown: Counter[UUID] = field(default_factory=Counter)
     """Ids without a row for which there was no room or no policy to keep them, by integration."""
     dropped: Counter[UUID] = field(default_factory=Counter)
-    """Those that batches before this one turned away, to be written with this one."""
+    """Those that batches before this one rejected, to be written with this one."""
 
     has_facts: bool = False
     decided: list[Decided] = field(default_factory=list)

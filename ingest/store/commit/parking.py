@@ -60,15 +60,15 @@ class Parking:
         return policy.policy != "ignore" and self._full_until.get(integration_id, 0.0) <= monotonic()
 
     async def add(
-        self, integration_id: UUID, policy: UnknownPolicy, strangers: dict[DeviceKey, Evidence], batch: Batch
+        self, integration_id: UUID, policy: UnknownPolicy, of_keys: dict[DeviceKey, Evidence], batch: Batch
     ) -> int:
         """Put these into `batch` merged with what is parked of them; return how many ids there was no room for.
 
         Raises: Refused, DatabaseAway.
         """
         if policy.policy == "ignore":
-            return len(strangers)
-        unknown = _by_label(strangers)
+            return len(of_keys)
+        unknown = _by_label(of_keys)
         async with acquired(self._pool, self._timeout_s) as connection:
             parked = await connection.fetch(queries()["parked"], integration_id, sorted(unknown))
             room = policy.max_parked - await connection.fetchval(queries()["count_parked"], integration_id)
@@ -154,10 +154,10 @@ class Parking:
             log.warning("what device %s sent stays parked: %s", given.device_id, fault)
 
 
-def _by_label(strangers: dict[DeviceKey, Evidence]) -> dict[str, tuple[DeviceKey, Evidence]]:
+def _by_label(of_keys: dict[DeviceKey, Evidence]) -> dict[str, tuple[DeviceKey, Evidence]]:
     """Return what is said of each label: keys that share one share its row, with all names that they have."""
     said: dict[str, tuple[DeviceKey, Evidence]] = {}
-    for key, evidence in strangers.items():
+    for key, evidence in of_keys.items():
         name = label(key)
         if name in said:
             other, before = said[name]
