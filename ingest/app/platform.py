@@ -18,7 +18,7 @@ from ingest.app.pipeline import Pipeline, open_pool
 from ingest.errors import Misconfigured
 from ingest.http.health import Readable
 from ingest.integrations.planner import Planner
-from ingest.integrations.plans import SessionPlan
+from ingest.integrations.plans import IntegrationPlan
 from ingest.integrations.settings import webhooks_are_proved
 from ingest.jobs.deployments import EVERY_S, Deployments
 from ingest.pipeline.observed import ObservedSegment
@@ -174,7 +174,7 @@ class _Rest:
         after = await self._offline_after(integration_id)
         return await self._pipeline.parking.adopt(integration_id, after, matches_others=proved)
 
-    def _plan(self, row: IntegrationRow) -> SessionPlan:
+    def _plan(self, row: IntegrationRow) -> IntegrationPlan:
         return self._planner.plan(row)
 
     async def _offline_after(self, integration_id: UUID) -> Micros:

@@ -7,6 +7,7 @@ from ingest.clock import StrictClock
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
 from ingest.integrations.planner import Planner
+from ingest.integrations.plans import StreamPlan
 from ingest.mqtt.auto import open_connection
 from ingest.sessions.probe import probe
 from ingest.settings import Settings
@@ -24,9 +25,9 @@ async def test_broker(settings: Settings, name: str, slug: str | None) -> Row:
     planner, row = await _stored(settings, name, slug, "integration.tested")
     plan = planner.plan(row)
     probed = await probe(plan, StrictClock())
-    servers = ", ".join(plan.cluster.servers) if plan.cluster else f"{plan.broker.host}:{plan.broker.port}"
+    broker = f"{plan.broker.host}:{plan.broker.port}"
     return {
-        "broker": servers,
+        "broker": ", ".join(plan.cluster.servers) if isinstance(plan, StreamPlan) else broker,
         "protocol": probed.protocol,
         "marker": "came back",
         **{
@@ -42,7 +43,7 @@ async def reset_sessions(settings: Settings, name: str, slug: str | None) -> Non
     async with session(settings.database_url) as connection:
         secret, known = await integrations.sessions_of(connection, row.id)
     plan = planner.plan(replace(row, session_secret=secret))
-    if plan.cluster is not None:
+    if isinstance(plan, StreamPlan):
         why = "it has no MQTT session. The log says how it is; its consumers are removed with `nats consumer rm`"
         raise Misconfigured(f"integration {name!r} reads a JetStream: {why} (docs/nats.md)")
     slots = [plan.of(slot).broker.client_id for slot in range(plan.slots)]

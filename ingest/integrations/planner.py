@@ -15,7 +15,7 @@ from ingest.egress.gate import Egress
 from ingest.errors import Misconfigured
 from ingest.integrations import names, secrets
 from ingest.integrations.cluster import Cluster, cluster_of
-from ingest.integrations.plans import SessionPlan
+from ingest.integrations.plans import IntegrationPlan, SessionPlan, StreamPlan
 from ingest.integrations.settings import (
     LONGEST,
     MqttSettings,
@@ -42,7 +42,7 @@ class Planner:
         self._egress = egress or Egress(settings.networks)
         self._files = files or Files(settings.files)
 
-    def plan(self, row: IntegrationRow) -> SessionPlan:
+    def plan(self, row: IntegrationRow) -> IntegrationPlan:
         """Return what the row asks for.
 
         Raises: Misconfigured, naming the integration and the key.
@@ -51,30 +51,32 @@ class Planner:
             raise Misconfigured(f"integration {row.name!r}: its settings are not a JSON object")
         check_place(row.name, row.mqtt_place, self._settings)
         wanted = mqtt_settings(secrets.decrypt_settings(row.settings, row.id, self.keyring, _TEXTS), row.name)
-        jetstream = wanted.protocol == "jetstream"
-        try:
-            topics = Topics.parse(wanted.topics)
-            shared = tuple(topics.shared()) if wanted.slots > 1 and not jetstream else ()
-        except ValueError as error:
-            raise Misconfigured(f"integration {row.name!r}: topics: {error}") from error
-        after_s = wanted.offline_after_s or self._settings.offline_after_s
+        topics, shared = _topics(row.name, wanted)
+        policy = wanted.unknown_devices.within(
+            self._settings, is_proved=mqtt_is_proved(wanted) and webhooks_are_proved(row.settings)
+        )
+        offline_after = (wanted.offline_after_s or self._settings.offline_after_s) * SECOND
+        broker, context = self._broker(row, wanted), self._context(row.id, topics, wanted)
+        if wanted.protocol == "jetstream":
+            cluster, filters = self._cluster(row.name, wanted), tuple(topics.filters())
+            interval_s = self._settings.marker_interval_s
+            return StreamPlan(
+                row.id, row.name, broker, cluster, context, policy, offline_after, filters, interval_s
+            )
         return SessionPlan(
             integration_id=row.id,
             name=row.name,
-            broker=self._broker(row, wanted),
+            broker=broker,
             protocol=wanted.protocol,
-            context=self._context(row.id, topics, wanted),
-            policy=wanted.unknown_devices.within(
-                self._settings, is_proved=mqtt_is_proved(wanted) and webhooks_are_proved(row.settings)
-            ),
-            offline_after=after_s * SECOND,
+            context=context,
+            policy=policy,
+            offline_after=offline_after,
             filters=tuple(one for one in topics.filters() if one not in shared),
             marker_interval_s=self._settings.marker_interval_s,
             lease_ttl_s=self._settings.lease_ttl_s,
             shared=shared,
             slots=wanted.slots if shared else 1,
-            cluster=self._cluster(row.name, wanted) if jetstream else None,
-            secret="" if jetstream else row.session_secret,
+            secret=row.session_secret,
         )
 
     def _context(self, integration_id: UUID, topics: Topics, wanted: MqttSettings) -> Context:
@@ -104,6 +106,16 @@ class Planner:
             receive_maximum=settings.max_inflight,
             max_payload=settings.max_payload,
         )
+
+
+def _topics(name: str, wanted: MqttSettings) -> tuple[Topics, tuple[str, ...]]:
+    """Return the topics, and the filters that all slots share. Raises: Misconfigured."""
+    is_sharing = wanted.slots > 1 and wanted.protocol != "jetstream"
+    try:
+        topics = Topics.parse(wanted.topics)
+        return topics, tuple(topics.shared()) if is_sharing else ()
+    except ValueError as error:
+        raise Misconfigured(f"integration {name!r}: topics: {error}") from error
 
 
 def _tls(wanted: MqttSettings) -> Tls | None:

@@ -30,8 +30,6 @@ class SessionPlan:
     """Read by all slots together; none where there is one slot."""
     slots: int = 1
     slot: int = 0
-    cluster: Cluster | None = None
-    """Set where the messages are read from a JetStream (ingest/jetstream), which has no slots."""
     secret: str = field(default="", repr=False)
     """The unguessable part of the sessions' names; "" where there is none."""
     retiring: bool = False
@@ -82,3 +80,24 @@ class SessionPlan:
         mine = f"{self.group[:-1]}-{self.slot}/" if shares else ""
         wanted = [*self.filters, *(group + one for one in self.shared)]
         return [*(Subscription(one, qos=2) for one in wanted), Subscription(mine + self.marker_topic)]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlan:
+    """Reading from a JetStream (ingest/jetstream): all replicas read it together, and there are no slots."""
+
+    integration_id: UUID
+    name: str
+    broker: Broker
+    cluster: Cluster
+    context: Context
+    policy: UnknownPolicy
+    offline_after: Micros
+    filters: tuple[str, ...]
+    hear_interval_s: float
+    """How often the integration records how far it has heard."""
+    slots: int = 1
+    """It counts as one slot, which each replica that is connected holds."""
+
+
+IntegrationPlan = SessionPlan | StreamPlan

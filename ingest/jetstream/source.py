@@ -10,8 +10,7 @@ import random
 
 from ingest.backoff import Backoff
 from ingest.errors import BrokerRefused, Misconfigured, RollcallError
-from ingest.integrations.cluster import Cluster
-from ingest.integrations.plans import SessionPlan
+from ingest.integrations.plans import StreamPlan
 from ingest.jetstream.connection import JetStreamConnection
 from ingest.jetstream.redeliveries import NoRedeliveryFilter
 from ingest.mqtt.port import Clock, Subscription
@@ -24,6 +23,8 @@ from ingest.tasks import background_task
 
 log = logging.getLogger(__name__)
 
+NO_MARKER = ""
+"""The server says how far the consumers have heard; no topic is empty."""
 ASKING_SHARE = 0.02
 """Of the time, at most, for asking how far we have heard: nats-server counts what waits, and delivers nothing then."""
 
@@ -33,15 +34,13 @@ class JetStreamSource:
 
     def __init__(
         self,
-        plan: SessionPlan,
-        cluster: Cluster,
+        plan: StreamPlan,
         sessions: Sessions,
         intake: Intake,
         clock: Clock,
         jitter: random.Random,
     ) -> None:
         self._plan = plan
-        self._cluster = cluster
         self._sessions = sessions
         self._intake = intake
         self._clock = clock
@@ -85,7 +84,7 @@ class JetStreamSource:
         stored = await self._sessions.open(plan.integration_id, plan.broker.client_id)
         self._session_id = stored.id
         await self._forget_others()
-        connection = JetStreamConnection(plan.broker, self._cluster, plan.filters, self._clock)
+        connection = JetStreamConnection(plan.broker, plan.cluster, plan.filters, self._clock)
         inflight = self._inflight(stored.id, connection)
         try:
             connected = await connection.connect()
@@ -108,7 +107,9 @@ class JetStreamSource:
     async def _forget_others(self) -> None:
         """Forget the integration's former MQTT session: it would never be heard from again."""
         plan = self._plan
-        slot_ownership = await self._sessions.slot_ownership(plan.integration_id, plan.lease, [])
+        slot_ownership = await self._sessions.slot_ownership(
+            plan.integration_id, f"mqtt/{plan.broker.client_id}", []
+        )
         for client_id in slot_ownership.subscriptions.keys() - {plan.broker.client_id}:
             log.warning("integration %s: its former MQTT session is given up", plan.name)
             await self._sessions.forget(plan.integration_id, client_id)
@@ -126,7 +127,7 @@ class JetStreamSource:
                     told = "integration %s: how far it has heard cannot be told: %s"
                     log.warning(told, self._plan.name, error)
                 self._deaf = True
-            await asyncio.sleep(ask_again_in(self._plan.marker_interval_s, clock() - asked_at))
+            await asyncio.sleep(ask_again_in(self._plan.hear_interval_s, clock() - asked_at))
 
     def _inflight(self, session_id: int, connection: JetStreamConnection) -> SessionInflight:
         plan = self._plan
@@ -135,7 +136,7 @@ class JetStreamSource:
             session_id,
             plan.broker.client_id,
             plan.context,
-            plan.marker_topic,
+            NO_MARKER,
             NoRedeliveryFilter(),
             connection,
         )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from ingest.errors import BrokerAway, BrokerRefused, Misconfigured
-from ingest.integrations.plans import SessionPlan
+from ingest.integrations.plans import IntegrationPlan, StreamPlan
 from ingest.mqtt.auto import open_connection
 from ingest.mqtt.port import Clock, Connection, Granted, Subscription
 
@@ -20,7 +20,7 @@ class Probed(NamedTuple):
     granted: list[Granted]
 
 
-async def probe(plan: SessionPlan, clock: Clock, back_within_s: float = BACK_WITHIN_S) -> Probed:
+async def probe(plan: IntegrationPlan, clock: Clock, back_within_s: float = BACK_WITHIN_S) -> Probed:
     """Log in as the integration does, under a client id of its own, and see a marker; the session is not touched.
 
     Raises: Misconfigured where the marker is refused or does not come back, BrokerAway (BrokerRefused) where we cannot
@@ -30,7 +30,7 @@ async def probe(plan: SessionPlan, clock: Clock, back_within_s: float = BACK_WIT
     own = replace(
         plan.broker, client_id=f"{plan.broker.client_id}-test-{name}", clean_start=True, session_expiry_s=0
     )
-    if plan.cluster is not None:
+    if isinstance(plan, StreamPlan):
         from ingest.jetstream.client import probe_cluster  # its library is an extra
 
         await probe_cluster(own, plan.cluster, back_within_s)

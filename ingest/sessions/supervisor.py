@@ -9,7 +9,7 @@ from uuid import UUID
 from ingest.errors import BrokerAway, ProviderAway
 from ingest.integrations.catalog import Fault, View, isolated
 from ingest.integrations.field_paths import warn_of_missing
-from ingest.integrations.plans import SessionPlan
+from ingest.integrations.plans import IntegrationPlan, SessionPlan
 from ingest.mqtt.port import Clock
 from ingest.pipeline.adoption import Adopting
 from ingest.pipeline.intake import Intake
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 class Running(NamedTuple):
     """An integration that runs."""
 
-    plan: SessionPlan
+    plan: IntegrationPlan
     source: "Slots | JetStreamSource"
     task: asyncio.Task[None]
 
@@ -44,7 +44,7 @@ class Integrations:
 
     def __init__(
         self,
-        view: View[SessionPlan],
+        view: View[IntegrationPlan],
         sessions: Sessions,
         intake: Intake,
         clock: Clock,
@@ -80,7 +80,7 @@ class Integrations:
         for running in self._running.values():
             warn_of_missing(running.plan.name, running.plan.context.field_paths)
 
-    def _start(self, integration_id: UUID, plan: SessionPlan) -> None:
+    def _start(self, integration_id: UUID, plan: IntegrationPlan) -> None:
         source = isolated(integration_id, plan.name, lambda: self._source(plan))
         if isinstance(source, Fault):
             self._unstarted[integration_id] = source
@@ -88,12 +88,12 @@ class Integrations:
         task = asyncio.create_task(source.run(), name=f"source {plan.name}")
         self._running[integration_id] = Running(plan, source, task)
 
-    def _source(self, plan: SessionPlan) -> "Slots | JetStreamSource":
-        if plan.cluster is None:
+    def _source(self, plan: IntegrationPlan) -> "Slots | JetStreamSource":
+        if isinstance(plan, SessionPlan):
             return Slots(plan, self._sessions, self._intake, self._clock, self._holder, self._jitter)
         from ingest.jetstream.source import JetStreamSource  # its library is an extra
 
-        return JetStreamSource(plan, plan.cluster, self._sessions, self._intake, self._clock, self._jitter)
+        return JetStreamSource(plan, self._sessions, self._intake, self._clock, self._jitter)
 
     def adopting(self) -> list[Adopting]:
         """Return the integrations that may have parked ids."""

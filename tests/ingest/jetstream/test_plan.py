@@ -12,6 +12,7 @@ import pytest
 from ingest.crypto import Keyring
 from ingest.errors import Misconfigured
 from ingest.integrations.planner import Planner
+from ingest.integrations.plans import SessionPlan, StreamPlan
 from ingest.jetstream.source import ask_again_in
 from ingest.settings import load_settings
 from ingest.store.config.integrations import IntegrationRow
@@ -27,7 +28,7 @@ def planner() -> Planner:
 def test_the_settings_on_the_page_are_understood() -> None:
     (text,) = re.findall(r"```json\n(.*?)\n```", PAGE.read_text(), re.DOTALL)
     plan = planner().plan(IntegrationRow(uuid4(), "fleet", json.loads(text)))
-    assert plan.cluster is not None
+    assert isinstance(plan, StreamPlan)
     assert plan.cluster.servers == ("n1:4222", "n2:4222", "n3:4222")
     assert (plan.broker.username, plan.cluster.ack_wait_s) == ("rollcall", 30)
     assert plan.broker.client_id.endswith("-jetstream")
@@ -35,7 +36,7 @@ def test_the_settings_on_the_page_are_understood() -> None:
 
 def test_without_servers_it_is_the_host_at_the_port_of_nats() -> None:
     plan = planner().plan(IntegrationRow(uuid4(), "fleet", {"protocol": "jetstream", "host": "broker"}))
-    assert plan.cluster is not None
+    assert isinstance(plan, StreamPlan)
     assert plan.cluster.servers == ("broker:4222",)
 
 
@@ -56,7 +57,7 @@ def test_without_the_extra_the_error_says_how_to_install_it(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "nats", None)
     with pytest.raises(Misconfigured, match=r"'fleet': .*pip install 'rollcall\[nats\]'"):
         planner().plan(IntegrationRow(uuid4(), "fleet", {"protocol": "jetstream"}))
-    assert planner().plan(IntegrationRow(uuid4(), "fleet", {})).cluster is None
+    assert isinstance(planner().plan(IntegrationRow(uuid4(), "fleet", {})), SessionPlan)
 
 
 @pytest.mark.parametrize("key", ["creds_file", "nkey_file"])
@@ -71,7 +72,8 @@ def test_keys_without_the_package_that_reads_them_are_an_error_that_says_how_to_
 
 def test_it_has_no_slots() -> None:
     plan = planner().plan(IntegrationRow(uuid4(), "fleet", {"protocol": "jetstream", "slots": 4}))
-    assert (plan.slots, plan.shared) == (1, ())
+    assert isinstance(plan, StreamPlan)
+    assert plan.slots == 1
     assert plan.filters == planner().plan(IntegrationRow(uuid4(), "fleet", {})).filters
 
 
