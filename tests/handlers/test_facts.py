@@ -1,4 +1,4 @@
-"""What providers tell about a device: read, bounded and storable, at both sides of each bound."""
+"""Provider facts of a device: read, bounded and storable, at both sides of each bound."""
 
 import pytest
 

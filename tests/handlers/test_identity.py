@@ -1,4 +1,4 @@
-"""Which row an event means, out of the rows that its keys name."""
+"""The row that an event means, out of the rows that its keys name."""
 
 from uuid import UUID
 

@@ -21,8 +21,8 @@ def test_a_text_that_no_column_can_hold_is_named(value: str, error: str | None) 
 
 
 def test_a_long_text_is_shown_by_its_beginning() -> None:
-    assert text.shown("x" * 60) == "x" * 60
-    assert text.shown("x" * 61) == "x" * 57 + "..."
+    assert text.truncate("x" * 60) == "x" * 60
+    assert text.truncate("x" * 61) == "x" * 57 + "..."
     assert text.described("x" * 40) == f'"{"x" * 40}"'
     assert text.described("x" * 41) == f'"{"x" * 37}..."'
     assert text.described(int("9" * 41)) == "9" * 37 + "..."
