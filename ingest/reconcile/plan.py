@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from handlers.events import SECOND, Micros
 from ingest.crypto import Keyring
 from ingest.egress.gate import Egress
 from ingest.errors import Misconfigured
-from ingest.integrations.settings import UnknownDevices
+from ingest.integrations.settings import Unknown, UnknownDevices
 from ingest.providers.factory import create_provider
 from ingest.providers.mqtt import MqttSide
 from ingest.providers.port import Provider
@@ -30,13 +30,8 @@ class FleetSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    unknown_devices: UnknownDevices = UnknownDevices()
+    unknown_devices: Unknown = UnknownDevices()
     offline_after_s: int | None = Field(None, ge=OFFLINE_AFTER_MIN_S, le=OFFLINE_AFTER_MAX_S)
-
-    @field_validator("unknown_devices", mode="before")
-    @classmethod
-    def _policy_may_be_a_word(cls, value: object) -> object:
-        return {"policy": value} if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, slots=True)
