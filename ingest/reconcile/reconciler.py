@@ -22,7 +22,7 @@ from ingest.reconcile.keys import upgrade
 from ingest.reconcile.lease import Lease
 from ingest.reconcile.phases import Options, Outcome, Phases, Progress, ignore_progress
 from ingest.reconcile.plan import plan_of, provider_of
-from ingest.reconcile.rows import LISTING_TYPES, Listing, Listings
+from ingest.reconcile.rows import LISTING_TYPES, LastRun, Listing, Listings
 from ingest.reconcile.runs import Run, Runs
 from ingest.settings import Settings
 from ingest.store.commit.identity import ReportedConflict
@@ -82,11 +82,11 @@ class Reconciler:
         async with asyncio.TaskGroup() as group:
             while True:
                 try:
-                    for listing in await self._listings.active():
-                        row = listing.row
-                        if row.id not in self._running and self._due(listing) is not None:
-                            self._running.add(row.id)
-                            group.create_task(self._in_turn(row.id), name=f"reconcile {row.name}")
+                    for last in await self._listings.active():
+                        one = last.integration_id
+                        if one not in self._running and self._due(last) is not None:
+                            self._running.add(one)
+                            group.create_task(self._in_turn(one), name=f"reconcile {last.name}")
                 except RollcallError as error:
                     log.warning("reconciliation waits: %s", error)
                 await asyncio.sleep(self._look_every_s * self._jitter.uniform(1 - SPREAD, 1 + SPREAD))
@@ -148,20 +148,20 @@ class Reconciler:
 
     async def _if_still_due(self, listing: Listing, runs: Runs) -> None:
         """Look again under the lease: another replica may just have done it."""
-        trigger, row = self._due(listing), listing.row
+        trigger, row = self._due(listing.last), listing.row
         if trigger is not None:
             every_s = self._settings.reconcile_every_s
             self._periods_s[row.id] = every_s * self._jitter.uniform(1 - SPREAD, 1 + SPREAD)
             _log(row, (await self._carry_out(row, runs, trigger, SCHEDULED, ignore_progress)).run)
 
-    def _due(self, listing: Listing) -> str | None:
+    def _due(self, last: LastRun) -> str | None:
         """Return why an integration is to be reconciled now, or None."""
-        age_s = listing.age_s
-        if age_s is None or listing.unfinished or age_s > time.monotonic() - self._began:
+        age_s = last.age_s
+        if age_s is None or last.unfinished or age_s > time.monotonic() - self._began:
             return "start"
-        if listing.session_lost:
+        if last.session_lost:
             return "session_lost"
-        period_s = self._periods_s.get(listing.row.id, self._settings.reconcile_every_s)
+        period_s = self._periods_s.get(last.integration_id, self._settings.reconcile_every_s)
         return "period" if age_s >= period_s else None
 
     async def _carry_out(

@@ -1,9 +1,9 @@
 -- Reconciliation: runs, what they have listed, facts and conflicts.
 
 -- name: reconcile_ages
--- of each of these integrations: how long ago its newest run began, whether it has not ended, and whether a broker of its
--- organization has lost a session of ours since
-select n.id, extract(epoch from pg_catalog.clock_timestamp() - r.started_at)::float8 as age_s,
+-- of each active integration of these types, or of $2 whatever its status: how long ago its newest run began, whether it has
+-- not ended, and whether a broker of its organization has lost a session of ours since
+select n.id, n.name, extract(epoch from pg_catalog.clock_timestamp() - r.started_at)::float8 as age_s,
     coalesce(r.status = 'running', false) as unfinished,
     exists (select 1 from public.device_integrations m join rollcall.device_events e on e.subject = m.id
         where m.organization_id = n.organization_id and m.integration_type = 'mqtt' and e.kind = 'gap'
@@ -11,7 +11,7 @@ select n.id, extract(epoch from pg_catalog.clock_timestamp() - r.started_at)::fl
 from public.device_integrations n left join lateral (
     select started_at, status from rollcall.reconcile_runs
     where integration_id = n.id and not dry_run order by started_at desc limit 1) as r on true
-where n.id = any ($1::uuid[])
+where n.integration_type = any ($1::text[]) and case when $2::uuid is null then n.status = 'active' else n.id = $2 end
 order by n.id;
 
 -- name: unfinished_runs

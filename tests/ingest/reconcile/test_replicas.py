@@ -8,7 +8,7 @@ import pytest
 from ingest.errors import RunUnderWay
 from ingest.reconcile.phases import Options
 from ingest.reconcile.reconciler import Reconciler
-from ingest.reconcile.rows import Listing
+from ingest.reconcile.rows import LastRun
 from ingest.reconcile.runs import RunLost, Runs
 from tests.ingest.reconcile.fleet import Fleet
 from tests.waiting import until
@@ -61,7 +61,7 @@ def _counted(replica: Reconciler) -> Callable[[], int]:
     """Count how often a replica has looked what is due."""
     active, looks = replica._listings.active, [0]
 
-    async def counting() -> list[Listing]:
+    async def counting() -> list[LastRun]:
         looks[0] += 1
         return await active()
 
